@@ -1,0 +1,1 @@
+//! Model configuration, presets, parameter counts and checkpoint folders.

@@ -1,0 +1,1 @@
+//! Inference without a framework: kernels, routing, caches, sampler and chat session.

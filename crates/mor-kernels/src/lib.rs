@@ -1,0 +1,1 @@
+//! CPU kernels of the transformer, forward and backward, free of any framework.

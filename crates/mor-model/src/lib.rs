@@ -1,0 +1,1 @@
+//! The differentiable model: Burn modules, routers and custom operations.

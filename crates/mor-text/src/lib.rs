@@ -1,0 +1,1 @@
+//! Tokenizer, chat template, dataset readers and filters.

@@ -1,0 +1,1 @@
+//! Training and evaluation: data order, loss, optimizer, schedule, checkpoints and metrics.

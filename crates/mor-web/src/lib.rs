@@ -1,0 +1,1 @@
+//! The browser surface of the engine and tokenizer.
