@@ -1,1 +1,28 @@
 //! Model configuration, presets, parameter counts and checkpoint folders.
+//!
+//! A model folder follows the Hugging Face layout: `config.json` ([`ModelConfig`]) beside
+//! `model.safetensors` ([`Weights`]). Both are untrusted input: every number is bounded before
+//! anything is allocated from it, and every error names the file, what was found and what to do.
+
+mod config;
+mod error;
+mod params;
+mod preset;
+mod weights;
+#[cfg(feature = "fs")]
+mod writer;
+
+pub use config::{
+    Depth, HaltedRows, Limits, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
+};
+pub use error::ConfigError;
+pub use params::{Component, ParameterCount, TensorSpec};
+pub use preset::Preset;
+pub use weights::{Weights, check_tensors};
+#[cfg(feature = "fs")]
+pub use writer::{Precision, save_tensors, write_atomic};
+
+/// File name of the configuration inside a model folder.
+pub const CONFIG_FILE: &str = "config.json";
+/// File name of the weights inside a model folder.
+pub const WEIGHTS_FILE: &str = "model.safetensors";

@@ -1,0 +1,338 @@
+//! `config.json`: what a model is made of.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ConfigError;
+
+/// Where the position of a token enters the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// A trained table `[max_position_embeddings, hidden_size]`, added to the token embedding.
+    Learned,
+    /// Fixed interleaved sines and cosines (Vaswani et al. 2017, section 3.5), added likewise.
+    Sinusoidal,
+    /// Queries and keys are rotated per head by position (Su et al. 2021), half-split pairs.
+    Rotary,
+}
+
+/// How a layer's depth is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouterKind {
+    /// Each layer's router classifies its pooled input into `0..=max_steps` steps.
+    Adaptive,
+    /// Every layer takes [`RoutingConfig::depth`] steps; the model has no router.
+    Fixed,
+}
+
+/// Which positions a router pools over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// All positions, pads included: the original. Later tokens change earlier depths.
+    Sequence,
+}
+
+/// What happens to a row that has halted while others of its batch go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HaltedRows {
+    /// It stays as it is, so that a row's result never depends on its batch.
+    Freeze,
+    /// It still passes both layer norms of each step: the original.
+    Renormalize,
+}
+
+/// Where and how depth is decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingConfig {
+    /// How a layer's depth is decided.
+    pub kind: RouterKind,
+    /// The most steps a layer can take; each has a step projection of its own.
+    pub max_steps: usize,
+    /// Steps per layer under [`RouterKind::Fixed`]; defaults to `max_steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// What a router pools over.
+    #[serde(default = "default_pooling")]
+    pub pooling: Pooling,
+    /// What happens to halted rows of a batch.
+    #[serde(default = "default_halted_rows")]
+    pub halted_rows: HaltedRows,
+}
+
+fn default_pooling() -> Pooling {
+    Pooling::Sequence
+}
+
+fn default_halted_rows() -> HaltedRows {
+    HaltedRows::Freeze
+}
+
+/// A depth asked for at run time, overriding the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// As the configuration says: routed, or its fixed depth.
+    #[default]
+    Configured,
+    /// This many steps in every layer.
+    Forced(usize),
+}
+
+/// A technical mixture-of-recursions model. Keys are Hugging Face's where it has a name for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Always `mor-technical`.
+    pub model_type: String,
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of layers; each recurs on its own.
+    pub num_hidden_layers: usize,
+    /// Attention heads per layer; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward's hidden layer.
+    pub intermediate_size: usize,
+    /// Longest context in tokens.
+    pub max_position_embeddings: usize,
+    /// Where positions enter.
+    #[serde(default = "default_positions", rename = "position_embedding_type")]
+    pub positions: Positions,
+    /// Base of the rotary angles.
+    #[serde(default = "default_rope_theta")]
+    pub rope_theta: f32,
+    /// Added to the variance in every layer norm.
+    #[serde(default = "default_eps")]
+    pub layer_norm_eps: f32,
+    /// Dropout probability in training.
+    #[serde(default, rename = "hidden_dropout_prob")]
+    pub dropout: f32,
+    /// Whether the output head is the token embedding table.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+    /// Id of the padding token; hidden as a key.
+    #[serde(default)]
+    pub pad_token_id: u32,
+    /// Where and how depth is decided.
+    pub routing: RoutingConfig,
+}
+
+fn default_positions() -> Positions {
+    Positions::Learned
+}
+
+pub(crate) fn default_rope_theta() -> f32 {
+    10_000.0
+}
+
+pub(crate) fn default_eps() -> f32 {
+    1e-5
+}
+
+/// Largest sizes a configuration may ask for. They bound every allocation that follows from an
+/// untrusted file, and keep all index arithmetic far from overflow.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits;
+
+impl Limits {
+    /// Largest vocabulary.
+    pub const VOCAB: usize = 1 << 20;
+    /// Largest hidden or feed-forward width.
+    pub const WIDTH: usize = 1 << 16;
+    /// Most layers.
+    pub const LAYERS: usize = 1 << 10;
+    /// Longest context.
+    pub const CONTEXT: usize = 1 << 17;
+    /// Most steps per layer.
+    pub const STEPS: usize = 64;
+}
+
+impl ModelConfig {
+    /// The `model_type` of this architecture.
+    pub const TECHNICAL: &'static str = "mor-technical";
+
+    /// Parses and validates a `config.json`. `origin` is what errors call the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Json`] or [`ConfigError::Field`].
+    pub fn from_json(text: &[u8], origin: &Path) -> Result<Self, ConfigError> {
+        let config: Self = serde_json::from_slice(text).map_err(|source| ConfigError::Json {
+            path: origin.to_owned(),
+            source,
+        })?;
+        config.validate(origin)?;
+        Ok(config)
+    }
+
+    /// Reads `config.json` from a model folder.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotAModel`] when the folder or file is missing; else as [`Self::from_json`].
+    #[cfg(feature = "fs")]
+    pub fn from_dir(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join(crate::CONFIG_FILE);
+        let not_a_model = |found: &str| ConfigError::NotAModel {
+            path: dir.to_owned(),
+            found: found.to_owned(),
+        };
+        if !dir.exists() {
+            return Err(not_a_model("there is no such folder"));
+        }
+        if !path.is_file() {
+            return Err(not_a_model("found no config.json in it"));
+        }
+        let text = std::fs::read(&path).map_err(|source| ConfigError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Self::from_json(&text, &path)
+    }
+
+    /// The file's text, pretty-printed, with a final newline.
+    pub fn to_json(&self) -> String {
+        // Plain structs of numbers and strings: serialization has nothing to fail on.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Checks every value against its range and against the others.
+    ///
+    /// # Errors
+    /// [`ConfigError::Field`], naming the key, the value found and what is allowed.
+    pub fn validate(&self, origin: &Path) -> Result<(), ConfigError> {
+        let fail = |field, problem: String| {
+            Err(ConfigError::Field {
+                path: PathBuf::from(origin),
+                field,
+                problem,
+            })
+        };
+        if self.model_type != Self::TECHNICAL {
+            return fail(
+                "model_type",
+                format!(
+                    "is `{}`; this version reads `{}`",
+                    self.model_type,
+                    Self::TECHNICAL
+                ),
+            );
+        }
+        let sizes = [
+            ("vocab_size", self.vocab_size, Limits::VOCAB),
+            ("hidden_size", self.hidden_size, Limits::WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, Limits::LAYERS),
+            (
+                "num_attention_heads",
+                self.num_attention_heads,
+                Limits::WIDTH,
+            ),
+            ("intermediate_size", self.intermediate_size, Limits::WIDTH),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                Limits::CONTEXT,
+            ),
+            ("routing.max_steps", self.routing.max_steps, Limits::STEPS),
+        ];
+        for (field, value, limit) in sizes {
+            if value == 0 || value > limit {
+                return fail(field, format!("is {value}; it must be from 1 to {limit}"));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return fail(
+                "num_attention_heads",
+                format!(
+                    "is {}, which does not divide hidden_size {}",
+                    self.num_attention_heads, self.hidden_size
+                ),
+            );
+        }
+        if self.positions == Positions::Rotary && !self.head_dim().is_multiple_of(2) {
+            return fail(
+                "position_embedding_type",
+                format!(
+                    "is rotary, which needs an even head size; hidden_size / num_attention_heads is {}",
+                    self.head_dim()
+                ),
+            );
+        }
+        if let Some(depth) = self.routing.depth
+            && depth > self.routing.max_steps
+        {
+            return fail(
+                "routing.depth",
+                format!(
+                    "is {depth}, more than routing.max_steps {}",
+                    self.routing.max_steps
+                ),
+            );
+        }
+        if self.pad_token_id as usize >= self.vocab_size {
+            return fail(
+                "pad_token_id",
+                format!(
+                    "is {}, outside the vocabulary of {}",
+                    self.pad_token_id, self.vocab_size
+                ),
+            );
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
+            return fail(
+                "layer_norm_eps",
+                format!("is {}; it must be between 0 and 1", self.layer_norm_eps),
+            );
+        }
+        if !(self.rope_theta >= 1.0 && self.rope_theta.is_finite()) {
+            return fail(
+                "rope_theta",
+                format!("is {}; it must be at least 1", self.rope_theta),
+            );
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(
+                "hidden_dropout_prob",
+                format!("is {}; it must be at least 0 and below 1", self.dropout),
+            );
+        }
+        Ok(())
+    }
+
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// Width of a router's hidden layer: a quarter of the model's.
+    pub fn router_hidden(&self) -> usize {
+        (self.hidden_size / 4).max(1)
+    }
+
+    /// The fixed number of steps per layer, or `None` where routers decide.
+    ///
+    /// # Errors
+    /// [`ConfigError::Field`] when a forced depth exceeds `routing.max_steps`.
+    pub fn resolve_depth(&self, depth: Depth) -> Result<Option<usize>, ConfigError> {
+        match depth {
+            Depth::Forced(steps) if steps > self.routing.max_steps => Err(ConfigError::Field {
+                path: PathBuf::from("depth"),
+                field: "depth",
+                problem: format!(
+                    "is {steps}, but this model has step projections for at most {}",
+                    self.routing.max_steps
+                ),
+            }),
+            Depth::Forced(steps) => Ok(Some(steps)),
+            Depth::Configured => Ok(match self.routing.kind {
+                RouterKind::Adaptive => None,
+                RouterKind::Fixed => Some(self.routing.depth.unwrap_or(self.routing.max_steps)),
+            }),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Named configurations.
+
+use crate::{ConfigError, config};
+use crate::{HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig};
+use std::str::FromStr;
+
+/// A configuration known by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// The technical model card's literal sizes: 32,000 × 384, 6 layers, 41.4 M parameters.
+    TechnicalCard,
+    /// The size that card promises: at most 10.5 M parameters, tied, vocabulary 8,192.
+    Technical10m,
+}
+
+impl Preset {
+    /// Every preset.
+    pub const ALL: [Self; 2] = [Self::TechnicalCard, Self::Technical10m];
+
+    /// The name used on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TechnicalCard => "technical-card",
+            Self::Technical10m => "technical-10m",
+        }
+    }
+
+    /// The configuration itself.
+    pub fn config(self) -> ModelConfig {
+        let card = ModelConfig {
+            model_type: ModelConfig::TECHNICAL.to_owned(),
+            vocab_size: 32_000,
+            hidden_size: 384,
+            num_hidden_layers: 6,
+            num_attention_heads: 6,
+            intermediate_size: 2048,
+            max_position_embeddings: 128,
+            positions: Positions::Learned,
+            rope_theta: config::default_rope_theta(),
+            layer_norm_eps: config::default_eps(),
+            dropout: 0.1,
+            tie_word_embeddings: false,
+            pad_token_id: 0,
+            routing: RoutingConfig {
+                kind: RouterKind::Adaptive,
+                max_steps: 4,
+                depth: None,
+                pooling: Pooling::Sequence,
+                halted_rows: HaltedRows::Renormalize,
+            },
+        };
+        match self {
+            Self::TechnicalCard => card,
+            Self::Technical10m => ModelConfig {
+                vocab_size: 8192,
+                num_hidden_layers: 4,
+                intermediate_size: 1024,
+                max_position_embeddings: 256,
+                positions: Positions::Rotary,
+                dropout: 0.0,
+                tie_word_embeddings: true,
+                routing: RoutingConfig {
+                    kind: RouterKind::Fixed,
+                    max_steps: 2,
+                    depth: Some(2),
+                    pooling: Pooling::Sequence,
+                    halted_rows: HaltedRows::Freeze,
+                },
+                ..card
+            },
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|preset| preset.name() == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::ALL.iter().map(|preset| preset.name()).collect();
+                ConfigError::UnknownPreset(name.to_owned(), names.join(", "))
+            })
+    }
+}

@@ -1,0 +1,314 @@
+//! `model.safetensors`: tensors of an untrusted file, checked once and then borrowed.
+
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors, tensor::Metadata};
+
+use crate::{ConfigError, ModelConfig};
+
+/// The bytes of a weights file: owned, or mapped into memory.
+#[derive(Debug)]
+enum Storage {
+    Owned(Vec<u8>),
+    #[cfg(feature = "fs")]
+    Mapped(memmap2::Mmap),
+}
+
+impl Storage {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            #[cfg(feature = "fs")]
+            Self::Mapped(map) => map,
+        }
+    }
+}
+
+/// The tensors of a `model.safetensors`, addressed by name.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    storage: Storage,
+    metadata: Metadata,
+    data_start: usize,
+}
+
+impl Weights {
+    /// Maps a file into memory; nothing is copied until a tensor is asked for.
+    ///
+    /// # Errors
+    /// [`ConfigError::Io`], or [`ConfigError::Weights`] when the file is damaged.
+    #[cfg(feature = "fs")]
+    #[allow(unsafe_code)]
+    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+        let io = |source| ConfigError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = std::fs::File::open(path).map_err(io)?;
+        // SAFETY: the map is read-only and private. Another process truncating the file while it
+        // is mapped would fault, as it would any program that maps its weights.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+        Self::new(Storage::Mapped(map), path)
+    }
+
+    /// Takes a whole file's bytes. `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`] when they are damaged.
+    pub fn from_bytes(bytes: Vec<u8>, origin: &Path) -> Result<Self, ConfigError> {
+        Self::new(Storage::Owned(bytes), origin)
+    }
+
+    fn new(storage: Storage, path: &Path) -> Result<Self, ConfigError> {
+        let bytes = storage.bytes();
+        let damaged = |error: &dyn std::fmt::Display| ConfigError::Weights {
+            path: path.to_owned(),
+            problem: format!(
+                "not a whole safetensors file ({error}; {} bytes); copy or download it again",
+                bytes.len()
+            ),
+        };
+        // Checks that offsets are in bounds, ordered, gapless and agree with the shapes.
+        SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            data_start: header + 8,
+            storage,
+            metadata,
+        })
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of all tensors, in file order.
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// Bytes of the file.
+    pub fn file_len(&self) -> usize {
+        self.storage.bytes().len()
+    }
+
+    /// Whether a tensor of this name exists.
+    pub fn contains(&self, name: &str) -> bool {
+        self.metadata.info(name).is_some()
+    }
+
+    /// Shape of a tensor.
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`] when there is none of that name.
+    pub fn shape(&self, name: &str) -> Result<&[usize], ConfigError> {
+        self.raw(name).map(|(_, shape, _)| shape)
+    }
+
+    /// Element type of a tensor.
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`] when there is none of that name.
+    pub fn dtype(&self, name: &str) -> Result<Dtype, ConfigError> {
+        self.raw(name).map(|(dtype, ..)| dtype)
+    }
+
+    /// Element type, shape and little-endian bytes of a tensor.
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`] when there is none of that name.
+    pub fn raw(&self, name: &str) -> Result<(Dtype, &[usize], &[u8]), ConfigError> {
+        let info = self
+            .metadata
+            .info(name)
+            .ok_or_else(|| self.error(format!("has no tensor `{name}`")))?;
+        let (start, end) = info.data_offsets;
+        let bytes = &self.storage.bytes()[self.data_start + start..self.data_start + end];
+        Ok((info.dtype, &info.shape, bytes))
+    }
+
+    /// A tensor's values, converted to f32 from f32, f16 or bf16.
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`] when the tensor is missing or of another type.
+    pub fn to_f32(&self, name: &str) -> Result<Vec<f32>, ConfigError> {
+        let (dtype, _, bytes) = self.raw(name)?;
+        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+        match dtype {
+            Dtype::F32 => Ok(bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect()),
+            Dtype::F16 => Ok(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
+            Dtype::BF16 => Ok(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
+            other => Err(self.error(format!(
+                "tensor `{name}` is {other:?}; expected F32, F16 or BF16"
+            ))),
+        }
+    }
+
+    /// A tensor's integers (i64).
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`] when the tensor is missing or of another type.
+    pub fn to_i64(&self, name: &str) -> Result<Vec<i64>, ConfigError> {
+        let (dtype, _, bytes) = self.raw(name)?;
+        if dtype != Dtype::I64 {
+            return Err(self.error(format!("tensor `{name}` is {dtype:?}; expected I64")));
+        }
+        let (words, _) = bytes.as_chunks::<8>();
+        Ok(words.iter().map(|word| i64::from_le_bytes(*word)).collect())
+    }
+
+    fn error(&self, problem: String) -> ConfigError {
+        ConfigError::Weights {
+            path: self.path.clone(),
+            problem,
+        }
+    }
+}
+
+/// Checks that a weights file holds exactly the tensors its configuration asks for.
+///
+/// # Errors
+/// [`ConfigError::Weights`], listing missing, unknown and misshapen tensors by name.
+pub fn check_tensors(config: &ModelConfig, weights: &Weights) -> Result<(), ConfigError> {
+    let specs = config.tensors();
+    let mut problems = Vec::new();
+    for spec in &specs {
+        match weights.raw(&spec.name) {
+            Err(_) => problems.push(format!("`{}` is missing", spec.name)),
+            Ok((_, shape, _)) if shape != spec.shape => problems.push(format!(
+                "`{}` has shape {shape:?}, not {:?}",
+                spec.name, spec.shape
+            )),
+            Ok((Dtype::F32 | Dtype::F16 | Dtype::BF16, ..)) => {}
+            Ok((dtype, ..)) => problems.push(format!("`{}` is {dtype:?}", spec.name)),
+        }
+    }
+    let known: std::collections::HashSet<&str> =
+        specs.iter().map(|spec| spec.name.as_str()).collect();
+    for name in weights.names() {
+        if !known.contains(name.as_str()) && !config.tolerates_tensor(&name) {
+            problems.push(format!("`{name}` is unknown"));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    const SHOWN: usize = 8;
+    let more = problems.len().saturating_sub(SHOWN);
+    problems.truncate(SHOWN);
+    let more = if more > 0 {
+        format!(", and {more} more")
+    } else {
+        String::new()
+    };
+    Err(weights.error(format!(
+        "does not fit config.json: {}{more}; use the config.json that belongs to these weights",
+        problems.join(", ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Preset, RouterKind};
+    use proptest::prelude::*;
+
+    /// A configuration small enough to write out in a test.
+    fn tiny() -> ModelConfig {
+        let mut config = Preset::TechnicalCard.config();
+        config.vocab_size = 11;
+        config.hidden_size = 8;
+        config.num_hidden_layers = 1;
+        config.num_attention_heads = 2;
+        config.intermediate_size = 12;
+        config.max_position_embeddings = 4;
+        config.routing.max_steps = 1;
+        config
+    }
+
+    fn file(config: &ModelConfig) -> Vec<u8> {
+        let tensors: Vec<_> = config
+            .tensors()
+            .into_iter()
+            .map(|spec| {
+                let bytes = vec![0_u8; spec.shape.iter().product::<usize>() * 4];
+                (spec.name, spec.shape, bytes)
+            })
+            .collect();
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            let view = safetensors::tensor::TensorView::new(Dtype::F32, shape.clone(), bytes);
+            (name.as_str(), view.expect("bytes fit the shape"))
+        });
+        safetensors::serialize(views, None).expect("serializable")
+    }
+
+    fn open(bytes: Vec<u8>) -> Result<Weights, ConfigError> {
+        Weights::from_bytes(bytes, Path::new("model.safetensors"))
+    }
+
+    #[test]
+    fn accepts_exactly_its_own_tensors() {
+        let config = tiny();
+        let weights = open(file(&config)).expect("whole file");
+        check_tensors(&config, &weights).expect("fits");
+
+        let mut deeper = config.clone();
+        deeper.routing.max_steps = 2;
+        let message = check_tensors(&deeper, &weights)
+            .expect_err("misses a step")
+            .to_string();
+        assert!(
+            message.contains("`layers.0.step_projections.1.weight` is missing"),
+            "{message}"
+        );
+
+        let mut tied = config.clone();
+        tied.tie_word_embeddings = true;
+        check_tensors(&tied, &weights).expect("an unused head is tolerated");
+        let mut fixed = config;
+        fixed.routing.kind = RouterKind::Fixed;
+        check_tensors(&fixed, &weights).expect("unused routers are tolerated");
+    }
+
+    #[test]
+    fn names_a_truncated_and_an_oversized_header() {
+        let whole = file(&tiny());
+        let error = open(whole[..whole.len() - 1].to_vec())
+            .expect_err("truncated")
+            .to_string();
+        assert!(
+            error.contains("model.safetensors: not a whole safetensors file"),
+            "{error}"
+        );
+        let mut oversized = whole;
+        oversized[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(open(oversized).is_err());
+        assert!(open(Vec::new()).is_err());
+    }
+
+    proptest! {
+        /// Any damage is an error or a readable file; never a panic.
+        #[test]
+        fn survives_damage(at in 0_usize..2000, value: u8, keep in 0_usize..6000) {
+            let config = tiny();
+            let mut bytes = file(&config);
+            let at = at % bytes.len();
+            bytes[at] = value;
+            bytes.truncate(keep.max(1));
+            if let Ok(weights) = open(bytes) {
+                let _ = check_tensors(&config, &weights);
+                for name in weights.names() {
+                    let _ = weights.to_f32(&name);
+                }
+            }
+        }
+    }
+}
