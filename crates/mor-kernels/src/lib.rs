@@ -1,1 +1,39 @@
 //! CPU kernels of the transformer, forward and backward, free of any framework.
+//!
+//! Every function works on plain `f32` slices, row-major and contiguous. The caller allocates the
+//! outputs; they are overwritten unless the documentation says *accumulated*. Shapes are written
+//! `[batch, seq, dim]`; where a kernel does not care about sequences, all positions are *rows*.
+//!
+//! Results do not depend on the number of threads: work is divided over outputs, and the few
+//! reductions over rows use chunks of a constant size that are added in order.
+//!
+//! # Panics
+//! A slice whose length does not fit the given shape is a programming error and panics with a
+//! message that names the argument. Nothing else here panics.
+
+mod attention;
+mod check;
+mod cross_entropy;
+mod embedding;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod muon;
+mod optimizer;
+mod reduce;
+mod rotary;
+
+pub use attention::{AttentionShape, causal_attention_backward, causal_attention_forward};
+pub use cross_entropy::{
+    CrossEntropyShape, LossSum, TokenId, linear_cross_entropy, linear_cross_entropy_forward,
+};
+pub use embedding::embedding_backward;
+pub use gelu::{gelu_backward, gelu_forward};
+pub use layer_norm::{layer_norm_backward, layer_norm_forward};
+pub use linear::{
+    LinearShape, linear_backward_bias, linear_backward_input, linear_backward_weight,
+    linear_backward_weight_accumulate, linear_forward, linear_gelu_forward,
+};
+pub use muon::muon_orthogonalize;
+pub use optimizer::{AdamW, adamw_step, sum_squares};
+pub use rotary::{rotary_backward, rotary_forward};

@@ -1,0 +1,66 @@
+//! Helpers of the kernel tests: random data, comparison, and numerical gradients.
+#![allow(dead_code, missing_docs)] // each test file uses its own part of this module
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Random numbers in -1..1, the same for the same seed.
+pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// Compares with `tolerance` relative to the largest magnitude of `wanted`.
+#[track_caller]
+pub(crate) fn assert_close(name: &str, got: &[f32], wanted: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), wanted.len(), "{name}");
+    let scale = wanted.iter().fold(1e-3_f64, |m, v| m.max(v.abs()));
+    for (i, (&g, &w)) in got.iter().zip(wanted).enumerate() {
+        let difference = (f64::from(g) - w).abs();
+        assert!(
+            difference <= tolerance * scale,
+            "{name}[{i}]: {g} instead of {w} (scale {scale})"
+        );
+    }
+}
+
+/// The gradient of `loss` at `x` by central differences.
+pub(crate) fn numerical_gradient(x: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let mut x = x.to_vec();
+    (0..x.len())
+        .map(|i| {
+            let (kept, h) = (x[i], 1e-5);
+            x[i] = kept + h;
+            let above = loss(&x);
+            x[i] = kept - h;
+            let below = loss(&x);
+            x[i] = kept;
+            (above - below) / (2.0 * h)
+        })
+        .collect()
+}
+
+pub(crate) fn dot(a: &[f64], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum()
+}
+
+/// `a: [m, k]` times `b: [k, n]`, read through index functions.
+pub(crate) fn product(
+    [m, n, k]: [usize; 3],
+    a: impl Fn(usize, usize) -> f32,
+    b: impl Fn(usize, usize) -> f32,
+) -> Vec<f64> {
+    let mut out = vec![0.0; m * n];
+    for i in 0..m {
+        for j in 0..n {
+            out[i * n + j] = (0..k)
+                .map(|p| f64::from(a(i, p)) * f64::from(b(p, j)))
+                .sum();
+        }
+    }
+    out
+}
