@@ -1,1 +1,35 @@
 //! Tokenizer, chat template, dataset readers and filters.
+//!
+//! - [`Tokenizer`]: byte-level BPE. Any UTF-8 text survives `encode` → `decode` byte for byte, and text never
+//!   becomes a special token: only the chat template writes those, so nobody can forge a turn.
+//! - [`TokenStream`]: whole characters out of tokens that arrive one at a time.
+//! - [`train_tokenizer`]: learns a vocabulary from plain text and chat JSON lines.
+//! - [`data`]: streaming readers for both formats and the filters that select training rows.
+//!
+//! The `fs` feature (default) adds everything that touches files or threads. Without it the crate builds for
+//! `wasm32-unknown-unknown`.
+
+mod bytes;
+mod error;
+mod message;
+mod special;
+mod stream;
+mod template;
+mod tokenizer;
+
+pub mod data;
+
+#[cfg(feature = "fs")]
+mod atomic;
+#[cfg(feature = "fs")]
+mod train;
+
+#[cfg(feature = "fs")]
+pub use atomic::AtomicFile;
+pub use error::{Result, TextError};
+pub use message::{Conversation, Message, Role};
+pub use special::{DEFAULT_CHAT_TEMPLATE, SPECIAL_TOKENS};
+pub use stream::TokenStream;
+pub use tokenizer::{CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+#[cfg(feature = "fs")]
+pub use train::{TrainOptions, TrainReport, train_tokenizer};

@@ -1,0 +1,114 @@
+//! Lines of a file of unknown quality: byte-order mark, CRLF, bytes that are not UTF-8, lines without end.
+
+use std::io::{BufRead, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::{Result, TextError};
+
+/// Longest line accepted, in bytes. A longer one is reported as malformed and skipped, so that a file without
+/// line breaks cannot fill the memory.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The lines of `input`, without their ends, numbered from 1.
+#[derive(Debug)]
+pub(super) struct Lines<R> {
+    input: R,
+    path: PathBuf,
+    number: u64,
+    buffer: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(input: R, path: &Path) -> Self {
+        Self {
+            input,
+            path: path.to_owned(),
+            number: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The number of the line returned last.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// A malformed-line error about the line returned last.
+    pub(super) fn malformed(&self, reason: impl Into<String>) -> TextError {
+        TextError::Malformed {
+            path: self.path.clone(),
+            line: self.number,
+            reason: reason.into(),
+        }
+    }
+
+    /// The next line, or `None` at the end of the file.
+    pub(super) fn next(&mut self) -> Result<Option<&str>> {
+        let Some(too_long) = self
+            .fill()
+            .map_err(|error| TextError::io(&self.path, error))?
+        else {
+            return Ok(None);
+        };
+        if too_long {
+            return Err(self.malformed(format!("longer than {MAX_LINE_BYTES} bytes")));
+        }
+        if self.buffer.last() == Some(&b'\n') {
+            self.buffer.pop();
+        }
+        if self.buffer.last() == Some(&b'\r') {
+            self.buffer.pop();
+        }
+        let start = if self.number == 1 && self.buffer.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len()
+        } else {
+            0
+        };
+        match std::str::from_utf8(&self.buffer[start..]) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) => Err(TextError::Malformed {
+                path: self.path.clone(),
+                line: self.number,
+                reason: format!("not UTF-8 at byte {}", start + error.valid_up_to() + 1),
+            }),
+        }
+    }
+
+    /// Reads one line with its end into the buffer: `Some(too_long)`, or `None` at the end of the file.
+    fn fill(&mut self) -> std::io::Result<Option<bool>> {
+        self.buffer.clear();
+        let (mut any, mut too_long) = (false, false);
+        loop {
+            let chunk = match self.input.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            if !any {
+                any = true;
+                self.number += 1;
+            }
+            let end = chunk
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .map(|at| at + 1);
+            let taken = end.unwrap_or(chunk.len());
+            too_long |= self.buffer.len() + taken > MAX_LINE_BYTES;
+            if too_long {
+                self.buffer.clear();
+            } else {
+                self.buffer.extend_from_slice(&chunk[..taken]);
+            }
+            self.input.consume(taken);
+            if end.is_some() {
+                break;
+            }
+        }
+        Ok(any.then_some(too_long))
+    }
+}

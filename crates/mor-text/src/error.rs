@@ -1,0 +1,73 @@
+//! What can go wrong with text: one variant per cause, each naming the file and the remedy where there is one.
+
+use std::path::PathBuf;
+
+/// The result of every fallible operation of this crate.
+pub type Result<T, E = TextError> = std::result::Result<T, E>;
+
+/// An error of the tokenizer, the chat template or a dataset reader.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// A file could not be opened, read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// `tokenizer.json` or `tokenizer_config.json` is not what this crate can use.
+    #[error("{file}: {reason}")]
+    Tokenizer {
+        /// The file's name inside the model folder.
+        file: &'static str,
+        /// What was found, and what is expected.
+        reason: String,
+    },
+    /// A text could not be encoded.
+    #[error("cannot encode this text: {reason}")]
+    Encode {
+        /// What stood in the way.
+        reason: String,
+    },
+    /// The chat template is missing, malformed, too costly, or refused the messages.
+    #[error("chat template: {reason}")]
+    Template {
+        /// What was found.
+        reason: String,
+    },
+    /// One line of a dataset is malformed. A reader can go on after this error.
+    #[error("{}:{line}: {reason}", path.display())]
+    Malformed {
+        /// The dataset file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// Why the line is unusable.
+        reason: String,
+    },
+    /// The inputs hold no usable text.
+    #[error("{input} has no text: expected chat JSON lines ({{\"messages\":[…]}}) or plain text")]
+    Empty {
+        /// The files that were read.
+        input: String,
+    },
+    /// An option has a value that cannot work.
+    #[error("{0}")]
+    Option(String),
+}
+
+impl TextError {
+    /// Wraps an I/O error with the path it is about.
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// True for a malformed line, after which its reader can go on.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, Self::Malformed { .. })
+    }
+}

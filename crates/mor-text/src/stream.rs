@@ -1,0 +1,65 @@
+//! Whole characters out of tokens that arrive one at a time.
+
+use crate::Tokenizer;
+
+/// Turns tokens into text as they come. A token may end inside a character; its bytes wait here for the rest.
+///
+/// The concatenation of everything returned equals [`Tokenizer::decode`] of all tokens.
+#[derive(Debug)]
+pub struct TokenStream<'a> {
+    tokenizer: &'a Tokenizer,
+    pending: Vec<u8>,
+}
+
+impl<'a> TokenStream<'a> {
+    /// A stream with nothing pending.
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Self {
+            tokenizer,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Takes one token and returns the characters that are complete now, if any. Bytes that cannot be UTF-8
+    /// become U+FFFD; special tokens and unknown ids give nothing.
+    pub fn push(&mut self, id: u32) -> Option<String> {
+        if !self.tokenizer.is_special(id) {
+            self.pending
+                .extend_from_slice(self.tokenizer.token_bytes(id));
+        }
+        drain_complete(&mut self.pending)
+    }
+
+    /// Ends the stream: an incomplete character becomes U+FFFD.
+    pub fn finish(&mut self) -> Option<String> {
+        let rest = std::mem::take(&mut self.pending);
+        (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned())
+    }
+}
+
+/// Removes from `pending` everything but an incomplete last character, and returns it as text.
+pub(crate) fn drain_complete(pending: &mut Vec<u8>) -> Option<String> {
+    let mut text = String::new();
+    let mut start = 0;
+    let keep_from = loop {
+        match std::str::from_utf8(&pending[start..]) {
+            Ok(valid) => {
+                text.push_str(valid);
+                break pending.len();
+            }
+            Err(error) => {
+                let end = start + error.valid_up_to();
+                text.push_str(&String::from_utf8_lossy(&pending[start..end]));
+                match error.error_len() {
+                    Some(invalid) => {
+                        text.push(char::REPLACEMENT_CHARACTER);
+                        start = end + invalid;
+                    }
+                    None => break end,
+                }
+            }
+        }
+    };
+    pending.drain(..keep_from);
+    (!text.is_empty()).then_some(text)
+}
