@@ -1,1 +1,64 @@
-fn main() {}
+//! Project tasks: everything continuous integration does, by hand.
+//!
+//! `cargo xtask demo` opens the chat page, `cargo xtask test` checks the whole project,
+//! `cargo xtask web` builds the page and `cargo xtask lint` the style alone.
+
+mod demo;
+mod lint;
+mod phases;
+mod test;
+mod tools;
+mod web;
+
+#[cfg(test)]
+mod docs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Project tasks: demo, test, web, lint.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand, Debug)]
+enum Task {
+    /// Build the chat page and the server, then open the page in a browser.
+    Demo(demo::Args),
+    /// Check everything: style, unit and cross-crate tests, the page in a real browser.
+    Test(test::Args),
+    /// Build the chat page into web/dist, which any static server can host.
+    Web,
+    /// Check formatting, Clippy and TypeScript.
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Demo(args) => demo::run(args),
+        Task::Test(args) => test::run(args),
+        Task::Web => web::run(),
+        Task::Lint => lint::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

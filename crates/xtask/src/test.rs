@@ -1,0 +1,60 @@
+//! Everything a change must pass.
+
+use anyhow::Result;
+
+use crate::phases::Phases;
+use crate::{lint, tools, web};
+
+/// What `cargo xtask test` accepts.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Leave the page out: no WebAssembly build, no TypeScript, no browser.
+    #[arg(long)]
+    fast: bool,
+}
+
+/// `cargo xtask test`: stops at the first phase that fails, and always says where the time went.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let mut phases = Phases::default();
+    let outcome = all(&args, &mut phases);
+    eprintln!("\n{}", phases.table());
+    outcome
+}
+
+fn all(args: &Args, phases: &mut Phases) -> Result<()> {
+    if !args.fast {
+        // A missing browser should be known now, not after the long part.
+        tools::chromium()?;
+    }
+    lint::rust(phases)?;
+    rust_tests(phases)?;
+    if args.fast {
+        return Ok(());
+    }
+    web::build(phases)?;
+    lint::typescript(phases)?;
+    phases.run("page in Chromium", || {
+        // The unit tests above have built it.
+        let mor = tools::built_program("debug", "mor")?;
+        tools::run(tools::npm().envs(tools::page_test_env(&mor)?).arg("test"))
+    })
+}
+
+/// All tests of the workspace. One build serves them all: the development profile, whose
+/// dependencies are optimised where tests would crawl otherwise (see the root Cargo.toml).
+fn rust_tests(phases: &mut Phases) -> Result<()> {
+    phases.run("build of the tests", || {
+        tools::run(tools::cargo().args(["test", "--workspace", "--no-run", "--quiet"]))
+    })?;
+    if !tools::has_nextest() {
+        return phases.run("tests", || {
+            tools::run(tools::cargo().args(["test", "--workspace"]))
+        });
+    }
+    phases.run("tests", || {
+        tools::run(tools::cargo().args(["nextest", "run", "--workspace"]))
+    })?;
+    phases.run("documentation tests", || {
+        tools::run(tools::cargo().args(["test", "--workspace", "--doc"]))
+    })
+}
