@@ -52,6 +52,12 @@ pub enum TextError {
         /// The files that were read.
         input: String,
     },
+    /// A vocabulary could not be learnt.
+    #[error("cannot train a tokenizer: {reason}")]
+    Train {
+        /// What stood in the way.
+        reason: String,
+    },
     /// An option has a value that cannot work.
     #[error("{0}")]
     Option(String),

@@ -72,3 +72,9 @@ impl Conversation {
             .sum()
     }
 }
+
+impl AsRef<[Message]> for Conversation {
+    fn as_ref(&self) -> &[Message] {
+        &self.messages
+    }
+}

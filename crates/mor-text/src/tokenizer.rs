@@ -22,6 +22,15 @@ struct Token {
     special: bool,
 }
 
+/// A token that only markup can name.
+#[derive(Debug, Clone)]
+struct AddedToken {
+    name: String,
+    id: u32,
+    /// Left out of decoded text. Some vocabularies add ordinary text, such as runs of spaces, which is not.
+    special: bool,
+}
+
 /// A byte-level BPE tokenizer with its chat template, read from a Hugging Face model folder.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -30,12 +39,12 @@ pub struct Tokenizer {
     tokens: Vec<Token>,
     /// Ids of the 256 single bytes, as far as the vocabulary has them.
     byte_ids: Vec<Option<u32>>,
-    /// Special tokens by name, the longest first so that the first match is the longest.
-    special: Vec<(String, u32)>,
+    /// The longest name first, so that the first match is the longest.
+    added: Vec<AddedToken>,
     template: Option<ChatTemplate>,
-    bos: Option<(String, u32)>,
-    eos: Option<(String, u32)>,
-    pad: Option<(String, u32)>,
+    bos: Option<AddedToken>,
+    eos: Option<AddedToken>,
+    pad: Option<AddedToken>,
     tokenizer_json: Box<[u8]>,
     config: Value,
 }
@@ -56,24 +65,15 @@ impl Tokenizer {
         }
         require_byte_level(&plain)?;
 
-        let mut special: Vec<(String, u32)> = Vec::new();
-        for (id, token) in plain.get_added_tokens_decoder() {
-            special.push((token.content, id));
-        }
-        special.retain(|(name, _)| !name.is_empty());
-        special.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
-
-        let tokens = token_table(&plain, &special)?;
+        let added = added_tokens(&plain, &config);
+        let tokens = token_table(&plain, &added)?;
         let byte_ids = (0..=255u8)
             .map(|byte| plain.token_to_id(bytes::char_of(byte).encode_utf8(&mut [0; 4])))
             .collect();
         let template = chat_template(&config)?.map(ChatTemplate::new).transpose()?;
         let named = |key: &str, default: &str| {
             let name = token_name(&config[key]).unwrap_or(default).to_owned();
-            special
-                .iter()
-                .find(|(special, _)| *special == name)
-                .cloned()
+            added.iter().find(|token| token.name == name).cloned()
         };
         let (bos, eos, pad) = (
             named("bos_token", "<bos>"),
@@ -92,7 +92,7 @@ impl Tokenizer {
             plain,
             tokens,
             byte_ids,
-            special,
+            added,
             template,
             bos,
             eos,
@@ -198,11 +198,10 @@ impl Tokenizer {
                 "{CONFIG_FILE} has no `chat_template`; this tokenizer cannot write conversations"
             ),
         })?;
-        let name = |token: &Option<(String, u32)>| {
+        let name = |token: &Option<AddedToken>| {
             token
                 .as_ref()
-                .map(|(name, _)| name.clone())
-                .unwrap_or_default()
+                .map_or(String::new(), |token| token.name.clone())
         };
         let rendered = template.render(
             messages,
@@ -243,14 +242,14 @@ impl Tokenizer {
         let mut at = 0;
         while at < markup.len() {
             let here = &markup[at..];
-            if let Some((name, id)) = self
-                .special
+            if let Some(token) = self
+                .added
                 .iter()
-                .find(|(name, _)| here.starts_with(name.as_str()))
+                .find(|token| here.starts_with(token.name.as_str()))
             {
                 self.encode_into(&markup[text_start..at], ids)?;
-                ids.push(*id);
-                at += name.len();
+                ids.push(token.id);
+                at += token.name.len();
                 text_start = at;
             } else {
                 at += here.chars().next().map_or(1, char::len_utf8);
@@ -305,38 +304,36 @@ impl Tokenizer {
     /// The id of a special token by its name (`<eos>`), or of a vocabulary entry by its spelling in the
     /// byte-level alphabet (`Ġthe`).
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        let special = self
-            .special
+        self.added_id(token)
+            .or_else(|| self.plain.get_model().token_to_id(token))
+    }
+
+    fn added_id(&self, name: &str) -> Option<u32> {
+        self.added
             .iter()
-            .find(|(name, _)| name == token)
-            .map(|&(_, id)| id);
-        special.or_else(|| self.plain.get_model().token_to_id(token))
+            .find(|token| token.name == name)
+            .map(|token| token.id)
     }
 
     /// The id that opens every text, if the tokenizer names one.
     pub fn bos_id(&self) -> Option<u32> {
-        self.bos.as_ref().map(|&(_, id)| id)
+        self.bos.as_ref().map(|token| token.id)
     }
 
     /// The id that ends an answer, if the tokenizer names one.
     pub fn eos_id(&self) -> Option<u32> {
-        self.eos.as_ref().map(|&(_, id)| id)
+        self.eos.as_ref().map(|token| token.id)
     }
 
     /// The id that fills up short rows of a batch, if the tokenizer names one.
     pub fn pad_id(&self) -> Option<u32> {
-        self.pad.as_ref().map(|&(_, id)| id)
+        self.pad.as_ref().map(|token| token.id)
     }
 
     /// Ids after which generation stops: the end of an answer or of a text, and the tokens that open a turn.
     /// Ascending, each once.
     pub fn stop_ids(&self) -> Vec<u32> {
-        let named = STOP_TOKENS.iter().filter_map(|token| {
-            self.special
-                .iter()
-                .find(|(name, _)| name == token)
-                .map(|&(_, id)| id)
-        });
+        let named = STOP_TOKENS.iter().filter_map(|name| self.added_id(name));
         let mut ids: Vec<u32> = named.chain(self.eos_id()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -374,8 +371,43 @@ fn require_byte_level(tokenizer: &tokenizers::Tokenizer) -> Result<()> {
     }
 }
 
+/// The tokens that only markup can name: those the vocabulary adds, and those the configuration gives a role.
+fn added_tokens(tokenizer: &tokenizers::Tokenizer, config: &Value) -> Vec<AddedToken> {
+    let mut added: Vec<AddedToken> = tokenizer
+        .get_added_tokens_decoder()
+        .into_iter()
+        .map(|(id, token)| AddedToken {
+            name: token.content,
+            id,
+            special: token.special,
+        })
+        .filter(|token| !token.name.is_empty())
+        .collect();
+    for key in ["bos_token", "eos_token", "pad_token", "unk_token"] {
+        let Some(name) = token_name(&config[key]).filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        if let Some(token) = added.iter_mut().find(|token| token.name == name) {
+            token.special = true;
+        } else if let Some(id) = tokenizer.token_to_id(name) {
+            added.push(AddedToken {
+                name: name.to_owned(),
+                id,
+                special: true,
+            });
+        }
+    }
+    added.sort_by(|a, b| {
+        b.name
+            .len()
+            .cmp(&a.name.len())
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    added
+}
+
 /// What every id stands for, indexed by id.
-fn token_table(tokenizer: &tokenizers::Tokenizer, special: &[(String, u32)]) -> Result<Vec<Token>> {
+fn token_table(tokenizer: &tokenizers::Tokenizer, added: &[AddedToken]) -> Result<Vec<Token>> {
     let vocab: HashMap<String, u32> = tokenizer.get_vocab(true);
     let largest = vocab
         .values()
@@ -398,11 +430,11 @@ fn token_table(tokenizer: &tokenizers::Tokenizer, special: &[(String, u32)]) -> 
             tokens[*id as usize].bytes = bytes.into();
         }
     }
-    for (name, id) in special {
-        if let Some(token) = tokens.get_mut(*id as usize) {
-            *token = Token {
-                bytes: name.as_bytes().into(),
-                special: true,
+    for token in added {
+        if let Some(entry) = tokens.get_mut(token.id as usize) {
+            *entry = Token {
+                bytes: token.name.as_bytes().into(),
+                special: token.special,
             };
         }
     }

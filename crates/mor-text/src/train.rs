@@ -1,6 +1,6 @@
 //! Learning a vocabulary: byte-level BPE over the contents of messages and the lines of texts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use serde::Serialize;
@@ -14,9 +14,9 @@ use tokenizers::{
     SplitDelimiterBehavior, TokenizerImpl,
 };
 
-use crate::data::{ChatReader, Format, TextReader};
+use crate::data::Rows;
 use crate::tokenizer::Tokenizer;
-use crate::{DEFAULT_CHAT_TEMPLATE, Result, SPECIAL_TOKENS, TextError};
+use crate::{DEFAULT_CHAT_TEMPLATE, Message, Result, SPECIAL_TOKENS, TextError};
 
 /// What merges never cross: contractions, words with the one character before them (a space, or the dash, dot
 /// or underscore of options and identifiers), digits one by one (so that numbers of any length are written the
@@ -63,7 +63,7 @@ pub struct TrainReport {
     pub vocab_size: usize,
 }
 
-/// Learns a byte-level BPE vocabulary from plain text and chat JSON lines (told apart as [`Format::of`] says).
+/// Learns a byte-level BPE vocabulary from plain text and chat JSON lines (told apart as [`crate::data::Format::of`] says).
 /// Of chat rows only the contents count. The same inputs give the same files, byte for byte.
 ///
 /// # Errors
@@ -95,10 +95,17 @@ pub fn train_tokenizer(
 
     // The trainer pulls texts from several threads and knows no errors: they wait here until it is done.
     let state = Mutex::new((TrainReport::default(), None));
-    let texts = Texts::new(inputs, options.strict, &state);
+    let texts = Texts {
+        rows: Rows::new(inputs),
+        ready: Vec::new().into_iter(),
+        strict: options.strict,
+        state: &state,
+    };
     tokenizer
         .train(&mut trainer, texts)
-        .map_err(|error| TextError::Option(format!("training failed: {error}")))?;
+        .map_err(|error| TextError::Train {
+            reason: error.to_string(),
+        })?;
     let (mut report, error) = state
         .into_inner()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -121,7 +128,9 @@ pub fn train_tokenizer(
     }
     let json = tokenizer
         .to_string(true)
-        .map_err(|error| TextError::Option(format!("cannot write the vocabulary: {error}")))?;
+        .map_err(|error| TextError::Train {
+            reason: error.to_string(),
+        })?;
     let tokenizer = Tokenizer::from_bytes(json.as_bytes(), config().to_string().as_bytes())?;
     report.vocab_size = tokenizer.vocab_size();
     Ok((tokenizer, report))
@@ -142,7 +151,9 @@ fn untrained() -> Result<Untrained> {
         SplitDelimiterBehavior::Isolated,
         false,
     )
-    .map_err(|error| TextError::Option(format!("pre-tokenizer: {error}")))?;
+    .map_err(|error| TextError::Train {
+        reason: error.to_string(),
+    })?;
     let bytes = ByteLevel::new(false, false, false);
     let mut tokenizer = Untrained::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![split.into(), bytes.into()])));
@@ -166,28 +177,13 @@ fn config() -> serde_json::Value {
 
 /// Every text of the inputs, in order: an iterator that records errors instead of yielding them.
 struct Texts<'a> {
-    inputs: std::slice::Iter<'a, PathBuf>,
+    rows: Rows,
+    ready: std::vec::IntoIter<Message>,
     strict: bool,
     state: &'a Mutex<(TrainReport, Option<TextError>)>,
-    current: Box<dyn Iterator<Item = Result<Vec<String>>> + Send>,
-    ready: std::vec::IntoIter<String>,
 }
 
-impl<'a> Texts<'a> {
-    fn new(
-        inputs: &'a [PathBuf],
-        strict: bool,
-        state: &'a Mutex<(TrainReport, Option<TextError>)>,
-    ) -> Self {
-        Self {
-            inputs: inputs.iter(),
-            strict,
-            state,
-            current: Box::new(std::iter::empty()),
-            ready: Vec::new().into_iter(),
-        }
-    }
-
+impl Texts<'_> {
     /// Records an error; false if reading must end.
     fn survive(&self, error: TextError) -> bool {
         let mut state = self
@@ -212,49 +208,23 @@ impl Iterator for Texts<'_> {
 
     fn next(&mut self) -> Option<String> {
         loop {
-            if let Some(text) = self.ready.next() {
+            if let Some(message) = self.ready.next() {
                 let mut state = self
                     .state
                     .lock()
                     .unwrap_or_else(|poisoned| poisoned.into_inner());
                 state.0.texts += 1;
-                state.0.bytes += text.len() as u64;
-                return Some(text);
+                state.0.bytes += message.content.len() as u64;
+                return Some(message.content);
             }
-            match self.current.next() {
-                Some(Ok(texts)) => self.ready = texts.into_iter(),
-                Some(Err(error)) => {
+            match self.rows.next()? {
+                Ok(row) => self.ready = row.messages.into_iter(),
+                Err(error) => {
                     if !self.survive(error) {
                         return None;
                     }
                 }
-                None => match open(self.inputs.next()?) {
-                    Ok(texts) => self.current = texts,
-                    Err(error) => {
-                        self.survive(error);
-                        return None;
-                    }
-                },
             }
         }
     }
-}
-
-/// The texts of one file: the contents of each conversation, or each line.
-fn open(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Vec<String>>> + Send>> {
-    let (format, file) = Format::open(path)?;
-    Ok(match format {
-        Format::Chat => Box::new(ChatReader::new(file, path).map(|row| {
-            row.map(|conversation| {
-                conversation
-                    .messages
-                    .into_iter()
-                    .map(|message| message.content)
-                    .collect()
-            })
-        })),
-        Format::Text => {
-            Box::new(TextReader::new(file, path).map(|line| line.map(|line| vec![line])))
-        }
-    })
 }

@@ -17,6 +17,7 @@ pub(super) struct Lines<R> {
     input: R,
     path: PathBuf,
     number: u64,
+    bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -26,6 +27,7 @@ impl<R: BufRead> Lines<R> {
             input,
             path: path.to_owned(),
             number: 0,
+            bytes: 0,
             buffer: Vec::new(),
         }
     }
@@ -33,6 +35,11 @@ impl<R: BufRead> Lines<R> {
     /// The number of the line returned last.
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Bytes read so far, line ends included.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// A malformed-line error about the line returned last.
@@ -105,10 +112,70 @@ impl<R: BufRead> Lines<R> {
                 self.buffer.extend_from_slice(&chunk[..taken]);
             }
             self.input.consume(taken);
+            self.bytes += taken as u64;
             if end.is_some() {
                 break;
             }
         }
         Ok(any.then_some(too_long))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every line of `bytes`: its text, or the error about it.
+    fn lines(bytes: &[u8]) -> Vec<Result<String, String>> {
+        // A tiny buffer, so that lines cross its end.
+        let input = std::io::BufReader::with_capacity(7, bytes);
+        let mut lines = Lines::new(input, Path::new("file.txt"));
+        let mut all = Vec::new();
+        while let Some(line) = lines
+            .next()
+            .map(|line| line.map(str::to_owned))
+            .map_err(|e| e.to_string())
+            .transpose()
+        {
+            all.push(line);
+        }
+        assert_eq!(lines.bytes(), bytes.len() as u64);
+        all
+    }
+
+    #[test]
+    fn ends_marks_and_bad_bytes() {
+        let text = |text: &str| Ok(text.to_owned());
+        assert_eq!(lines(b""), []);
+        assert_eq!(lines(b"\n"), [text("")]);
+        assert_eq!(
+            lines(b"\xEF\xBB\xBFfirst line\r\nsecond\n\nlast"),
+            ["first line", "second", "", "last"].map(text)
+        );
+        assert_eq!(lines(b"a\n\xEF\xBB\xBFb"), [text("a"), text("\u{FEFF}b")]);
+        assert_eq!(
+            lines(b"a\nb\xFFc\nd"),
+            [
+                text("a"),
+                Err("file.txt:2: not UTF-8 at byte 2".to_owned()),
+                text("d")
+            ]
+        );
+    }
+
+    #[test]
+    fn an_endless_line_is_skipped_in_bounded_memory() {
+        let long = std::io::Read::take(std::io::repeat(b'x'), MAX_LINE_BYTES as u64 + 1);
+        let input = std::io::Read::chain(std::io::BufReader::new(long), &b"\nnext\n"[..]);
+        let mut lines = Lines::new(std::io::BufReader::new(input), Path::new("file.txt"));
+        assert!(
+            lines
+                .next()
+                .unwrap_err()
+                .to_string()
+                .contains("longer than")
+        );
+        assert_eq!(lines.next().unwrap(), Some("next"));
+        assert!(lines.buffer.capacity() <= 2 * MAX_LINE_BYTES);
     }
 }

@@ -1,9 +1,16 @@
-//! Readers for datasets: chat JSON lines and plain text, one item at a time in bounded memory.
+//! Readers for datasets, chat JSON lines and plain text, one item at a time in bounded memory, and the filters
+//! that choose among their rows.
 
+mod filter;
 mod lines;
 mod reader;
+#[cfg(feature = "fs")]
+mod rows;
 
+pub use filter::{Filter, FilterReport, Reason, Selection};
 pub use lines::MAX_LINE_BYTES;
 #[cfg(feature = "fs")]
 pub use reader::FileReader;
 pub use reader::{ChatReader, Format, TextReader};
+#[cfg(feature = "fs")]
+pub use rows::Rows;

@@ -77,6 +77,11 @@ impl<R: BufRead> ChatReader<R> {
         self.lines.number()
     }
 
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.lines.bytes()
+    }
+
     fn read(&mut self) -> Result<Option<Conversation>> {
         loop {
             let Some(line) = self.lines.next()? else {
@@ -137,6 +142,11 @@ impl<R: BufRead> TextReader<R> {
     pub fn line(&self) -> u64 {
         self.lines.number()
     }
+
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.lines.bytes()
+    }
 }
 
 #[cfg(feature = "fs")]
@@ -192,4 +202,78 @@ fn parse(line: &str) -> Result<Conversation, String> {
         return Err("`messages` is empty".to_owned());
     }
     Ok(conversation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Role;
+
+    const ROWS: &str = concat!(
+        "\u{FEFF}{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\\r\"}]}\r\n",
+        "\n   \n",
+        "{\"messages\":[]}\n",
+        "{\"text\":\"no messages\"}\n",
+        "{\"messages\":[{\"role\":\"tool\",\"content\":\"\"}]}\n",
+        "{\"messages\":[{\"role\":\"user\"\n",
+        "[1]\n",
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"s\",\"more\":1}],\"source\":\"x\",\"licence\":\"MIT\"}",
+    );
+
+    #[test]
+    fn malformed_rows_name_file_line_and_reason_and_reading_goes_on() {
+        let mut rows = ChatReader::new(ROWS.as_bytes(), Path::new("rows.jsonl"));
+        let first = rows.next().unwrap().unwrap();
+        assert_eq!(first.messages[1].content, "a\r");
+        for (line, reason) in [
+            (4, "`messages` is empty"),
+            (5, "missing field `messages`"),
+            (6, "unknown variant `tool`"),
+            (7, "EOF"),
+            (8, "expected struct Conversation"),
+        ] {
+            let error = rows.next().unwrap().unwrap_err();
+            let text = error.to_string();
+            assert!(error.is_malformed());
+            assert!(
+                text.starts_with(&format!("rows.jsonl:{line}: ")) && text.contains(reason),
+                "{text}"
+            );
+        }
+        let last = rows.next().unwrap().unwrap();
+        assert_eq!(
+            (last.messages[0].role, last.licence.as_deref()),
+            (Role::System, Some("MIT"))
+        );
+        assert_eq!(rows.line(), 9);
+        assert!(rows.next().is_none() && rows.next().is_none());
+    }
+
+    #[test]
+    fn format_by_extension_then_content() {
+        let of = |name: &str, head: &[u8]| Format::of(Path::new(name), head);
+        assert_eq!(of("a.JSONL", b"text"), Format::Chat);
+        assert_eq!(of("a.txt", b"{}"), Format::Text);
+        assert_eq!(of("a", b"\xEF\xBB\xBF\n {\"messages\""), Format::Chat);
+        assert_eq!(of("a.log", b"text"), Format::Text);
+        assert_eq!(of("a", b""), Format::Text);
+    }
+
+    #[test]
+    fn text_lines() {
+        let lines: Vec<_> =
+            TextReader::new(&b"one\r\n\n two \n\xC3\nthree"[..], Path::new("t.txt"))
+                .map(|line| line.map_err(|error| error.to_string()))
+                .collect();
+        let expected = [
+            Ok("one"),
+            Ok(" two "),
+            Err("t.txt:4: not UTF-8 at byte 1"),
+            Ok("three"),
+        ];
+        assert_eq!(
+            lines,
+            expected.map(|line| line.map(str::to_owned).map_err(str::to_owned))
+        );
+    }
 }

@@ -1,0 +1,394 @@
+//! Choosing training rows: bounds on length and punctuation, deduplication, a cap, and a count of what each dropped.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Serialize;
+
+use crate::{Conversation, Result, TextError};
+
+/// Conditions a row must meet. Each looks at the row's text: the contents of its messages joined by a newline.
+/// `None` and empty lists switch a condition off; [`Filter::default`] keeps everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// Fewest characters (Unicode scalar values).
+    pub min_chars: Option<usize>,
+    /// Most characters.
+    pub max_chars: Option<usize>,
+    /// Fewest spaces (U+0020).
+    pub min_spaces: Option<usize>,
+    /// Beginnings that mark a row as a bare link, compared without regard to ASCII case.
+    pub reject_prefixes: Vec<String>,
+    /// Largest share of full stops among the characters, 0 to 1: more of them is a table of contents or a list.
+    pub max_full_stops: Option<f64>,
+    /// Rows whose first so many characters were seen before are duplicates.
+    pub dedup_chars: Option<usize>,
+    /// Keep at most so many rows.
+    pub max_rows: Option<u64>,
+}
+
+impl Filter {
+    /// The technical model card's filters: 50 to 400 characters, at least 8 spaces, no leading link, at most
+    /// 10 % full stops, first-100-characters deduplication, at most 50,000 rows.
+    pub fn technical() -> Self {
+        Self {
+            min_chars: Some(50),
+            max_chars: Some(400),
+            min_spaces: Some(8),
+            reject_prefixes: ["http", "www", "ftp"].map(str::to_owned).into(),
+            max_full_stops: Some(0.1),
+            dedup_chars: Some(100),
+            max_rows: Some(50_000),
+        }
+    }
+
+    /// Checks that the conditions can be met at all.
+    ///
+    /// # Errors
+    /// [`TextError::Option`] naming the value that cannot work.
+    pub fn validate(&self) -> Result<()> {
+        if let (Some(min), Some(max)) = (self.min_chars, self.max_chars)
+            && min > max
+        {
+            return Err(TextError::Option(format!(
+                "no text has at least {min} and at most {max} characters"
+            )));
+        }
+        if let Some(share) = self.max_full_stops
+            && !(0.0..=1.0).contains(&share)
+        {
+            return Err(TextError::Option(format!(
+                "the share of full stops must lie between 0 and 1, not {share}"
+            )));
+        }
+        if self.dedup_chars == Some(0) {
+            return Err(TextError::Option(
+                "comparing the first 0 characters makes every row a duplicate".to_owned(),
+            ));
+        }
+        if self.max_rows == Some(0) {
+            return Err(TextError::Option(
+                "keeping at most 0 rows keeps nothing".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Why a row was dropped. A row is counted under the first reason that applies, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Fewer characters than [`Filter::min_chars`].
+    TooShort,
+    /// More characters than [`Filter::max_chars`].
+    TooLong,
+    /// Fewer spaces than [`Filter::min_spaces`].
+    FewSpaces,
+    /// Begins with one of [`Filter::reject_prefixes`].
+    Link,
+    /// More full stops than [`Filter::max_full_stops`].
+    FullStops,
+    /// Begins like an earlier row.
+    Duplicate,
+    /// [`Filter::max_rows`] rows had been kept already.
+    Surplus,
+}
+
+impl Reason {
+    /// All reasons, in the order in which they are checked.
+    pub const ALL: [Self; 7] = [
+        Self::TooShort,
+        Self::TooLong,
+        Self::FewSpaces,
+        Self::Link,
+        Self::FullStops,
+        Self::Duplicate,
+        Self::Surplus,
+    ];
+
+    /// The reason in words, for a table.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::TooShort => "too short",
+            Self::TooLong => "too long",
+            Self::FewSpaces => "too few spaces",
+            Self::Link => "begins with a link",
+            Self::FullStops => "too many full stops",
+            Self::Duplicate => "duplicate",
+            Self::Surplus => "beyond the row limit",
+        }
+    }
+}
+
+/// How many rows were kept, and how many each condition dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FilterReport {
+    /// Well-formed rows seen.
+    pub rows: u64,
+    /// Rows kept.
+    pub kept: u64,
+    /// UTF-8 bytes of the contents of the rows kept.
+    pub kept_bytes: u64,
+    /// Rows [`Reason::TooShort`].
+    pub too_short: u64,
+    /// Rows [`Reason::TooLong`].
+    pub too_long: u64,
+    /// Rows with [`Reason::FewSpaces`].
+    pub few_spaces: u64,
+    /// Rows that begin with a [`Reason::Link`].
+    pub link: u64,
+    /// Rows with too many [`Reason::FullStops`].
+    pub full_stops: u64,
+    /// Rows that are a [`Reason::Duplicate`].
+    pub duplicate: u64,
+    /// Rows that are [`Reason::Surplus`].
+    pub surplus: u64,
+    /// Lines that were no rows at all; whoever reads the file counts them.
+    pub malformed: u64,
+}
+
+impl FilterReport {
+    /// The count of one reason.
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        match reason {
+            Reason::TooShort => self.too_short,
+            Reason::TooLong => self.too_long,
+            Reason::FewSpaces => self.few_spaces,
+            Reason::Link => self.link,
+            Reason::FullStops => self.full_stops,
+            Reason::Duplicate => self.duplicate,
+            Reason::Surplus => self.surplus,
+        }
+    }
+
+    fn dropped_mut(&mut self, reason: Reason) -> &mut u64 {
+        match reason {
+            Reason::TooShort => &mut self.too_short,
+            Reason::TooLong => &mut self.too_long,
+            Reason::FewSpaces => &mut self.few_spaces,
+            Reason::Link => &mut self.link,
+            Reason::FullStops => &mut self.full_stops,
+            Reason::Duplicate => &mut self.duplicate,
+            Reason::Surplus => &mut self.surplus,
+        }
+    }
+}
+
+/// A filter at work: remembers what it has seen and counts what it drops. Memory: eight bytes for each row kept,
+/// if duplicates are looked for.
+#[derive(Debug)]
+pub struct Selection {
+    filter: Filter,
+    /// Hashes of beginnings. A false match among millions of rows is unlikely and costs one row.
+    seen: HashSet<u64>,
+    report: FilterReport,
+}
+
+impl Selection {
+    /// Starts with nothing seen.
+    ///
+    /// # Errors
+    /// As [`Filter::validate`].
+    pub fn new(filter: Filter) -> Result<Self> {
+        filter.validate()?;
+        Ok(Self {
+            filter,
+            seen: HashSet::new(),
+            report: FilterReport::default(),
+        })
+    }
+
+    /// Counts `row` and says whether to keep it, or why not.
+    pub fn admit(&mut self, row: &Conversation) -> Result<(), Reason> {
+        self.report.rows += 1;
+        let verdict = self.judge(row);
+        match verdict {
+            Ok(()) => {
+                self.report.kept += 1;
+                self.report.kept_bytes += row.content_bytes() as u64;
+            }
+            Err(reason) => *self.report.dropped_mut(reason) += 1,
+        }
+        verdict
+    }
+
+    /// Counts a line that could not be read as a row.
+    pub fn count_malformed(&mut self) {
+        self.report.malformed += 1;
+    }
+
+    /// The counts so far.
+    pub fn report(&self) -> &FilterReport {
+        &self.report
+    }
+
+    fn judge(&mut self, row: &Conversation) -> Result<(), Reason> {
+        let filter = &self.filter;
+        let contents: Vec<&str> = row
+            .messages
+            .iter()
+            .map(|message| message.content.as_str())
+            .collect();
+        let text = contents.join("\n");
+        let chars = text.chars().count();
+        let count = |wanted: u8| text.bytes().filter(|&byte| byte == wanted).count();
+
+        if filter.min_chars.is_some_and(|min| chars < min) {
+            return Err(Reason::TooShort);
+        }
+        if filter.max_chars.is_some_and(|max| chars > max) {
+            return Err(Reason::TooLong);
+        }
+        if filter.min_spaces.is_some_and(|min| count(b' ') < min) {
+            return Err(Reason::FewSpaces);
+        }
+        if filter
+            .reject_prefixes
+            .iter()
+            .any(|prefix| starts_with(&text, prefix))
+        {
+            return Err(Reason::Link);
+        }
+        if filter
+            .max_full_stops
+            .is_some_and(|share| count(b'.') as f64 > share * chars as f64)
+        {
+            return Err(Reason::FullStops);
+        }
+        // Looked up before the limit but entered after it, so that rows beyond the limit cost no memory.
+        let beginning = filter.dedup_chars.map(|length| beginning(&text, length));
+        if beginning.is_some_and(|hash| self.seen.contains(&hash)) {
+            return Err(Reason::Duplicate);
+        }
+        if filter.max_rows.is_some_and(|max| self.report.kept >= max) {
+            return Err(Reason::Surplus);
+        }
+        self.seen.extend(beginning);
+        Ok(())
+    }
+}
+
+fn starts_with(text: &str, prefix: &str) -> bool {
+    let start = text.trim_start().as_bytes().get(..prefix.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+/// A hash of the first `chars` characters.
+fn beginning(text: &str, chars: usize) -> u64 {
+    let end = text
+        .char_indices()
+        .nth(chars)
+        .map_or(text.len(), |(at, _)| at);
+    // Fixed keys: the same input gives the same rows on every run.
+    let mut hasher = DefaultHasher::new();
+    text[..end].hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Message, Role};
+
+    fn row(user: &str, assistant: &str) -> Conversation {
+        Conversation {
+            messages: vec![
+                Message::new(Role::User, user),
+                Message::new(Role::Assistant, assistant),
+            ],
+            ..Conversation::default()
+        }
+    }
+
+    /// A question and answer of `chars` characters in all, with plenty of spaces.
+    fn sized(chars: usize) -> Conversation {
+        let question = "a b c d e f g h i j";
+        row(question, &"é".repeat(chars - question.len() - 1))
+    }
+
+    #[test]
+    fn technical_preset_at_its_bounds() {
+        let verdict = |row: &Conversation| Selection::new(Filter::technical()).unwrap().admit(row);
+        assert_eq!(verdict(&sized(49)), Err(Reason::TooShort));
+        assert_eq!(verdict(&sized(50)), Ok(()));
+        assert_eq!(verdict(&sized(400)), Ok(()));
+        assert_eq!(verdict(&sized(401)), Err(Reason::TooLong));
+
+        let long = "x".repeat(50);
+        assert_eq!(
+            verdict(&row("1 2 3 4 5 6 7 8", &long)),
+            Err(Reason::FewSpaces)
+        );
+        assert_eq!(verdict(&row("1 2 3 4 5 6 7 8 ", &long)), Ok(()));
+        for link in ["http://a.b", "HTTPS://a.b", "www.a.b", " ftp://a"] {
+            assert_eq!(
+                verdict(&row(&format!("{link} 1 2 3 4 5 6 7 8 9"), &long)),
+                Err(Reason::Link),
+                "{link}"
+            );
+        }
+        // 10 % full stops are allowed, more are not.
+        let letters = format!("1 2 3 4 5 6 7 8 {}", "x".repeat(73));
+        assert_eq!(verdict(&row(&letters, &".".repeat(10))), Ok(()));
+        assert_eq!(
+            verdict(&row(&letters[1..], &".".repeat(11))),
+            Err(Reason::FullStops)
+        );
+    }
+
+    #[test]
+    fn duplicates_and_limit() {
+        let filter = Filter {
+            dedup_chars: Some(5),
+            max_rows: Some(2),
+            ..Filter::default()
+        };
+        let mut selection = Selection::new(filter).unwrap();
+        assert_eq!(selection.admit(&row("abcdé", "1")), Ok(()));
+        assert_eq!(selection.admit(&row("abcdéf", "2")), Err(Reason::Duplicate));
+        assert_eq!(selection.admit(&row("abcdf", "3")), Ok(()));
+        assert_eq!(selection.admit(&row("b", "4")), Err(Reason::Surplus));
+        let report = selection.report();
+        assert_eq!(
+            (report.rows, report.kept, report.duplicate, report.surplus),
+            (4, 2, 1, 1)
+        );
+        assert_eq!(
+            Reason::ALL
+                .iter()
+                .map(|&reason| report.dropped(reason))
+                .sum::<u64>(),
+            2
+        );
+    }
+
+    #[test]
+    fn impossible_conditions_are_refused() {
+        for filter in [
+            Filter {
+                min_chars: Some(2),
+                max_chars: Some(1),
+                ..Filter::default()
+            },
+            Filter {
+                max_full_stops: Some(1.5),
+                ..Filter::default()
+            },
+            Filter {
+                max_full_stops: Some(f64::NAN),
+                ..Filter::default()
+            },
+            Filter {
+                dedup_chars: Some(0),
+                ..Filter::default()
+            },
+            Filter {
+                max_rows: Some(0),
+                ..Filter::default()
+            },
+        ] {
+            assert!(filter.validate().is_err(), "{filter:?}");
+        }
+    }
+}
