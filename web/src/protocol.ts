@@ -1,0 +1,112 @@
+// What the page and its worker say to each other. Everything here is plain data: it crosses by structured clone.
+
+/** What a model is, as its `config.json` and weights say. */
+export interface ModelInfo {
+  parameters: number;
+  weight_bytes: number;
+  layers: number;
+  hidden_size: number;
+  heads: number;
+  vocab_size: number;
+  /** Longest context in tokens: question, history and answer together. */
+  context: number;
+  /** The most steps a layer can take. */
+  max_steps: number;
+  /** Steps per layer where they are fixed; null where a router decides. */
+  depth: number | null;
+}
+
+/** How an answer is written. */
+export interface GenerationOptions {
+  /** 0 always takes the likeliest token. */
+  temperature: number;
+  /** Only the k likeliest tokens; 0 is all of them. */
+  top_k: number;
+  /** Only the likeliest tokens that together reach this probability; 1 is all of them. */
+  top_p: number;
+  max_new_tokens: number;
+  seed: number;
+  /** Steps in every layer; null leaves the decision to the model. */
+  depth: number | null;
+  /** Divides the scores of tokens already written; 1 is off. */
+  repetition_penalty: number;
+}
+
+export type Role = "system" | "user" | "assistant";
+
+export interface Message {
+  role: Role;
+  content: string;
+}
+
+/** Why an answer ended. */
+export type EndReason = "stop" | "length" | "context" | "stopped";
+
+/** One token of an answer. */
+export interface Token {
+  /** The characters it completed; empty while a character is still incomplete. */
+  text: string;
+  /** Steps each layer took. */
+  steps: number[];
+  /** The probability the model gave it, before temperature. */
+  probability: number;
+}
+
+/** What an answer cost. */
+export interface AnswerStats {
+  tokens: number;
+  prompt_tokens: number;
+  /** From the question's arrival in the worker to the first token, in milliseconds. */
+  first_token_ms: number;
+  /** Tokens per second after the first. */
+  tokens_per_second: number;
+  /** Mean steps per layer and token. */
+  mean_depth: number;
+  end: EndReason;
+  /** Messages of the history that no longer fitted the context. */
+  dropped_messages: number;
+}
+
+/** A measurement of decoding, comparable with `mor bench decode`. */
+export interface BenchResult {
+  prompt_tokens: number;
+  new_tokens: number;
+  /** One value per run. */
+  tokens_per_second: number[];
+  prefill_tokens_per_second: number[];
+}
+
+/** A failure in words for a person: what happened, to which file, and what to do. */
+export interface Problem {
+  file?: string;
+  message: string;
+  remedy: string;
+}
+
+/** Files of a model folder that a page can use. */
+export interface ModelFiles {
+  info: ModelInfo;
+  /** The model card (`README.md`), if the folder has one. */
+  card: string | null;
+  /** Defaults from `generation_config.json`, if the folder has one. */
+  defaults: Partial<GenerationOptions>;
+  /** Whether the weights came from this browser's cache. */
+  cached: boolean;
+}
+
+export type ToWorker =
+  | { type: "load"; folder: string; reload: boolean }
+  | { type: "ask"; id: number; messages: Message[]; options: GenerationOptions }
+  | { type: "stop"; id: number }
+  | { type: "bench"; prompt_tokens: number; new_tokens: number; runs: number; depth: number | null };
+
+export type FromWorker =
+  | { type: "progress"; loaded: number; total: number; cached: boolean }
+  | { type: "preparing" }
+  | { type: "loaded"; files: ModelFiles }
+  | { type: "load-failed"; problem: Problem }
+  | { type: "token"; id: number; token: Token }
+  | { type: "done"; id: number; stats: AnswerStats }
+  | { type: "ask-failed"; id: number; problem: Problem }
+  | { type: "bench-done"; result: BenchResult }
+  | { type: "bench-failed"; problem: Problem };
