@@ -56,7 +56,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let listener = listen(SocketAddr::new(args.host, args.port))?;
     let mut url = format!("http://{}/", listener.local_addr()?);
     if name != DEFAULT_MODEL {
-        url.push_str("?model=");
+        url.push_str("?model=models/");
         url.push_str(&name);
     }
     let site = Site::new(args.dir, name, args.model);
