@@ -1,0 +1,229 @@
+//! CPU kernels: written once over 16 lanes, instantiated per instruction set, chosen at run time.
+#![allow(unsafe_code)]
+
+pub(crate) mod attention;
+mod math;
+pub(crate) mod matmul;
+pub(crate) mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod norm;
+pub(crate) mod simd;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::ops::Range;
+
+use attention::Query;
+use matmul::Product;
+use matrix::{Matrix, Values};
+
+/// An instruction set the kernels exist for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isa {
+    /// 512-bit vectors (x86-64).
+    Avx512,
+    /// 256-bit vectors with fused multiply-add and f16 conversion (x86-64).
+    Avx2,
+    /// 128-bit vectors (aarch64).
+    Neon,
+    /// 128-bit vectors (WebAssembly).
+    Simd128,
+    /// Plain code, as the compiler vectorises it.
+    Scalar,
+}
+
+impl Isa {
+    /// Those this processor has, best first; never empty.
+    pub fn available() -> Vec<Self> {
+        let mut list = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                list.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+            {
+                list.push(Self::Avx2);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        list.push(Self::Neon);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        list.push(Self::Simd128);
+        list.push(Self::Scalar);
+        list
+    }
+
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Neon => "neon",
+            Self::Simd128 => "simd128",
+            Self::Scalar => "scalar",
+        }
+    }
+
+    /// Whether f16 weights are widened by an instruction, so that keeping them is a gain.
+    pub(crate) fn widens_f16(self) -> bool {
+        matches!(self, Self::Avx512 | Self::Avx2)
+    }
+}
+
+type MatmulF32 = unsafe fn(*const f32, Range<usize>, &Product);
+type MatmulF16 = unsafe fn(*const half::f16, Range<usize>, &Product);
+type AddNorm = unsafe fn(*const f32, *const f32, *const f32, *const f32, f32, usize, *mut f32);
+type Attend = unsafe fn(&Query);
+type Sum = unsafe fn(*const f32, usize) -> f32;
+
+/// The kernels of one instruction set.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    matmul_f32: MatmulF32,
+    matmul_f16: MatmulF16,
+    add_norm: AddNorm,
+    attend: Attend,
+    sum: Sum,
+}
+
+/// Instantiates the kernels inside functions that enable the instruction set.
+macro_rules! instantiate {
+    ($module:ident, $simd:ty, acc $acc:literal, tokens $tokens:literal $(, features $features:literal)?) => {
+        mod $module {
+            use super::*;
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn matmul_f32(w: *const f32, panels: Range<usize>, product: &Product) {
+                unsafe { matmul::matmul::<$simd, f32, $acc, $tokens>(w, panels, product) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn matmul_f16(w: *const half::f16, panels: Range<usize>, product: &Product) {
+                unsafe { matmul::matmul::<$simd, half::f16, $acc, $tokens>(w, panels, product) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn add_norm(
+                x: *const f32,
+                add: *const f32,
+                gain: *const f32,
+                bias: *const f32,
+                eps: f32,
+                dim: usize,
+                out: *mut f32,
+            ) {
+                unsafe { norm::add_norm::<$simd>(x, add, gain, bias, eps, dim, out) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn attend(query: &Query) {
+                unsafe { attention::attend::<$simd, $acc>(query) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn sum(from: *const f32, panels: usize) -> f32 {
+                unsafe { stream_sum::<$simd>(from, panels) }
+            }
+
+            pub(super) const KERNELS: Kernels =
+                Kernels { matmul_f32, matmul_f16, add_norm, attend, sum };
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+instantiate!(avx512, x86::Avx512, acc 8, tokens 8, features "avx512f,avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+instantiate!(avx2, x86::Avx2, acc 4, tokens 4, features "avx2,fma,f16c");
+#[cfg(target_arch = "aarch64")]
+instantiate!(neon, neon::Neon, acc 4, tokens 4);
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+instantiate!(simd128, wasm::Simd128, acc 2, tokens 2);
+instantiate!(scalar, simd::Scalar, acc 1, tokens 2);
+
+/// Sums `vectors * LANES` values: as fast as memory can be read.
+#[inline(always)]
+unsafe fn stream_sum<S: simd::Simd>(from: *const f32, vectors: usize) -> f32 {
+    const WAYS: usize = 8;
+    // SAFETY: the caller's slice has that many values.
+    unsafe {
+        let mut sums = [S::splat(0.0); WAYS];
+        for block in 0..vectors / WAYS {
+            for (way, sum) in sums.iter_mut().enumerate() {
+                let at = (block * WAYS + way) * simd::LANES;
+                *sum = S::add(*sum, S::load(from.add(at)));
+            }
+        }
+        sums.into_iter().map(|v| simd::sum::<S>(v)).sum()
+    }
+}
+
+impl Kernels {
+    /// The kernels of an instruction set; plain code where this processor lacks it.
+    pub(crate) fn new(isa: Isa) -> Self {
+        // The check is what makes every other `unsafe` here sound.
+        if !Isa::available().contains(&isa) {
+            return scalar::KERNELS;
+        }
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::KERNELS,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::Simd128 => simd128::KERNELS,
+            _ => scalar::KERNELS,
+        }
+    }
+
+    /// Output rows of `panels` of `matrix`.
+    ///
+    /// # Safety
+    /// As for [`matmul::matmul`]; `product.cols` is the matrix's.
+    pub(crate) unsafe fn matmul(&self, matrix: &Matrix, panels: Range<usize>, product: &Product) {
+        debug_assert!(panels.end <= matrix.panels() && product.cols == matrix.cols());
+        // SAFETY: the instruction set was detected; the rest is the caller's promise.
+        unsafe {
+            match matrix.values() {
+                Values::F32(v) => (self.matmul_f32)(v.as_ptr().cast(), panels, product),
+                Values::F16(v) => (self.matmul_f16)(v.as_ptr().cast(), panels, product),
+            }
+        }
+    }
+
+    /// See [`norm::add_norm`]; slices of the same length.
+    ///
+    /// # Safety
+    /// `out` and, unless null, `add` are valid for `gain.len()` values, as is `x`.
+    pub(crate) unsafe fn add_norm(
+        &self,
+        x: *const f32,
+        add: *const f32,
+        (gain, bias): (&[f32], &[f32]),
+        eps: f32,
+        out: *mut f32,
+    ) {
+        debug_assert_eq!(gain.len(), bias.len());
+        // SAFETY: the instruction set was detected; the rest is the caller's promise.
+        unsafe { (self.add_norm)(x, add, gain.as_ptr(), bias.as_ptr(), eps, gain.len(), out) }
+    }
+
+    /// See [`attention::attend`].
+    ///
+    /// # Safety
+    /// The pointers of `query` are valid for its shapes.
+    pub(crate) unsafe fn attend(&self, query: &Query) {
+        // SAFETY: the instruction set was detected; the rest is the caller's promise.
+        unsafe { (self.attend)(query) }
+    }
+
+    /// Sum of a slice, reading it as fast as possible; the last few values may be left out.
+    pub(crate) fn sum(&self, values: &[f32]) -> f32 {
+        // SAFETY: the instruction set was detected, and only whole vectors of the slice are read.
+        unsafe { (self.sum)(values.as_ptr(), values.len() / simd::LANES) }
+    }
+}
