@@ -1,7 +1,7 @@
 //! The output head and the softmax cross-entropy in one pass, without ever holding all logits.
 
 use crate::check::check_len;
-use crate::linear::{Matrix, product};
+use crate::matmul::{Matrix, Start, product};
 
 /// Rows whose logits are in memory at a time.
 const CHUNK_ROWS: usize = 256;
@@ -145,7 +145,7 @@ fn run<T: TokenId>(
             Matrix::row_major(x, dim),
             Matrix::transposed(weight, dim),
             logits,
-            false,
+            Start::Zero,
         );
         for (i, row) in logits.chunks_exact_mut(vocab.max(1)).enumerate() {
             let target = targets[start + i].to_i64();
@@ -182,14 +182,14 @@ fn run<T: TokenId>(
                 Matrix::row_major(logits, vocab),
                 Matrix::row_major(weight, dim),
                 &mut g.d_hidden[start * dim..(start + n) * dim],
-                false,
+                Start::Zero,
             );
             product(
                 [vocab, dim, n],
                 Matrix::transposed(logits, vocab),
                 Matrix::row_major(x, dim),
                 g.d_weight,
-                true,
+                Start::Accumulate,
             );
         }
     }

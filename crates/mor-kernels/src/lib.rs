@@ -16,12 +16,16 @@ mod check;
 mod cross_entropy;
 mod embedding;
 mod gelu;
+mod isa;
 mod layer_norm;
 mod linear;
+mod matmul;
 mod muon;
 mod optimizer;
 mod reduce;
 mod rotary;
+mod scratch;
+mod simd;
 
 pub use attention::{AttentionShape, causal_attention_backward, causal_attention_forward};
 pub use cross_entropy::{
@@ -29,6 +33,7 @@ pub use cross_entropy::{
 };
 pub use embedding::embedding_backward;
 pub use gelu::{gelu_backward, gelu_forward};
+pub use isa::Isa;
 pub use layer_norm::{layer_norm_backward, layer_norm_forward};
 pub use linear::{
     LinearShape, linear_backward_bias, linear_backward_input, linear_backward_weight,

@@ -2,8 +2,7 @@
 
 use crate::check::check_len;
 use crate::gelu::gelu_forward;
-use gemm::Parallelism;
-use rayon::prelude::*;
+use crate::matmul::{Matrix, Start, product};
 
 /// Sizes of a linear layer applied to a number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +34,13 @@ pub fn linear_forward(
     check_len("y", y, &[rows, outputs]);
     if let Some(bias) = bias {
         check_len("bias", bias, &[outputs]);
-        y.par_chunks_mut(outputs.max(1))
-            .for_each(|row| row.copy_from_slice(bias));
     }
     product(
         [rows, outputs, inputs],
         Matrix::row_major(x, inputs),
         Matrix::transposed(w, inputs),
         y,
-        bias.is_some(),
+        bias.map_or(Start::Zero, Start::Bias),
     );
 }
 
@@ -77,7 +74,7 @@ pub fn linear_backward_input(shape: LinearShape, dy: &[f32], w: &[f32], dx: &mut
         Matrix::row_major(dy, outputs),
         Matrix::row_major(w, inputs),
         dx,
-        false,
+        Start::Zero,
     );
 }
 
@@ -110,7 +107,11 @@ fn backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32], ac
         Matrix::transposed(dy, outputs),
         Matrix::row_major(x, inputs),
         dw,
-        accumulate,
+        if accumulate {
+            Start::Accumulate
+        } else {
+            Start::Zero
+        },
     );
 }
 
@@ -122,80 +123,4 @@ pub fn linear_backward_bias(dy: &[f32], db: &mut [f32]) {
     }
     check_len("dy", dy, &[dy.len() / outputs, outputs]);
     crate::reduce::sum_rows(dy, db);
-}
-
-/// A matrix in memory with its two strides, counted in elements.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// `data: [rows, cols]`, read as it is.
-    pub(crate) fn row_major(data: &'a [f32], cols: usize) -> Self {
-        Self {
-            data,
-            row_stride: cols,
-            col_stride: 1,
-        }
-    }
-
-    /// `data: [rows, cols]`, read as its transpose.
-    pub(crate) fn transposed(data: &'a [f32], cols: usize) -> Self {
-        Self {
-            data,
-            row_stride: 1,
-            col_stride: cols,
-        }
-    }
-}
-
-/// `out = lhs · rhs` (or `out += …`), with `[m, n, k]` the sizes of `[m, k] · [k, n]`.
-pub(crate) fn product(
-    [m, n, k]: [usize; 3],
-    lhs: Matrix<'_>,
-    rhs: Matrix<'_>,
-    out: &mut [f32],
-    accumulate: bool,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    let fits = |x: Matrix<'_>, rows: usize, cols: usize| {
-        rows == 0
-            || cols == 0
-            || (rows - 1) * x.row_stride + (cols - 1) * x.col_stride < x.data.len()
-    };
-    assert!(
-        fits(lhs, m, k) && fits(rhs, k, n) && out.len() == m * n,
-        "matrix sizes disagree"
-    );
-    #[allow(unsafe_code)]
-    // SAFETY: the assertion above bounds every element that the product reads or writes, and
-    // `out` is borrowed mutably, so nothing aliases it.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            accumulate,
-            lhs.data.as_ptr(),
-            lhs.col_stride as isize,
-            lhs.row_stride as isize,
-            rhs.data.as_ptr(),
-            rhs.col_stride as isize,
-            rhs.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::Rayon(0),
-        );
-    }
 }

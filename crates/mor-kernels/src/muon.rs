@@ -1,7 +1,7 @@
 //! The orthogonalisation at the heart of the Muon optimizer.
 
 use crate::check::check_len;
-use crate::linear::{Matrix, product};
+use crate::matmul::{Matrix, Start, product};
 use crate::optimizer::sum_squares;
 
 /// Coefficients of the quintic `a·x + b·x³ + c·x⁵`, from Keller Jordan's Muon: steepest at zero
@@ -31,12 +31,18 @@ pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) 
     for _ in 0..STEPS {
         let (plain, turned) = (Matrix::row_major(out, cols), Matrix::transposed(out, cols));
         if wide {
-            product([side, side, cols], plain, turned, &mut gram, false);
+            product([side, side, cols], plain, turned, &mut gram, Start::Zero);
         } else {
-            product([side, side, rows], turned, plain, &mut gram, false);
+            product([side, side, rows], turned, plain, &mut gram, Start::Zero);
         }
         let gram_view = Matrix::row_major(&gram, side);
-        product([side, side, side], gram_view, gram_view, &mut square, false);
+        product(
+            [side, side, side],
+            gram_view,
+            gram_view,
+            &mut square,
+            Start::Zero,
+        );
         for (s, g) in square.iter_mut().zip(&gram) {
             *s = b * g + c * *s;
         }
@@ -50,7 +56,7 @@ pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) 
                 factor,
                 Matrix::row_major(out, cols),
                 &mut next,
-                false,
+                Start::Zero,
             );
         } else {
             product(
@@ -58,7 +64,7 @@ pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) 
                 Matrix::row_major(out, cols),
                 factor,
                 &mut next,
-                false,
+                Start::Zero,
             );
         }
         out.copy_from_slice(&next);

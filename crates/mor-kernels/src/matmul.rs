@@ -1,0 +1,430 @@
+//! Matrix products: packed panels and a register tile, as in Goto and van de Geijn, "Anatomy of
+//! High-Performance Matrix Multiplication" (2008).
+//!
+//! A block of the right matrix, `[KC, NC]`, is packed into panels two vectors wide and stays in the
+//! second-level cache; panels of a few rows of the left matrix are packed next to it and stay in the
+//! first level while the right panels stream by. Every element of the result is the same chain of
+//! additions whatever the number of threads, which divide the result between them.
+#![allow(unsafe_code)]
+// Soundness: `product` checks that both strides and the result fit their slices; all pointers below
+// are derived from those, tasks write disjoint rectangles of the result, and packed buffers are
+// sized for whole panels.
+
+use crate::isa::Isa;
+use crate::scratch::{Slot, with_scratch};
+use crate::simd::{Simd, dispatch};
+use rayon::prelude::*;
+
+/// A matrix in memory with its two strides, counted in elements; one of them is 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `data: [rows, cols]`, read as it is.
+    pub(crate) fn row_major(data: &'a [f32], cols: usize) -> Self {
+        Self {
+            data,
+            row_stride: cols,
+            col_stride: 1,
+        }
+    }
+
+    /// `data: [rows, cols]`, read as its transpose.
+    pub(crate) fn transposed(data: &'a [f32], cols: usize) -> Self {
+        Self {
+            data,
+            row_stride: 1,
+            col_stride: cols,
+        }
+    }
+
+    fn fits(&self, rows: usize, cols: usize) -> bool {
+        rows == 0
+            || cols == 0
+            || (rows - 1) * self.row_stride + (cols - 1) * self.col_stride < self.data.len()
+    }
+}
+
+/// What the product is added to.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// Nothing: the result is overwritten.
+    Zero,
+    /// One value per column.
+    Bias(&'a [f32]),
+    /// The result's present content.
+    Accumulate,
+}
+
+/// Longest stretch of the inner dimension that is packed at a time.
+const KC: usize = 512;
+/// Distance of the rows of a packed left panel: `KC` and a cache line, so that rows do not all fall
+/// into the same cache set.
+const ROW_GAP: usize = KC + 16;
+/// Size of a packed right block in elements: three quarters of a 1 MiB cache.
+const BLOCK: usize = 192 * 1024;
+/// Width of the widest right panel: two vectors of sixteen.
+const PANEL: usize = 32;
+/// Rows of a tile: with sixteen lanes 28 of 32 registers hold sums, with eight 12 of 16.
+const TALL: usize = 14;
+const SHORT: usize = 6;
+/// Below this many multiplications a product stays on its thread.
+const SMALL: usize = 64 * 64 * 64;
+
+/// `out = lhs · rhs` plus what `start` says, with `[m, n, k]` the sizes of `[m, k] · [k, n]`.
+pub(crate) fn product(
+    [m, n, k]: [usize; 3],
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    out: &mut [f32],
+    start: Start<'_>,
+) {
+    assert!(
+        lhs.fits(m, k) && rhs.fits(k, n) && out.len() == m * n,
+        "matrix sizes disagree"
+    );
+    if let Start::Bias(bias) = start {
+        assert_eq!(bias.len(), n, "a bias has one value per column");
+    }
+    if m == 0 || n == 0 {
+        return;
+    }
+    let isa = Isa::current();
+    let job = Job {
+        k,
+        lhs: lhs.data.as_ptr(),
+        lhs_row: lhs.row_stride,
+        lhs_col: lhs.col_stride,
+        rhs: rhs.data.as_ptr(),
+        rhs_row: rhs.row_stride,
+        rhs_col: rhs.col_stride,
+        out: out.as_mut_ptr(),
+        out_row: n,
+        bias: if let Start::Bias(bias) = start {
+            bias.as_ptr()
+        } else {
+            std::ptr::null()
+        },
+        accumulate: matches!(start, Start::Accumulate),
+    };
+    let threads = if m * n * k < SMALL {
+        1
+    } else {
+        rayon::current_num_threads()
+    };
+    if threads == 1 {
+        job.run(isa, [0, m], [0, n]);
+    } else if m >= n {
+        let step = stretch(m, threads, TALL);
+        (0..m.div_ceil(step))
+            .into_par_iter()
+            .for_each(|i| job.run(isa, [i * step, m.min((i + 1) * step)], [0, n]));
+    } else {
+        let step = stretch(n, threads, PANEL);
+        (0..n.div_ceil(step))
+            .into_par_iter()
+            .for_each(|i| job.run(isa, [0, m], [i * step, n.min((i + 1) * step)]));
+    }
+}
+
+/// Length of a task's share of `total`: two tasks a thread where they are long, whole tiles each.
+fn stretch(total: usize, threads: usize, tile: usize) -> usize {
+    let tasks = if total >= threads * 1024 {
+        2 * threads
+    } else {
+        threads
+    };
+    total.div_ceil(tasks).next_multiple_of(tile)
+}
+
+/// A product with its operands as pointers and strides.
+#[derive(Clone, Copy)]
+struct Job {
+    k: usize,
+    lhs: *const f32,
+    lhs_row: usize,
+    lhs_col: usize,
+    rhs: *const f32,
+    rhs_row: usize,
+    rhs_col: usize,
+    out: *mut f32,
+    out_row: usize,
+    bias: *const f32,
+    accumulate: bool,
+}
+
+// SAFETY: the pointers come from slices that outlive the tasks, and tasks write disjoint parts.
+unsafe impl Send for Job {}
+unsafe impl Sync for Job {}
+
+impl Job {
+    /// Computes the rectangle of the result between the given rows and columns.
+    fn run(&self, isa: Isa, rows: [usize; 2], cols: [usize; 2]) {
+        let depth = self.k.div_ceil(self.k.div_ceil(KC).max(1));
+        let total = cols[1] - cols[0];
+        let width = (BLOCK / depth.max(64)).max(PANEL);
+        let width = total
+            .div_ceil(total.div_ceil(width))
+            .next_multiple_of(PANEL);
+        with_scratch(Slot::PackedLeft, TALL * ROW_GAP, |left| {
+            with_scratch(Slot::PackedRight, depth * width, |right| {
+                let (left, right) = (left.as_mut_ptr(), right.as_mut_ptr());
+                // SAFETY: `isa` is available, the rectangle lies within the checked matrices, and
+                // the packed buffers hold whole panels.
+                unsafe { rectangle(isa, self, rows, cols, [depth, width], left, right) }
+            });
+        });
+    }
+}
+
+dispatch! {
+    fn rectangle(
+        job: &Job,
+        rows: [usize; 2],
+        cols: [usize; 2],
+        block: [usize; 2],
+        left: *mut f32,
+        right: *mut f32,
+    ) = rectangle_body
+}
+
+#[inline(always)]
+unsafe fn rectangle_body<S: Simd>(
+    job: &Job,
+    rows: [usize; 2],
+    cols: [usize; 2],
+    [depth, width]: [usize; 2],
+    left: *mut f32,
+    right: *mut f32,
+) {
+    let mut col = cols[0];
+    while col < cols[1] {
+        let n = width.min(cols[1] - col);
+        let mut inner = 0;
+        loop {
+            let k = depth.min(job.k - inner);
+            unsafe { block::<S>(job, rows, [col, col + n], [inner, inner + k], left, right) };
+            inner += k;
+            if inner >= job.k {
+                break;
+            }
+        }
+        col += n;
+    }
+}
+
+/// The part of a rectangle that one packed right block contributes to.
+#[inline(always)]
+unsafe fn block<S: Simd>(
+    job: &Job,
+    rows: [usize; 2],
+    cols: [usize; 2],
+    inner: [usize; 2],
+    left: *mut f32,
+    right: *mut f32,
+) {
+    unsafe {
+        pack_right::<S>(job, cols, inner, right);
+        let tall = S::LANES == 16;
+        let tile = if tall { TALL } else { SHORT };
+        let mut row = rows[0];
+        while row < rows[1] {
+            let m = tile.min(rows[1] - row);
+            if job.lhs_col == 1 {
+                pack_left_rows(job, row, m, inner, left);
+                if tall {
+                    panels::<S, TALL, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
+                } else {
+                    panels::<S, SHORT, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
+                }
+            } else if tall {
+                pack_left_columns::<S, TALL>(job, row, m, inner, left);
+                panels::<S, TALL, 1, TALL>(job, row, m, cols, inner, left, right);
+            } else {
+                pack_left_columns::<S, SHORT>(job, row, m, inner, left);
+                panels::<S, SHORT, 1, SHORT>(job, row, m, cols, inner, left, right);
+            }
+            row += m;
+        }
+    }
+}
+
+/// Packs the block of the right matrix as panels `[k, 2 · LANES]`, filled up with zeros.
+#[inline(always)]
+unsafe fn pack_right<S: Simd>(job: &Job, cols: [usize; 2], inner: [usize; 2], right: *mut f32) {
+    let panel = 2 * S::LANES;
+    let k = inner[1] - inner[0];
+    let mut to = right;
+    let mut col = cols[0];
+    while col < cols[1] {
+        let n = panel.min(cols[1] - col);
+        unsafe {
+            let from = job.rhs.add(inner[0] * job.rhs_row + col * job.rhs_col);
+            if job.rhs_col == 1 {
+                let (first, second) = (n.min(S::LANES), n.saturating_sub(S::LANES));
+                for p in 0..k {
+                    let from = from.add(p * job.rhs_row);
+                    let to = to.add(p * panel);
+                    S::store(to, S::load_first(from, first));
+                    S::store(to.add(S::LANES), S::load_first(from.add(first), second));
+                }
+            } else {
+                for j in 0..n {
+                    let from = from.add(j * job.rhs_col);
+                    let to = to.add(j);
+                    for p in 0..k {
+                        *to.add(p * panel) = *from.add(p * job.rhs_row);
+                    }
+                }
+                for j in n..panel {
+                    for p in 0..k {
+                        *to.add(p * panel + j) = 0.0;
+                    }
+                }
+            }
+            to = to.add(k * panel);
+        }
+        col += n;
+    }
+}
+
+/// Packs `m` rows of a row-major left matrix, `ROW_GAP` apart.
+#[inline(always)]
+unsafe fn pack_left_rows(job: &Job, row: usize, m: usize, inner: [usize; 2], left: *mut f32) {
+    for r in 0..m {
+        // SAFETY: the row lies within the left matrix, and a panel has room for `TALL` such rows.
+        unsafe {
+            let from = job.lhs.add((row + r) * job.lhs_row + inner[0]);
+            std::ptr::copy_nonoverlapping(from, left.add(r * ROW_GAP), inner[1] - inner[0]);
+        }
+    }
+}
+
+/// Packs `m` rows of a transposed left matrix as `[k, R]`, filled up with zeros.
+#[inline(always)]
+unsafe fn pack_left_columns<S: Simd, const R: usize>(
+    job: &Job,
+    row: usize,
+    m: usize,
+    inner: [usize; 2],
+    left: *mut f32,
+) {
+    unsafe {
+        let from = job.lhs.add(row + inner[0] * job.lhs_col);
+        for p in 0..inner[1] - inner[0] {
+            let x = S::load_first(from.add(p * job.lhs_col), m);
+            S::store_first(left.add(p * R), x, R);
+        }
+    }
+}
+
+/// One packed left panel against all packed right panels of the block.
+#[inline(always)]
+unsafe fn panels<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
+    job: &Job,
+    row: usize,
+    m: usize,
+    cols: [usize; 2],
+    inner: [usize; 2],
+    left: *const f32,
+    right: *const f32,
+) {
+    let panel = 2 * S::LANES;
+    let k = inner[1] - inner[0];
+    let add = job.accumulate || inner[0] > 0;
+    let mut col = cols[0];
+    let mut right = right;
+    while col < cols[1] {
+        let n = panel.min(cols[1] - col);
+        unsafe {
+            let sums = tile::<S, R, ROW, STEP>(k, left, right);
+            let out = job.out.add(row * job.out_row + col);
+            let bias = if add || job.bias.is_null() {
+                std::ptr::null()
+            } else {
+                job.bias.add(col)
+            };
+            if n == panel {
+                finish::<S, R, true>(job.out_row, m, n, out, bias, add, &sums);
+            } else {
+                finish::<S, R, false>(job.out_row, m, n, out, bias, add, &sums);
+            }
+            right = right.add(k * panel);
+        }
+        col += n;
+    }
+}
+
+/// The register tile: `R` rows of a left panel times a right panel two vectors wide. Element `(r, p)`
+/// of the left panel is at `r · ROW + p · STEP`.
+#[inline(always)]
+unsafe fn tile<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
+    k: usize,
+    mut left: *const f32,
+    mut right: *const f32,
+) -> [[S::V; 2]; R] {
+    unsafe {
+        let mut sums = [[S::splat(0.0); 2]; R];
+        for _ in 0..k {
+            let (b0, b1) = (S::load(right), S::load(right.add(S::LANES)));
+            for (r, sum) in sums.iter_mut().enumerate() {
+                let a = S::splat(*left.add(r * ROW));
+                sum[0] = S::mul_add(a, b0, sum[0]);
+                sum[1] = S::mul_add(a, b1, sum[1]);
+            }
+            left = left.add(STEP);
+            right = right.add(2 * S::LANES);
+        }
+        sums
+    }
+}
+
+/// Writes the first `m` rows and `n` columns of a tile to the result.
+#[inline(always)]
+unsafe fn finish<S: Simd, const R: usize, const WHOLE: bool>(
+    out_row: usize,
+    m: usize,
+    n: usize,
+    out: *mut f32,
+    bias: *const f32,
+    add: bool,
+    sums: &[[S::V; 2]; R],
+) {
+    for (half, first) in [0, S::LANES].into_iter().enumerate() {
+        let lanes = if WHOLE {
+            S::LANES
+        } else {
+            n.saturating_sub(first).min(S::LANES)
+        };
+        if lanes == 0 {
+            return;
+        }
+        unsafe {
+            let start = if bias.is_null() {
+                S::splat(0.0)
+            } else {
+                S::load_first(bias.add(first), lanes)
+            };
+            for (r, sum) in sums.iter().enumerate() {
+                if r < m {
+                    let out = out.add(r * out_row + first);
+                    let start = match (add, WHOLE) {
+                        (false, _) => start,
+                        (true, true) => S::load(out),
+                        (true, false) => S::load_first(out, lanes),
+                    };
+                    let value = S::add(sum[half], start);
+                    if WHOLE {
+                        S::store(out, value);
+                    } else {
+                        S::store_first(out, value, lanes);
+                    }
+                }
+            }
+        }
+    }
+}
