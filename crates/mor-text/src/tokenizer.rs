@@ -45,8 +45,9 @@ pub struct Tokenizer {
     bos: Option<AddedToken>,
     eos: Option<AddedToken>,
     pad: Option<AddedToken>,
-    tokenizer_json: Box<[u8]>,
-    config: Value,
+    /// Both files as read, for [`Tokenizer::save`].
+    #[cfg(feature = "fs")]
+    files: (Box<[u8]>, Value),
 }
 
 impl Tokenizer {
@@ -97,8 +98,8 @@ impl Tokenizer {
             bos,
             eos,
             pad,
-            tokenizer_json: tokenizer_json.into(),
-            config,
+            #[cfg(feature = "fs")]
+            files: (tokenizer_json.into(), config),
         })
     }
 
@@ -122,8 +123,8 @@ impl Tokenizer {
     #[cfg(feature = "fs")]
     pub fn save(&self, dir: &std::path::Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(|error| TextError::io(dir, error))?;
-        crate::atomic::write(&dir.join(TOKENIZER_FILE), &self.tokenizer_json)?;
-        let mut config = serde_json::to_vec_pretty(&self.config)
+        crate::atomic::write(&dir.join(TOKENIZER_FILE), &self.files.0)?;
+        let mut config = serde_json::to_vec_pretty(&self.files.1)
             .map_err(|error| bad(CONFIG_FILE, error.to_string()))?;
         config.push(b'\n');
         crate::atomic::write(&dir.join(CONFIG_FILE), &config)

@@ -6,16 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use mor_text::{
-    Conversation, Message, Role, SPECIAL_TOKENS, TextError, Tokenizer, TrainOptions, data, train_tokenizer,
+    Conversation, Message, Role, SPECIAL_TOKENS, TextError, Tokenizer, TrainOptions, data,
+    train_tokenizer,
 };
 use proptest::prelude::*;
 
 fn data_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/data")
+        .join(name)
 }
 
-static TOKENIZER: LazyLock<Tokenizer> =
-    LazyLock::new(|| Tokenizer::from_dir(&data_file("tokenizer")).expect("the committed tokenizer"));
+static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+    Tokenizer::from_dir(&data_file("tokenizer")).expect("the committed tokenizer")
+});
 
 /// Text with what breaks tokenizers: names of special tokens, NUL, lone combining marks, CRLF, emoji sequences,
 /// runs of spaces and digits, beside arbitrary characters.
@@ -23,8 +27,25 @@ fn text() -> impl Strategy<Value = String> {
     let awkward = prop_oneof![
         prop::sample::select(SPECIAL_TOKENS.to_vec()).prop_map(str::to_owned),
         prop::sample::select(vec![
-            "\0", "\r\n", "\n\n", "\u{301}", "\u{FEFF}", "\u{FDD0}0\u{FDD1}", "👩‍👩‍👧", "  ", "\t", "1234567", "don't", "'LL",
-            "日本語", "\u{202E}", "{{ eos_token }}", "Ġ", "\u{10FFFF}", "\u{85}", "\u{A0}",
+            "\0",
+            "\r\n",
+            "\n\n",
+            "\u{301}",
+            "\u{FEFF}",
+            "\u{FDD0}0\u{FDD1}",
+            "👩‍👩‍👧",
+            "  ",
+            "\t",
+            "1234567",
+            "don't",
+            "'LL",
+            "日本語",
+            "\u{202E}",
+            "{{ eos_token }}",
+            "Ġ",
+            "\u{10FFFF}",
+            "\u{85}",
+            "\u{A0}",
         ])
         .prop_map(str::to_owned),
         any::<String>(),
@@ -108,32 +129,51 @@ fn chat_layout() {
         encode(" Hello \n"),
         vec![3, 5, 6],
     ];
-    assert_eq!(TOKENIZER.encode_chat(&messages, true).unwrap(), expected.concat());
+    assert_eq!(
+        TOKENIZER.encode_chat(&messages, true).unwrap(),
+        expected.concat()
+    );
     assert_eq!(TOKENIZER.stop_ids(), [3, 4, 5, 6, 7]);
-    assert_eq!((TOKENIZER.pad_id(), TOKENIZER.bos_id(), TOKENIZER.eos_id()), (Some(0), Some(2), Some(3)));
+    assert_eq!(
+        (TOKENIZER.pad_id(), TOKENIZER.bos_id(), TOKENIZER.eos_id()),
+        (Some(0), Some(2), Some(3))
+    );
 }
 
 #[test]
 fn numbers_are_written_digit_by_digit() {
     let ids = TOKENIZER.encode("x = 10293").unwrap();
-    let pieces: Vec<&[u8]> = ids[ids.len() - 5..].iter().map(|&id| TOKENIZER.token_bytes(id)).collect();
+    let pieces: Vec<&[u8]> = ids[ids.len() - 5..]
+        .iter()
+        .map(|&id| TOKENIZER.token_bytes(id))
+        .collect();
     assert_eq!(pieces[1..], [b"0", b"2", b"9", b"3"]);
 }
 
 #[test]
 fn training_is_deterministic_and_keeps_the_promised_ids() {
     let inputs = [data_file("technical-sample.jsonl")];
-    let options = TrainOptions { vocab_size: 512, ..TrainOptions::default() };
+    let options = TrainOptions {
+        vocab_size: 512,
+        ..TrainOptions::default()
+    };
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for folder in [&first, &second] {
         let (tokenizer, report) = train_tokenizer(&inputs, &options).unwrap();
-        assert_eq!((report.texts, report.malformed, report.vocab_size), (600, 0, 512));
+        assert_eq!(
+            (report.texts, report.malformed, report.vocab_size),
+            (600, 0, 512)
+        );
         tokenizer.save(folder.path()).unwrap();
     }
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
         assert_eq!(read(first.path()), read(second.path()), "{name}");
-        assert_eq!(read(first.path()), read(&data_file("tokenizer")), "{name}: retrain tests/data/tokenizer");
+        assert_eq!(
+            read(first.path()),
+            read(&data_file("tokenizer")),
+            "{name}: retrain tests/data/tokenizer"
+        );
     }
     let tokenizer = Tokenizer::from_dir(first.path()).unwrap();
     for (id, token) in SPECIAL_TOKENS.iter().enumerate() {
@@ -149,47 +189,91 @@ fn training_reports_what_it_cannot_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, contents: &[u8]| {
         let path = folder.path().join(name);
-        std::fs::File::create(&path).unwrap().write_all(contents).unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .write_all(contents)
+            .unwrap();
         path
     };
     let train = |inputs: &[PathBuf], strict| {
-        train_tokenizer(inputs, &TrainOptions { vocab_size: 300, min_frequency: 1, strict })
+        train_tokenizer(
+            inputs,
+            &TrainOptions {
+                vocab_size: 300,
+                min_frequency: 1,
+                strict,
+            },
+        )
     };
-    let mixed = [file("a.txt", b"hello hello\r\n\xFF\nhello"), file("b.jsonl", b"{\"messages\":[]}\n")];
+    let mixed = [
+        file("a.txt", b"hello hello\r\n\xFF\nhello"),
+        file("b.jsonl", b"{\"messages\":[]}\n"),
+    ];
     let (tokenizer, report) = train(&mixed, false).unwrap();
     assert_eq!((report.texts, report.bytes, report.malformed), (2, 16, 2));
-    assert!(report.first_malformed.unwrap().contains("a.txt:2: not UTF-8"));
+    assert!(
+        report
+            .first_malformed
+            .unwrap()
+            .contains("a.txt:2: not UTF-8")
+    );
     // Fewer tokens than asked for: the corpus has no more pairs.
     assert!(report.vocab_size < 300 && tokenizer.encode("hello").unwrap().len() == 1);
 
-    assert!(matches!(train(&mixed, true), Err(TextError::Malformed { line: 2, .. })));
-    assert!(matches!(train(&[file("c.txt", b"\n\n")], false), Err(TextError::Empty { .. })));
+    assert!(matches!(
+        train(&mixed, true),
+        Err(TextError::Malformed { line: 2, .. })
+    ));
+    assert!(matches!(
+        train(&[file("c.txt", b"\n\n")], false),
+        Err(TextError::Empty { .. })
+    ));
     assert!(matches!(train(&[], false), Err(TextError::Empty { .. })));
-    let missing = train(&[folder.path().join("none.txt")], false).unwrap_err().to_string();
+    let missing = train(&[folder.path().join("none.txt")], false)
+        .unwrap_err()
+        .to_string();
     assert!(missing.contains("none.txt"), "{missing}");
-    let small = TrainOptions { vocab_size: 269, ..TrainOptions::default() };
-    assert!(train_tokenizer(&mixed, &small).unwrap_err().to_string().contains("270"));
+    let small = TrainOptions {
+        vocab_size: 269,
+        ..TrainOptions::default()
+    };
+    assert!(
+        train_tokenizer(&mixed, &small)
+            .unwrap_err()
+            .to_string()
+            .contains("270")
+    );
 }
 
 #[test]
 fn batches_equal_single_texts() {
-    let rows: Vec<Conversation> =
-        data::Rows::new(&[data_file("technical-sample-valid.jsonl")]).collect::<Result<_, _>>().unwrap();
+    let rows: Vec<Conversation> = data::Rows::new(&[data_file("technical-sample-valid.jsonl")])
+        .collect::<Result<_, _>>()
+        .unwrap();
     assert_eq!(rows.len(), 40);
     let chats = TOKENIZER.encode_chat_batch(&rows, false).unwrap();
     for (row, ids) in rows.iter().zip(&chats) {
         assert_eq!(*ids, TOKENIZER.encode_chat(&row.messages, false).unwrap());
         assert!(row.licence.is_some() && row.content_bytes() <= ids.len() * 8);
     }
-    let texts: Vec<&str> = rows.iter().map(|row| row.messages[0].content.as_str()).collect();
-    let single: Vec<Vec<u32>> = texts.iter().map(|text| TOKENIZER.encode(text).unwrap()).collect();
+    let texts: Vec<&str> = rows
+        .iter()
+        .map(|row| row.messages[0].content.as_str())
+        .collect();
+    let single: Vec<Vec<u32>> = texts
+        .iter()
+        .map(|text| TOKENIZER.encode(text).unwrap())
+        .collect();
     assert_eq!(TOKENIZER.encode_batch(&texts).unwrap(), single);
 }
 
 #[test]
 fn unusable_tokenizers_say_why() {
     let json = std::fs::read_to_string(data_file("tokenizer/tokenizer.json")).unwrap();
-    let reason = |json: &str, config: &str| match Tokenizer::from_bytes(json.as_bytes(), config.as_bytes()) {
+    let reason = |json: &str, config: &str| match Tokenizer::from_bytes(
+        json.as_bytes(),
+        config.as_bytes(),
+    ) {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),
     };
@@ -205,17 +289,28 @@ fn unusable_tokenizers_say_why() {
 
     let bare = Tokenizer::from_bytes(json.as_bytes(), b"{}").unwrap();
     assert!(!bare.has_chat_template());
-    let error = bare.encode_chat(&[Message::new(Role::User, "hi")], true).unwrap_err().to_string();
+    let error = bare
+        .encode_chat(&[Message::new(Role::User, "hi")], true)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("has no `chat_template`"), "{error}");
-    assert!(Tokenizer::from_dir(Path::new("no/such/folder")).unwrap_err().to_string().contains("tokenizer.json"));
+    assert!(
+        Tokenizer::from_dir(Path::new("no/such/folder"))
+            .unwrap_err()
+            .to_string()
+            .contains("tokenizer.json")
+    );
 }
 
 /// A vocabulary whose merges spell a special token must not let text become it.
 #[test]
 fn merges_cannot_spell_a_special_token() {
     let alphabet: Vec<String> = ["<", "e", "o", "s", ">"].map(|c| format!("{c:?}")).into();
-    let vocab: Vec<String> =
-        alphabet.iter().enumerate().map(|(id, c)| format!("{c}:{id}")).collect();
+    let vocab: Vec<String> = alphabet
+        .iter()
+        .enumerate()
+        .map(|(id, c)| format!("{c}:{id}"))
+        .collect();
     let json = format!(
         r#"{{"version":"1.0","truncation":null,"padding":null,"normalizer":null,"post_processor":null,
         "pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":false}},

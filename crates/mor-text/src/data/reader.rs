@@ -4,8 +4,10 @@
 use std::io::BufRead;
 use std::path::Path;
 
+#[cfg(feature = "fs")]
+use crate::TextError;
 use crate::data::lines::Lines;
-use crate::{Conversation, Result, TextError};
+use crate::{Conversation, Result};
 
 /// The formats of a dataset file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +191,9 @@ fn ends<T>(item: &Option<Result<T>>) -> bool {
 }
 
 fn parse(line: &str) -> Result<Conversation, String> {
+    if !line.trim_start().starts_with('{') {
+        return Err("expected a JSON object {\"messages\":[…]}".to_owned());
+    }
     let conversation: Conversation = serde_json::from_str(line).map_err(|error| {
         // Line 1 of 1 helps nobody; the column does.
         let column = error.column();
@@ -230,7 +235,7 @@ mod tests {
             (5, "missing field `messages`"),
             (6, "unknown variant `tool`"),
             (7, "EOF"),
-            (8, "expected struct Conversation"),
+            (8, "expected a JSON object"),
         ] {
             let error = rows.next().unwrap().unwrap_err();
             let text = error.to_string();

@@ -1,5 +1,6 @@
 //! Rows of several files of either format.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use crate::data::reader::FileReader;
@@ -12,7 +13,7 @@ use crate::{Conversation, Message, Result, Role};
 /// A malformed line is an `Err` after which the rows go on; any other error is the last item.
 #[derive(Debug)]
 pub struct Rows {
-    inputs: std::vec::IntoIter<PathBuf>,
+    inputs: VecDeque<PathBuf>,
     current: Option<Source>,
     finished_bytes: u64,
 }
@@ -27,7 +28,7 @@ impl Rows {
     /// The rows of `inputs`. Files are opened when their turn comes.
     pub fn new(inputs: &[PathBuf]) -> Self {
         Self {
-            inputs: inputs.to_vec().into_iter(),
+            inputs: inputs.iter().cloned().collect(),
             current: None,
             finished_bytes: 0,
         }
@@ -74,7 +75,7 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Some(source) = &mut self.current else {
-                match Source::open(&self.inputs.next()?) {
+                match Source::open(&self.inputs.pop_front()?) {
                     Ok(source) => self.current = Some(source),
                     Err(error) => return Some(self.fail(error)),
                 }
@@ -95,7 +96,7 @@ impl Iterator for Rows {
 impl Rows {
     /// Ends the rows with `error`.
     fn fail(&mut self, error: crate::TextError) -> Result<Conversation> {
-        self.inputs = Vec::new().into_iter();
+        self.inputs.clear();
         self.current = None;
         Err(error)
     }

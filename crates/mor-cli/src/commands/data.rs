@@ -1,0 +1,235 @@
+//! `mor data`: turn raw files into training rows, and say what was left out.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use mor_text::AtomicFile;
+use mor_text::data::{Filter, FilterReport, Reason, Rows, Selection};
+use serde_json::json;
+
+/// Prepare training data.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Prepare(Box<Prepare>),
+}
+
+/// Filter chat JSON lines and plain text into one file of training rows.
+///
+/// Reads rows one at a time, keeps those that meet every condition, and writes them as chat JSON lines, with
+/// their source and licence. A line of plain text becomes a conversation of one assistant message. Without a
+/// preset and without options every well-formed row is kept.
+///
+/// Conditions look at the contents of a row's messages, joined by a line break. The table says how many rows each
+/// condition dropped; a row counts under the first one it fails, in the table's order.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    mor data prepare --input raw.jsonl --output train.jsonl --preset technical\n  \
+    mor data prepare --input *.txt --output train.jsonl --preset technical --max-rows 200000")]
+struct Prepare {
+    /// Files to read: chat JSON lines (.jsonl) or plain text (.txt).
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    input: Vec<PathBuf>,
+    /// File to write; it appears when all is read, whole or not at all.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Start from the conditions of a model card; the options below override them one by one.
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// Fewest characters of a row.
+    #[arg(long, value_name = "N")]
+    min_chars: Option<usize>,
+    /// Most characters of a row.
+    #[arg(long, value_name = "N")]
+    max_chars: Option<usize>,
+    /// Fewest spaces of a row.
+    #[arg(long, value_name = "N")]
+    min_spaces: Option<usize>,
+    /// Drop rows that begin with any of these, whatever their case.
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    reject_prefix: Option<Vec<String>>,
+    /// Largest share of full stops among a row's characters, 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    max_full_stops: Option<f64>,
+    /// Drop rows whose first N characters were seen before.
+    #[arg(long, value_name = "N")]
+    dedup_chars: Option<usize>,
+    /// Keep at most N rows.
+    #[arg(long, value_name = "N")]
+    max_rows: Option<u64>,
+    /// Stop at the first malformed line, writing nothing, instead of skipping and counting it.
+    #[arg(long)]
+    strict: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Preset {
+    /// 50 to 400 characters, at least 8 spaces, no leading link (http, www, ftp), at most 10 % full stops,
+    /// duplicates by the first 100 characters, at most 50,000 rows.
+    Technical,
+}
+
+/// How many malformed lines are shown one by one.
+const SHOWN_ERRORS: u64 = 5;
+
+/// Runs `mor data`.
+///
+/// # Errors
+/// When a file cannot be read or written, a line is malformed under `--strict`, or no row is left.
+pub(crate) fn run(args: Args) -> Result<()> {
+    match args.command {
+        Command::Prepare(args) => prepare(&args),
+    }
+}
+
+impl Prepare {
+    fn filter(&self) -> Filter {
+        let base = match self.preset {
+            Some(Preset::Technical) => Filter::technical(),
+            None => Filter::default(),
+        };
+        Filter {
+            min_chars: self.min_chars.or(base.min_chars),
+            max_chars: self.max_chars.or(base.max_chars),
+            min_spaces: self.min_spaces.or(base.min_spaces),
+            reject_prefixes: self.reject_prefix.clone().unwrap_or(base.reject_prefixes),
+            max_full_stops: self.max_full_stops.or(base.max_full_stops),
+            dedup_chars: self.dedup_chars.or(base.dedup_chars),
+            max_rows: self.max_rows.or(base.max_rows),
+        }
+    }
+}
+
+fn prepare(args: &Prepare) -> Result<()> {
+    let mut selection = Selection::new(args.filter())?;
+    refuse_overwriting_input(&args.input, &args.output)?;
+    let mut output = AtomicFile::create(&args.output)?;
+    let progress = progress(&args.input);
+
+    let mut rows = Rows::new(&args.input);
+    while let Some(row) = rows.next() {
+        match row {
+            Ok(row) => {
+                if selection.admit(&row).is_ok() {
+                    serde_json::to_writer(&mut output, &row)?;
+                    output.write_all(b"\n")?;
+                }
+            }
+            Err(error) if error.is_malformed() && !args.strict => {
+                selection.count_malformed();
+                if selection.report().malformed <= SHOWN_ERRORS {
+                    progress.suspend(|| eprintln!("warning: skipped {error}"));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        progress.set_position(rows.bytes());
+    }
+    progress.finish_and_clear();
+
+    let report = selection.report();
+    if report.kept == 0 {
+        bail!(
+            "no row is left, {} was not written: {}",
+            args.output.display(),
+            if report.rows == 0 {
+                "the input has none".to_owned()
+            } else {
+                summary(report)
+            }
+        );
+    }
+    output.commit()?;
+
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        let report = json!({ "output": args.output.display().to_string(), "report": report });
+        writeln!(stdout, "{report:#}")?;
+    } else {
+        write!(stdout, "{}", table(report))?;
+        writeln!(
+            stdout,
+            "{}: {} of text",
+            args.output.display(),
+            HumanBytes(report.kept_bytes)
+        )?;
+    }
+    Ok(())
+}
+
+/// Preparing a file in place would work, and lose the rows that were dropped.
+fn refuse_overwriting_input(inputs: &[PathBuf], output: &Path) -> Result<()> {
+    let Ok(target) = output.canonicalize() else {
+        return Ok(());
+    };
+    if inputs
+        .iter()
+        .any(|input| input.canonicalize().is_ok_and(|input| input == target))
+    {
+        bail!(
+            "{} is an input too: the rows it drops would be lost; write to another file",
+            output.display()
+        );
+    }
+    Ok(())
+}
+
+/// A bar over the bytes of all inputs; hidden when standard error is not a terminal.
+fn progress(inputs: &[PathBuf]) -> ProgressBar {
+    let total = inputs
+        .iter()
+        .filter_map(|path| path.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum();
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {eta} left")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The rows kept and dropped, with the share of each.
+fn table(report: &FilterReport) -> String {
+    let share = |count: u64| 100.0 * count as f64 / (report.rows.max(1)) as f64;
+    let line = |name: &str, count: u64| {
+        format!(
+            "{name:<22}{:>12}  {:>5.1} %\n",
+            HumanCount(count).to_string(),
+            share(count)
+        )
+    };
+    let mut table = line("rows", report.rows);
+    for reason in Reason::ALL {
+        table += &line(&format!("  {}", reason.describe()), report.dropped(reason));
+    }
+    table += &line("kept", report.kept);
+    if report.malformed > 0 {
+        table += &format!(
+            "{:<22}{:>12}\n",
+            "malformed lines",
+            HumanCount(report.malformed).to_string()
+        );
+    }
+    table
+}
+
+/// The reasons that dropped anything, on one line.
+fn summary(report: &FilterReport) -> String {
+    let reasons: Vec<String> = Reason::ALL
+        .iter()
+        .filter(|&&reason| report.dropped(reason) > 0)
+        .map(|&reason| format!("{} {}", report.dropped(reason), reason.describe()))
+        .collect();
+    reasons.join(", ")
+}
