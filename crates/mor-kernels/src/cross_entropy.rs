@@ -1,10 +1,18 @@
 //! The output head and the softmax cross-entropy in one pass, without ever holding all logits.
+#![allow(unsafe_code)] // vector code; every pointer stays within one row of logits
 
 use crate::check::check_len;
+use crate::isa::Isa;
+use crate::math::exp;
 use crate::matmul::{Matrix, Start, product};
+use crate::scratch::{Slot, with_scratch};
+use crate::simd::{Simd, dispatch};
+use rayon::prelude::*;
 
-/// Rows whose logits are in memory at a time.
-const CHUNK_ROWS: usize = 256;
+/// Logits that are in memory at a time: 16 MiB, half of a common third-level cache.
+const CHUNK_LOGITS: usize = 4 * 1024 * 1024;
+/// Fewest rows at a time: with fewer, packing the weights takes longer than using them.
+const MIN_ROWS: usize = 128;
 
 /// An integer type that holds token ids and targets.
 pub trait TokenId: Copy + Send + Sync {
@@ -135,63 +143,116 @@ fn run<T: TokenId>(
         losses.fill(0.0);
     }
     let mut total = LossSum::default();
-    let mut logits = vec![0.0_f32; CHUNK_ROWS.min(rows) * vocab];
-    for start in (0..rows).step_by(CHUNK_ROWS) {
-        let n = CHUNK_ROWS.min(rows - start);
-        let x = &hidden[start * dim..(start + n) * dim];
-        let logits = &mut logits[..n * vocab];
-        product(
-            [n, vocab, dim],
-            Matrix::row_major(x, dim),
-            Matrix::transposed(weight, dim),
-            logits,
-            Start::Zero,
-        );
-        for (i, row) in logits.chunks_exact_mut(vocab.max(1)).enumerate() {
-            let target = targets[start + i].to_i64();
-            let counted = target != ignore_index && (0..vocab as i64).contains(&target);
-            if !counted {
-                row.fill(0.0);
-                continue;
-            }
-            let target = target as usize;
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let picked = row[target];
-            let mut sum = 0.0_f32;
-            for v in row.iter_mut() {
-                *v = (*v - max).exp();
-                sum += *v;
-            }
-            let loss = sum.ln() + max - picked;
-            total.sum += f64::from(loss);
-            total.count += 1;
-            if let Some(losses) = row_losses.as_deref_mut() {
-                losses[start + i] = loss;
-            }
-            if let Some(gradients) = &gradients {
-                let factor = gradients.scale / sum;
-                for v in row.iter_mut() {
-                    *v *= factor;
-                }
-                row[target] -= gradients.scale;
-            }
-        }
-        if let Some(g) = &mut gradients {
+    if vocab == 0 {
+        return total;
+    }
+    let isa = Isa::current();
+    let chunk = (CHUNK_LOGITS / vocab).max(MIN_ROWS).min(rows);
+    let grad_scale = gradients.as_ref().map(|g| g.scale);
+    let mut losses = vec![None; chunk];
+    with_scratch(Slot::Logits, chunk * vocab, |logits| {
+        for start in (0..rows).step_by(chunk.max(1)) {
+            let n = chunk.min(rows - start);
+            let x = &hidden[start * dim..(start + n) * dim];
+            let logits = &mut logits[..n * vocab];
+            let head = Matrix::transposed(weight, dim);
             product(
-                [n, dim, vocab],
-                Matrix::row_major(logits, vocab),
-                Matrix::row_major(weight, dim),
-                &mut g.d_hidden[start * dim..(start + n) * dim],
+                [n, vocab, dim],
+                Matrix::row_major(x, dim),
+                head,
+                logits,
                 Start::Zero,
             );
-            product(
-                [vocab, dim, n],
-                Matrix::transposed(logits, vocab),
-                Matrix::row_major(x, dim),
-                g.d_weight,
-                Start::Accumulate,
-            );
+            logits
+                .par_chunks_mut(vocab)
+                .zip(&targets[start..start + n])
+                .zip(&mut losses)
+                .for_each(|((row, target), loss)| {
+                    let target = target.to_i64();
+                    let counted = target != ignore_index && (0..vocab as i64).contains(&target);
+                    *loss = if counted {
+                        // SAFETY: `isa` is available, and the target is within the row.
+                        Some(unsafe { softmax_loss(isa, row, target as usize, grad_scale) })
+                    } else {
+                        row.fill(0.0);
+                        None
+                    };
+                });
+            for (i, loss) in losses[..n].iter().enumerate() {
+                if let Some(loss) = *loss {
+                    total.sum += f64::from(loss);
+                    total.count += 1;
+                    if let Some(losses) = row_losses.as_deref_mut() {
+                        losses[start + i] = loss;
+                    }
+                }
+            }
+            if let Some(g) = &mut gradients {
+                let d_logits = Matrix::row_major(logits, vocab);
+                let d_hidden = &mut g.d_hidden[start * dim..(start + n) * dim];
+                let head = Matrix::row_major(weight, dim);
+                product([n, dim, vocab], d_logits, head, d_hidden, Start::Zero);
+                let d_logits = Matrix::transposed(logits, vocab);
+                let x = Matrix::row_major(x, dim);
+                product([vocab, dim, n], d_logits, x, g.d_weight, Start::Accumulate);
+            }
         }
-    }
+    });
     total
+}
+
+dispatch! {
+    fn softmax_loss(row: &mut [f32], target: usize, grad_scale: Option<f32>) -> f32 = softmax_loss_body
+}
+
+/// The loss of one row of logits; with a scale, the row becomes its gradient.
+#[inline(always)]
+unsafe fn softmax_loss_body<S: Simd>(
+    row: &mut [f32],
+    target: usize,
+    grad_scale: Option<f32>,
+) -> f32 {
+    let len = row.len();
+    let whole = len - len % S::LANES;
+    let picked = row[target];
+    // SAFETY: `whole + (len - whole)` numbers of the row are touched, none beyond.
+    unsafe {
+        let at = row.as_mut_ptr();
+        let mut max = S::splat(f32::NEG_INFINITY);
+        let mut i = 0;
+        while i < whole {
+            max = S::max(max, S::load(at.add(i)));
+            i += S::LANES;
+        }
+        let mut max = S::max_lane(max);
+        for v in &row[whole..] {
+            max = max.max(*v);
+        }
+        let shift = S::splat(-max);
+        let mut sum = S::splat(0.0);
+        i = 0;
+        while i < whole {
+            sum = S::add(sum, exp::<S>(S::add(S::load(at.add(i)), shift)));
+            i += S::LANES;
+        }
+        let mut sum = S::sum(sum);
+        for v in &row[whole..] {
+            sum += (v - max).exp();
+        }
+        if let Some(scale) = grad_scale {
+            let factor = scale / sum;
+            let scale_by = S::splat(factor);
+            i = 0;
+            while i < whole {
+                let p = exp::<S>(S::add(S::load(at.add(i)), shift));
+                S::store(at.add(i), S::mul(p, scale_by));
+                i += S::LANES;
+            }
+            for v in &mut row[whole..] {
+                *v = (*v - max).exp() * factor;
+            }
+            row[target] -= scale;
+        }
+        sum.ln() + max - picked
+    }
 }

@@ -1,6 +1,10 @@
 //! Layer normalisation over the last dimension, with an optional residual added first.
+#![allow(unsafe_code)] // vector code; every pointer stays within rows of checked length
 
 use crate::check::check_len;
+use crate::isa::Isa;
+use crate::scratch::{Slot, with_scratch};
+use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
 
 /// Rows that one task handles, and the unit in which gradients of gain and bias are summed.
@@ -30,36 +34,125 @@ pub fn layer_norm_forward(
     if rows == 0 || dim == 0 {
         return;
     }
-    let source: &[f32] = match residual {
+    let (residual, sum): (&[f32], &mut [f32]) = match residual {
         Some((residual, sum)) => {
             check_len("residual", residual, &[rows, dim]);
             check_len("sum", sum, &[rows, dim]);
-            sum.par_chunks_mut(CHUNK_ROWS * dim)
-                .zip(x.par_chunks(CHUNK_ROWS * dim))
-                .zip(residual.par_chunks(CHUNK_ROWS * dim))
-                .for_each(|((s, x), r)| {
-                    for ((s, x), r) in s.iter_mut().zip(x).zip(r) {
-                        *s = x + r;
-                    }
-                });
-            sum
+            (residual, sum)
         }
-        None => x,
+        None => (&[], &mut []),
     };
-    y.par_chunks_mut(dim)
-        .zip(source.par_chunks(dim))
-        .zip(mean.par_iter_mut().zip(rstd))
-        .with_min_len(CHUNK_ROWS)
-        .for_each(|((y, x), (mean, rstd))| {
-            let m = x.iter().sum::<f32>() / dim as f32;
-            let var = x.iter().map(|v| (v - m) * (v - m)).sum::<f32>() / dim as f32;
-            let r = 1.0 / (var + eps).sqrt();
-            for (((y, x), g), b) in y.iter_mut().zip(x).zip(gain).zip(bias) {
-                *y = (x - m) * r * g + b;
-            }
-            *mean = m;
-            *rstd = r;
+    let isa = Isa::current();
+    let width = CHUNK_ROWS * dim;
+    let pieces = y.par_chunks_mut(width).zip(x.par_chunks(width));
+    let saved = mean
+        .par_chunks_mut(CHUNK_ROWS)
+        .zip(rstd.par_chunks_mut(CHUNK_ROWS));
+    // SAFETY (both calls): `isa` is available; the chunks have `dim` numbers for each mean, and
+    // `residual` and `sum` are either like them or empty.
+    if sum.is_empty() {
+        pieces.zip(saved).for_each(|((y, x), (mean, rstd))| unsafe {
+            forward(isa, x, &[], &mut [], gain, bias, eps, y, mean, rstd);
         });
+    } else {
+        let extra = sum.par_chunks_mut(width).zip(residual.par_chunks(width));
+        pieces
+            .zip(saved)
+            .zip(extra)
+            .for_each(|(((y, x), (mean, rstd)), (sum, r))| unsafe {
+                forward(isa, x, r, sum, gain, bias, eps, y, mean, rstd);
+            });
+    }
+}
+
+dispatch! {
+    fn forward(
+        x: &[f32],
+        residual: &[f32],
+        sum: &mut [f32],
+        gain: &[f32],
+        bias: &[f32],
+        eps: f32,
+        y: &mut [f32],
+        mean: &mut [f32],
+        rstd: &mut [f32],
+    ) = forward_body
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn forward_body<S: Simd>(
+    x: &[f32],
+    residual: &[f32],
+    sum: &mut [f32],
+    gain: &[f32],
+    bias: &[f32],
+    eps: f32,
+    y: &mut [f32],
+    mean: &mut [f32],
+    rstd: &mut [f32],
+) {
+    let dim = gain.len();
+    let inverse = 1.0 / dim as f32;
+    for row in 0..mean.len() {
+        // SAFETY: row by row within chunks of `mean.len() · dim` numbers; `j + n <= dim`.
+        unsafe {
+            let mut x = x.as_ptr().add(row * dim);
+            let y = y.as_mut_ptr().add(row * dim);
+            let mut total = S::splat(0.0);
+            let mut j = 0;
+            if sum.is_empty() {
+                while j < dim {
+                    let n = S::LANES.min(dim - j);
+                    total = S::add(total, S::load_first(x.add(j), n));
+                    j += n;
+                }
+            } else {
+                let residual = residual.as_ptr().add(row * dim);
+                let sum = sum.as_mut_ptr().add(row * dim);
+                while j < dim {
+                    let n = S::LANES.min(dim - j);
+                    let v = S::add(
+                        S::load_first(x.add(j), n),
+                        S::load_first(residual.add(j), n),
+                    );
+                    S::store_first(sum.add(j), v, n);
+                    total = S::add(total, v);
+                    j += n;
+                }
+                x = sum;
+            }
+            let m = S::sum(total) * inverse;
+            // The variance from differences, in a second pass: sums of squares would cancel.
+            let center = S::splat(m);
+            let mut squares = S::splat(0.0);
+            let mut j = 0;
+            while j + S::LANES <= dim {
+                let d = S::sub(S::load(x.add(j)), center);
+                squares = S::mul_add(d, d, squares);
+                j += S::LANES;
+            }
+            let mut squares = S::sum(squares);
+            while j < dim {
+                let d = *x.add(j) - m;
+                squares += d * d;
+                j += 1;
+            }
+            let r = 1.0 / (squares * inverse + eps).sqrt();
+            let scale = S::splat(r);
+            let mut j = 0;
+            while j < dim {
+                let n = S::LANES.min(dim - j);
+                let v = S::mul(S::sub(S::load_first(x.add(j), n), center), scale);
+                let g = S::load_first(gain.as_ptr().add(j), n);
+                let b = S::load_first(bias.as_ptr().add(j), n);
+                S::store_first(y.add(j), S::mul_add(v, g, b), n);
+                j += n;
+            }
+            mean[row] = m;
+            rstd[row] = r;
+        }
+    }
 }
 
 /// Gradients of [`layer_norm_forward`].
@@ -91,39 +184,93 @@ pub fn layer_norm_backward(
         return;
     }
     let width = CHUNK_ROWS * dim;
-    let partial: Vec<(Vec<f32>, Vec<f32>)> = dx
-        .par_chunks_mut(width)
-        .zip(x.par_chunks(width))
-        .zip(dy.par_chunks(width))
-        .zip(mean.par_chunks(CHUNK_ROWS).zip(rstd.par_chunks(CHUNK_ROWS)))
-        .map(|(((dx, x), dy), (mean, rstd))| {
-            let mut dgain = vec![0.0_f32; dim];
-            let mut dbias = vec![0.0_f32; dim];
-            for (i, (&m, &r)) in mean.iter().zip(rstd).enumerate() {
-                let span = i * dim..(i + 1) * dim;
-                let (x, dy, dx) = (&x[span.clone()], &dy[span.clone()], &mut dx[span]);
-                let (mut sum, mut dot) = (0.0_f32, 0.0_f32);
-                for j in 0..dim {
-                    let normed = (x[j] - m) * r;
-                    let d = dy[j] * gain[j];
-                    sum += d;
-                    dot += d * normed;
-                    dgain[j] += dy[j] * normed;
-                    dbias[j] += dy[j];
-                }
-                let (sum, dot) = (sum / dim as f32, dot / dim as f32);
-                for j in 0..dim {
-                    let normed = (x[j] - m) * r;
-                    dx[j] = r * (dy[j] * gain[j] - sum - normed * dot);
-                }
+    let isa = Isa::current();
+    let chunks = rows.div_ceil(CHUNK_ROWS);
+    with_scratch(Slot::Partial, chunks * 2 * dim, |partial| {
+        partial
+            .par_chunks_mut(2 * dim)
+            .zip(dx.par_chunks_mut(width))
+            .zip(x.par_chunks(width).zip(dy.par_chunks(width)))
+            .zip(mean.par_chunks(CHUNK_ROWS).zip(rstd.par_chunks(CHUNK_ROWS)))
+            .for_each(|(((partial, dx), (x, dy)), (mean, rstd))| {
+                partial.fill(0.0);
+                let (dgain, dbias) = partial.split_at_mut(dim);
+                // SAFETY: `isa` is available, and the chunks have `dim` numbers for each mean.
+                unsafe { backward(isa, x, gain, mean, rstd, dy, dx, dgain, dbias) }
+            });
+        for sums in partial.chunks_exact(2 * dim) {
+            let (g, b) = sums.split_at(dim);
+            for j in 0..dim {
+                dgain[j] += g[j];
+                dbias[j] += b[j];
             }
-            (dgain, dbias)
-        })
-        .collect();
-    for (g, b) in partial {
-        for j in 0..dim {
-            dgain[j] += g[j];
-            dbias[j] += b[j];
+        }
+    });
+}
+
+dispatch! {
+    fn backward(
+        x: &[f32],
+        gain: &[f32],
+        mean: &[f32],
+        rstd: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        dgain: &mut [f32],
+        dbias: &mut [f32],
+    ) = backward_body
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn backward_body<S: Simd>(
+    x: &[f32],
+    gain: &[f32],
+    mean: &[f32],
+    rstd: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    dgain: &mut [f32],
+    dbias: &mut [f32],
+) {
+    let dim = gain.len();
+    let inverse = 1.0 / dim as f32;
+    for row in 0..mean.len() {
+        // SAFETY: row by row within chunks of `mean.len() · dim` numbers; `j + n <= dim`.
+        unsafe {
+            let x = x.as_ptr().add(row * dim);
+            let dy = dy.as_ptr().add(row * dim);
+            let dx = dx.as_mut_ptr().add(row * dim);
+            let (center, scale) = (S::splat(mean[row]), S::splat(rstd[row]));
+            let (mut sum, mut dot) = (S::splat(0.0), S::splat(0.0));
+            let mut j = 0;
+            while j < dim {
+                let n = S::LANES.min(dim - j);
+                // Lanes past the end have a zero gradient and so add nothing.
+                let dy = S::load_first(dy.add(j), n);
+                let normed = S::mul(S::sub(S::load_first(x.add(j), n), center), scale);
+                let d = S::mul(dy, S::load_first(gain.as_ptr().add(j), n));
+                sum = S::add(sum, d);
+                dot = S::mul_add(d, normed, dot);
+                let (dgain, dbias) = (dgain.as_mut_ptr().add(j), dbias.as_mut_ptr().add(j));
+                S::store_first(dgain, S::mul_add(dy, normed, S::load_first(dgain, n)), n);
+                S::store_first(dbias, S::add(dy, S::load_first(dbias, n)), n);
+                j += n;
+            }
+            let sum = S::splat(S::sum(sum) * inverse);
+            let dot = S::splat(-S::sum(dot) * inverse);
+            let mut j = 0;
+            while j < dim {
+                let n = S::LANES.min(dim - j);
+                let normed = S::mul(S::sub(S::load_first(x.add(j), n), center), scale);
+                let d = S::mul(
+                    S::load_first(dy.add(j), n),
+                    S::load_first(gain.as_ptr().add(j), n),
+                );
+                let v = S::mul_add(normed, dot, S::sub(d, sum));
+                S::store_first(dx.add(j), S::mul(v, scale), n);
+                j += n;
+            }
         }
     }
 }

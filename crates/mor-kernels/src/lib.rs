@@ -19,6 +19,7 @@ mod gelu;
 mod isa;
 mod layer_norm;
 mod linear;
+mod math;
 mod matmul;
 mod muon;
 mod optimizer;

@@ -1,6 +1,9 @@
 //! Optimizer arithmetic in one pass over memory.
+#![allow(unsafe_code)] // vector code; every pointer stays within slices of one checked length
 
 use crate::check::check_len;
+use crate::isa::Isa;
+use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
 
 /// Elements that one task handles; constant, so that sums do not depend on the threads.
@@ -39,16 +42,12 @@ pub fn adamw_step(
     check_len("second", second, &[param.len()]);
     let power = |beta: f32| f64::from(beta).powf(settings.step.max(1) as f64);
     let step_size = f64::from(settings.learning_rate) / (1.0 - power(settings.beta1));
-    let step_size = step_size as f32;
-    let second_scale = (1.0 / (1.0 - power(settings.beta2)).sqrt()) as f32;
-    let keep = 1.0 - settings.learning_rate * settings.weight_decay;
-    let AdamW {
-        beta1,
-        beta2,
-        eps,
-        grad_scale,
-        ..
-    } = *settings;
+    let factors = Factors {
+        step_size: step_size as f32,
+        root_scale: (1.0 / (1.0 - power(settings.beta2)).sqrt()) as f32,
+        keep: 1.0 - settings.learning_rate * settings.weight_decay,
+    };
+    let isa = Isa::current();
     param
         .par_chunks_mut(CHUNK)
         .zip(grad.par_chunks(CHUNK))
@@ -58,13 +57,69 @@ pub fn adamw_step(
                 .zip(second.par_chunks_mut(CHUNK)),
         )
         .for_each(|((param, grad), (first, second))| {
-            for (((p, g), m), v) in param.iter_mut().zip(grad).zip(first).zip(second) {
-                let g = g * grad_scale;
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *p = *p * keep - step_size * *m / (v.sqrt() * second_scale + eps);
-            }
+            // SAFETY: `isa` is available, and the four chunks have one length.
+            unsafe { adamw(isa, settings, &factors, param, grad, first, second) }
         });
+}
+
+/// What a step's settings amount to.
+struct Factors {
+    step_size: f32,
+    root_scale: f32,
+    keep: f32,
+}
+
+dispatch! {
+    fn adamw(
+        settings: &AdamW,
+        factors: &Factors,
+        param: &mut [f32],
+        grad: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) = adamw_body
+}
+
+#[inline(always)]
+unsafe fn adamw_body<S: Simd>(
+    settings: &AdamW,
+    factors: &Factors,
+    param: &mut [f32],
+    grad: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+) {
+    let mut i = 0;
+    while i < param.len() {
+        let n = S::LANES.min(param.len() - i);
+        // SAFETY: `i + n` is within `param`, and the others have its length.
+        unsafe {
+            let (p, m, v) = (
+                param.as_mut_ptr().add(i),
+                first.as_mut_ptr().add(i),
+                second.as_mut_ptr().add(i),
+            );
+            let g = S::mul(
+                S::load_first(grad.as_ptr().add(i), n),
+                S::splat(settings.grad_scale),
+            );
+            let decayed = S::mul(S::load_first(m, n), S::splat(settings.beta1));
+            let mean = S::mul_add(g, S::splat(1.0 - settings.beta1), decayed);
+            let decayed = S::mul(S::load_first(v, n), S::splat(settings.beta2));
+            let square = S::mul_add(S::mul(g, g), S::splat(1.0 - settings.beta2), decayed);
+            let root = S::mul_add(
+                S::sqrt(square),
+                S::splat(factors.root_scale),
+                S::splat(settings.eps),
+            );
+            let step = S::div(S::mul(mean, S::splat(-factors.step_size)), root);
+            let kept = S::mul_add(S::load_first(p, n), S::splat(factors.keep), step);
+            S::store_first(m, mean, n);
+            S::store_first(v, square, n);
+            S::store_first(p, kept, n);
+        }
+        i += n;
+    }
 }
 
 /// The sum of the squares of `x`, for the global norm.

@@ -1,8 +1,12 @@
 //! Rotary positions: each head's pairs `(i, i + head_dim / 2)` turn by `position · base^(-2i / head_dim)`.
+#![allow(unsafe_code)] // vector code; every pointer stays within a sequence of checked length
 
 use crate::attention::AttentionShape;
 use crate::check::check_len;
+use crate::isa::Isa;
+use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rotates `x: [batch, seq, heads · head_dim]` in place, positions counting from 0.
 ///
@@ -25,29 +29,81 @@ fn rotate(shape: AttentionShape, base: f32, x: &mut [f32], direction: f32) {
         head_dim,
     } = shape;
     check_len("x", x, &[batch, seq, heads, head_dim]);
-    let half = head_dim / 2;
-    if x.is_empty() || half == 0 {
+    if x.is_empty() || head_dim < 2 {
         return;
     }
-    // Angles in f64: at position 1000 an f32 angle has already lost three digits.
-    let table: Vec<(f32, f32)> = (0..seq)
-        .flat_map(|t| {
-            (0..half).map(move |i| {
-                let angle = t as f64 * f64::from(base).powf(-2.0 * i as f64 / head_dim as f64);
-                (angle.cos() as f32, angle.sin() as f32 * direction)
-            })
-        })
-        .collect();
-    x.par_chunks_mut(heads * head_dim)
-        .enumerate()
-        .with_min_len(32)
-        .for_each(|(row, x)| {
-            let angles = &table[(row % seq) * half..][..half];
-            for head in x.chunks_exact_mut(head_dim) {
-                let (low, high) = head.split_at_mut(half);
-                for ((a, b), &(cos, sin)) in low.iter_mut().zip(high).zip(angles) {
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    let table = table(seq, head_dim, base);
+    let isa = Isa::current();
+    x.par_chunks_mut(seq * heads * head_dim).for_each(|x| {
+        // SAFETY: `isa` is available, `x` is one sequence, and the table is of its sizes.
+        unsafe { turn(isa, x, &table, shape, direction) }
+    });
+}
+
+dispatch! {
+    fn turn(x: &mut [f32], table: &[f32], shape: AttentionShape, direction: f32) = turn_body
+}
+
+#[inline(always)]
+unsafe fn turn_body<S: Simd>(x: &mut [f32], table: &[f32], shape: AttentionShape, direction: f32) {
+    let AttentionShape {
+        seq,
+        heads,
+        head_dim,
+        ..
+    } = shape;
+    let half = head_dim / 2;
+    for t in 0..seq {
+        for h in 0..heads {
+            let mut i = 0;
+            while i < half {
+                let n = S::LANES.min(half - i);
+                // SAFETY: `i + n <= half`, and both halves lie within the head.
+                unsafe {
+                    let low = x.as_mut_ptr().add((t * heads + h) * head_dim + i);
+                    let high = low.add(half);
+                    let angles = table.as_ptr().add(2 * t * half + i);
+                    let cos = S::load_first(angles, n);
+                    let sin = S::mul(S::load_first(angles.add(half), n), S::splat(direction));
+                    let (a, b) = (S::load_first(low, n), S::load_first(high, n));
+                    let turned = S::sub(S::mul(a, cos), S::mul(b, sin));
+                    S::store_first(low, turned, n);
+                    S::store_first(high, S::mul_add(a, sin, S::mul(b, cos)), n);
                 }
+                i += n;
             }
-        });
+        }
+    }
+}
+
+/// A position's cosines, then its sines, `[seq, 2, head_dim / 2]`; remembered, since every layer and
+/// step asks for the same one and computing it takes longer than using it.
+fn table(seq: usize, head_dim: usize, base: f32) -> Arc<[f32]> {
+    /// Sequence length, head width and the bits of the base.
+    type Key = (usize, usize, u32);
+    static TABLES: Mutex<Vec<(Key, Arc<[f32]>)>> = Mutex::new(Vec::new());
+    /// Batches come in a few lengths; the oldest table goes first.
+    const KEPT: usize = 64;
+
+    let key = (seq, head_dim, base.to_bits());
+    let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, table)) = tables.iter().find(|(k, _)| *k == key) {
+        return Arc::clone(table);
+    }
+    let half = head_dim / 2;
+    // Angles in f64: at position 1000 an f32 angle has already lost three digits.
+    let rates: Vec<f64> = (0..half)
+        .map(|i| f64::from(base).powf(-2.0 * i as f64 / head_dim as f64))
+        .collect();
+    let mut table = Vec::with_capacity(2 * seq * half);
+    for t in 0..seq {
+        table.extend(rates.iter().map(|rate| (t as f64 * rate).cos() as f32));
+        table.extend(rates.iter().map(|rate| (t as f64 * rate).sin() as f32));
+    }
+    let table: Arc<[f32]> = table.into();
+    if tables.len() >= KEPT {
+        tables.remove(0);
+    }
+    tables.push((key, Arc::clone(&table)));
+    table
 }

@@ -12,13 +12,12 @@ struct Line([f32; 16]);
 pub(crate) enum Slot {
     PackedLeft,
     PackedRight,
-    #[allow(dead_code)]
     Attention,
-    #[allow(dead_code)]
     Logits,
+    Partial,
 }
 
-const SLOTS: usize = 4;
+const SLOTS: usize = 5;
 
 thread_local! {
     static BUFFERS: [RefCell<Vec<Line>>; SLOTS] = const { [const { RefCell::new(Vec::new()) }; SLOTS] };
