@@ -1,0 +1,46 @@
+//! Causal multi-head self-attention.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor};
+
+use crate::Linear;
+use crate::ops;
+
+/// `w_o(softmax(q · kᵀ / √head_dim) · v)`, each position seeing itself and the kept ones before it.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Queries, `[dim, dim]`, no bias.
+    pub w_q: Linear,
+    /// Keys, `[dim, dim]`, no bias.
+    pub w_k: Linear,
+    /// Values, `[dim, dim]`, no bias.
+    pub w_v: Linear,
+    /// Output projection, `[dim, dim]`, with bias.
+    pub w_o: Linear,
+    /// Number of heads, side by side in the last dimension.
+    pub heads: usize,
+    /// Base of the rotary angles, for models with rotary positions.
+    #[module(skip)]
+    pub rope_theta: Option<f32>,
+}
+
+impl Attention {
+    /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that
+    /// may be seen; without one, all may. A position that sees no key gets the bias of `w_o`.
+    pub fn forward(&self, x: Tensor<3>, key_mask: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+        let mut q = self.w_q.forward(x.clone());
+        let mut k = self.w_k.forward(x.clone());
+        let v = self.w_v.forward(x);
+        if let Some(base) = self.rope_theta {
+            q = ops::rotary(q, self.heads, base);
+            k = ops::rotary(k, self.heads, base);
+        }
+        self.w_o.forward(ops::causal_attention(
+            q,
+            k,
+            v,
+            key_mask.cloned(),
+            self.heads,
+        ))
+    }
+}

@@ -1,0 +1,122 @@
+//! Every operation from Burn's own: runs on any device, and is what the fused ones are tested
+//! against. Arguments as in the functions of the same names in [`super`].
+
+use burn::tensor::{Bool, Int, Tensor, TensorData, activation, module};
+
+/// See [`super::linear`].
+pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    module::linear(x, weight.transpose(), bias)
+}
+
+/// See [`super::linear_gelu`].
+pub fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    activation::gelu(linear(x, weight, bias))
+}
+
+/// See [`super::layer_norm`].
+pub fn layer_norm(
+    x: Tensor<3>,
+    residual: Option<Tensor<3>>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f32,
+) -> Tensor<3> {
+    let x = match residual {
+        Some(residual) => x + residual,
+        None => x,
+    };
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = (centred.clone() * centred.clone()).mean_dim(2);
+    centred / (variance + eps).sqrt() * gain.unsqueeze() + bias.unsqueeze()
+}
+
+/// See [`super::causal_attention`].
+pub fn causal_attention(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    key_mask: Option<Tensor<2, Bool>>,
+    heads: usize,
+) -> Tensor<3> {
+    let [batch, seq, dim] = q.dims();
+    let head_dim = dim / heads;
+    let device = q.device();
+    let split = |x: Tensor<3>| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
+    let scale = (head_dim as f64).sqrt().recip();
+    let scores = split(q).matmul(split(k).swap_dims(2, 3)) * scale;
+
+    // True where a query must not look: at later keys, and at masked ones.
+    let later: Vec<bool> = (0..seq * seq).map(|at| at % seq > at / seq).collect();
+    let later = TensorData::new(later, [1, 1, seq, seq]);
+    let later: Tensor<4, Bool> = Tensor::from_data(later, &device);
+    let scores_shape = [batch, heads, seq, seq];
+    let mut hidden = later.expand(scores_shape);
+    if let Some(mask) = key_mask {
+        let masked: Tensor<4, Bool> = mask.bool_not().reshape([batch, 1, 1, seq]);
+        hidden = hidden.bool_or(masked.expand(scores_shape));
+    }
+    // A finite fill keeps the softmax of a row without keys finite; the second fill zeroes it.
+    let scores = scores.mask_fill(hidden.clone(), -1e30);
+    let weights = activation::softmax(scores, 3).mask_fill(hidden, 0.0);
+    weights
+        .matmul(split(v))
+        .swap_dims(1, 2)
+        .reshape([batch, seq, dim])
+}
+
+/// See [`super::rotary`].
+pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
+    let [batch, seq, dim] = x.dims();
+    let head_dim = dim / heads;
+    let half = head_dim / 2;
+    let device = x.device();
+    let table = |f: fn(f64) -> f64| -> Tensor<4> {
+        let values: Vec<f32> = (0..seq * half)
+            .map(|at| {
+                let exponent = -2.0 * (at % half) as f64 / head_dim as f64;
+                f((at / half) as f64 * f64::from(base).powf(exponent)) as f32
+            })
+            .collect();
+        Tensor::from_data(TensorData::new(values, [1, seq, 1, half]), &device)
+    };
+    let (cos, sin) = (table(f64::cos), table(f64::sin));
+    let x = x.reshape([batch, seq, heads, head_dim]);
+    let low = x.clone().narrow(3, 0, half);
+    let high = x.narrow(3, half, half);
+    let rotated = vec![
+        low.clone() * cos.clone() - high.clone() * sin.clone(),
+        high * cos + low * sin,
+    ];
+    Tensor::cat(rotated, 3).reshape([batch, seq, dim])
+}
+
+/// See [`super::embedding`].
+pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    module::embedding(table, ids)
+}
+
+/// See [`super::linear_cross_entropy`].
+pub fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    ignore: i64,
+) -> Tensor<1> {
+    let count = targets.clone().not_equal_elem(ignore).float().sum();
+    let losses = linear_cross_entropy_losses(hidden, weight, targets, ignore);
+    losses.sum() / count.clamp_min(1.0)
+}
+
+/// See [`super::linear_cross_entropy_losses`].
+pub fn linear_cross_entropy_losses(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    ignore: i64,
+) -> Tensor<1> {
+    let ignored = targets.clone().equal_elem(ignore);
+    let targets: Tensor<2, Int> = targets.mask_fill(ignored.clone(), 0).unsqueeze_dim(1);
+    let log_probs = activation::log_softmax(hidden.matmul(weight.transpose()), 1);
+    let losses: Tensor<1> = log_probs.gather(1, targets).squeeze_dim(1);
+    losses.neg().mask_fill(ignored, 0.0)
+}

@@ -1,0 +1,91 @@
+//! The operations a model is made of, each in two forms: composed from Burn's operations (any
+//! device, and the reference the other is tested against), and fused (the CPU).
+
+pub mod composed;
+
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
+
+/// Whether tensors of this device live in Burn's CPU backend, with or without autodiff.
+pub fn is_cpu(device: &Device) -> bool {
+    device.clone().inner() == Device::flex()
+}
+
+/// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`.
+pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    composed::linear(x, weight, bias)
+}
+
+/// `gelu(linear(x, weight, bias))` with the exact (erf) GELU; shapes as in [`linear`].
+pub fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    composed::linear_gelu(x, weight, bias)
+}
+
+/// Layer norm of `x`, or of `x + residual`, over the last dimension: `x: [batch, seq, dim]`,
+/// `gain` and `bias: [dim]`; `eps` is added to the biased variance.
+pub fn layer_norm(
+    x: Tensor<3>,
+    residual: Option<Tensor<3>>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f32,
+) -> Tensor<3> {
+    composed::layer_norm(x, residual, gain, bias, eps)
+}
+
+/// Causal attention with `heads` heads side by side in the last dimension of `q`, `k` and
+/// `v: [batch, seq, dim]`. `key_mask: [batch, seq]` is true at the keys that may be seen; a
+/// position that sees none gets zeros.
+pub fn causal_attention(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    key_mask: Option<Tensor<2, Bool>>,
+    heads: usize,
+) -> Tensor<3> {
+    composed::causal_attention(q, k, v, key_mask, heads)
+}
+
+/// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)`
+/// of position `p` by the angle `p · base^(-2i / head_dim)`.
+pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
+    composed::rotary(x, heads, base)
+}
+
+/// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.
+pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    composed::embedding(table, ids)
+}
+
+/// Mean cross-entropy, `[1]`, of `hidden · weightᵀ` against `targets`, over the rows whose target
+/// is not `ignore`; zero when there is none. `hidden: [rows, dim]`, `weight: [vocab, dim]`,
+/// `targets: [rows]`.
+pub fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    ignore: i64,
+) -> Tensor<1> {
+    composed::linear_cross_entropy(hidden, weight, targets, ignore)
+}
+
+/// The cross-entropy of each row, `[rows]`, zero where the target is `ignore`; arguments as in
+/// [`linear_cross_entropy`].
+pub fn linear_cross_entropy_losses(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    ignore: i64,
+) -> Tensor<1> {
+    composed::linear_cross_entropy_losses(hidden, weight, targets, ignore)
+}
+
+/// While training, zeroes each value with `probability` and scales the others so that the mean
+/// stays.
+pub fn dropout(x: Tensor<3>, probability: f32, training: bool) -> Tensor<3> {
+    if !training || probability == 0.0 {
+        return x;
+    }
+    let keep = 1.0 - f64::from(probability);
+    let mask = x.random_like(Distribution::Bernoulli(keep));
+    x * mask * keep.recip()
+}

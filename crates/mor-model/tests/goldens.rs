@@ -1,0 +1,200 @@
+//! The model computes what the original PyTorch model computed.
+
+mod common;
+
+use burn::tensor::{Device, Tensor};
+use common::{config, distance, inputs, ints, model, open, values};
+use mor_config::{Depth, HaltedRows, ModelConfig, RouterKind};
+use mor_model::{ForwardOptions, TechnicalModel};
+
+/// Runs a case and compares logits, steps, router probabilities and computation loss.
+fn check(case: &str, config: &ModelConfig, logits_name: &str, steps_name: &str) {
+    let device = Device::flex();
+    let model = model(config, &device);
+    let io = open(&format!("{case}.io"));
+    let (ids, options) = inputs(&io, &device);
+    let output = model.forward(ids, &options).expect("valid input");
+
+    let steps: Vec<i64> = output.steps.iter().flatten().map(|s| *s as i64).collect();
+    assert_eq!(
+        steps,
+        io.to_i64(steps_name).expect("steps"),
+        "{case}: steps"
+    );
+    let expected = io.to_f32(logits_name).expect("logits");
+    let found = values(model.logits(output.hidden));
+    let worst = distance(&found, &expected);
+    assert!(worst < 1e-4, "{case}: logits differ by {worst}");
+    if !output.router_probs.is_empty() && steps_name == "steps" {
+        let probs = values(Tensor::cat(output.router_probs, 0));
+        let worst = distance(&probs, &io.to_f32("router_probs").expect("probabilities"));
+        assert!(
+            worst < 1e-5,
+            "{case}: router probabilities differ by {worst}"
+        );
+    }
+    if io.contains("computation_loss") && steps_name == "steps" {
+        let cost = io.to_f32("computation_loss").expect("a number");
+        assert!(distance(&[output.computation_loss], &cost) < 1e-4, "{case}");
+    }
+}
+
+#[test]
+fn one_row() {
+    for case in ["b1_len1", "b1_len7", "b1_len32"] {
+        check(case, &config(), "logits", "steps");
+    }
+}
+
+#[test]
+fn renormalized_batch() {
+    for case in ["b4_len16", "b4_rightpad_attn", "b4_rightpad_noattn"] {
+        check(case, &config(), "logits", "steps");
+    }
+}
+
+#[test]
+fn frozen_rows_do_not_depend_on_their_batch() {
+    let mut config = config();
+    config.routing.halted_rows = HaltedRows::Freeze;
+    check(
+        "b4_len16_rows_alone",
+        &config,
+        "logits_alone",
+        "steps_alone",
+    );
+}
+
+#[test]
+fn fixed_and_forced_depth() {
+    let mut fixed = config();
+    fixed.routing.kind = RouterKind::Fixed;
+    fixed.routing.depth = Some(4);
+    check("fixed4_b2_len9", &fixed, "logits", "steps");
+
+    let device = Device::flex();
+    let io = open("fixed4_b2_len9.io");
+    let (ids, mut options) = inputs(&io, &device);
+    options.depth = Depth::Forced(4);
+    let model = model(&config(), &device);
+    let output = model.forward(ids.clone(), &options).expect("valid");
+    let found = values(model.logits(output.hidden));
+    assert!(distance(&found, &io.to_f32("logits").expect("logits")) < 1e-4);
+    options.depth = Depth::Forced(5);
+    let error = model.forward(ids, &options).expect_err("too deep");
+    assert!(error.to_string().contains("at most 4"), "{error}");
+}
+
+#[test]
+fn gradients() {
+    let device = Device::flex().autodiff();
+    let model = model(&config(), &device);
+    let io = open("grads_b4_rightpad.io");
+    let (ids, options) = inputs(&io, &device);
+    // The original counts a target where the attention mask keeps the position.
+    let keep = options.attention_mask.clone().expect("a mask");
+    let targets = ints(&io, "targets", &device).mask_fill(keep.bool_not(), -1);
+    let output = model.forward(ids, &options).expect("valid input");
+    let loss = model.loss(output.hidden, targets, -1).expect("shapes");
+    let expected = io.to_f32("lm_loss").expect("a number");
+    assert!(distance(&values(loss.clone()), &expected) < 1e-5);
+
+    let mut gradients = loss.backward();
+    let gradients = model.take_gradients(&mut gradients);
+    let mut squares = 0.0;
+    for (spec, gradient) in config().tensors().iter().zip(gradients) {
+        let name = format!("grad.{}", spec.name);
+        match gradient {
+            Some(gradient) => {
+                let expected = io.to_f32(&name).expect("a gradient");
+                let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                let worst = distance(&gradient, &expected);
+                assert!(worst <= 1e-4 * largest, "{name}: {worst} of {largest}");
+                squares += gradient.iter().map(|v| f64::from(v * v)).sum::<f64>();
+            }
+            None => assert!(!io.contains(&name), "{name} is missing"),
+        }
+    }
+    let norm = io.to_f32("grad_global_norm").expect("a number")[0];
+    assert!((squares.sqrt() as f32 - norm).abs() < 1e-4 * norm);
+}
+
+#[test]
+fn greedy_decoding() {
+    let device = Device::flex();
+    let model = model(&config(), &device);
+    for case in ["gen_depth_changes", "gen_steady"] {
+        let io = open(&format!("{case}.io"));
+        let mut ids = io.to_i64("prompt_ids").expect("ids");
+        let prompt = ids.len();
+        let mut steps = Vec::new();
+        for _ in 0..20 {
+            let context = &ids[ids.len().saturating_sub(32)..];
+            let input = Tensor::<1, burn::tensor::Int>::from_data(context, &device);
+            let output = model
+                .forward(input.unsqueeze(), &ForwardOptions::default())
+                .expect("valid input");
+            steps.extend(output.steps.iter().map(|row| row[0] as i64));
+            let last = output.hidden.narrow(1, context.len() - 1, 1);
+            let logits = values(model.logits(last));
+            let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+            ids.push(best.expect("a vocabulary") as i64);
+        }
+        assert_eq!(ids[prompt..], io.to_i64("generated_ids").expect("ids"));
+        assert_eq!(steps, io.to_i64("steps_per_token").expect("steps"));
+    }
+}
+
+#[test]
+fn saves_what_it_loads() {
+    let device = Device::flex();
+    let config = config();
+    let weights = open("weights");
+    let model = model(&config, &device);
+    for ((name, shape, values), spec) in model.to_tensors().into_iter().zip(config.tensors()) {
+        assert_eq!((&name, &shape), (&spec.name, &spec.shape));
+        assert_eq!(values, weights.to_f32(&name).expect("the tensor"), "{name}");
+    }
+}
+
+#[test]
+fn updates_parameters_in_place() {
+    let device = Device::flex().autodiff();
+    let config = config();
+    let model = TechnicalModel::new(&config, &device, 7).expect("valid");
+    let before = model.to_tensors();
+    let model = model.update(|parameter| {
+        assert_eq!(parameter.shape, before[parameter.index].1);
+        parameter.values.iter_mut().for_each(|v| *v += 1.0);
+    });
+    for ((name, _, now), (_, _, then)) in model.to_tensors().iter().zip(&before) {
+        let moved = now.iter().zip(then).all(|(a, b)| *a == b + 1.0);
+        assert!(moved, "{name}");
+    }
+    // Still trainable.
+    let ids = Tensor::from_data([[5, 6, 7]], &device);
+    let output = model
+        .forward(ids, &ForwardOptions::default())
+        .expect("valid input");
+    let gradients = model.take_gradients(&mut output.hidden.sum().backward());
+    assert!(gradients[0].is_some());
+}
+
+#[test]
+fn refuses_bad_input() {
+    let device = Device::flex();
+    let model = model(&config(), &device);
+    let run = |ids: Vec<i64>, mask: Option<[usize; 2]>| {
+        let ids = Tensor::<1, burn::tensor::Int>::from_data(ids.as_slice(), &device);
+        let options = ForwardOptions {
+            attention_mask: mask.map(|shape| Tensor::<2>::ones(shape, &device).bool()),
+            ..ForwardOptions::default()
+        };
+        let error = model.forward(ids.unsqueeze(), &options).expect_err("bad");
+        error.to_string()
+    };
+    assert!(run(vec![1; 33], None).contains("33 tokens; this model's context is 32"));
+    assert!(run(vec![1, 97], None).contains("token id 97 is outside the vocabulary of 97"));
+    assert!(run(vec![1, -1], None).contains("token id -1"));
+    assert!(run(vec![1, 2], Some([1, 3])).contains("the attention mask is [1, 3]"));
+}
