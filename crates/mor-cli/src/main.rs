@@ -1,1 +1,46 @@
-fn main() {}
+//! The `mor` program: train, evaluate, chat with and serve mixture-of-recursions models.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[cfg(feature = "train")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Train, evaluate, chat with and serve mixture-of-recursions language models.
+///
+/// Exit codes: 0 when all went well, 1 when the command failed, 2 when it was used wrongly.
+#[derive(Parser)]
+#[command(name = "mor", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Tokenizer(commands::tokenizer::Args),
+    Data(commands::data::Args),
+    #[cfg(feature = "serve")]
+    Serve(commands::serve::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Tokenizer(args) => commands::tokenizer::run(args),
+        Command::Data(args) => commands::data::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: the whole chain of causes, each once.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
