@@ -33,6 +33,16 @@ pub enum EngineError {
         /// Tokens it can have.
         limit: usize,
     },
+    /// The tokenizer belongs to another model.
+    #[error(
+        "the tokenizer has {tokenizer} tokens, this model {model}; use the tokenizer that belongs to the model"
+    )]
+    TokenizerMismatch {
+        /// Ids of the tokenizer.
+        tokenizer: usize,
+        /// Ids of the model.
+        model: usize,
+    },
     /// An option is out of range.
     #[error("`{option}` is {value}; it must be {allowed}")]
     Option {

@@ -2,19 +2,27 @@
 //!
 //! - [`Model`]: weights, packed once and shared.
 //! - [`Decoder`]: a context that grows token by token, with routed depth.
+//! - [`Sampler`] and [`Generator`]: token after token, until something says stop.
+//! - [`ChatSession`]: messages in, streamed text out.
 //!
 //! Runs on any CPU and, built with `simd128`, in the browser. All arithmetic is f32.
 
 mod cache;
+mod chat;
 mod cpu;
 mod decoder;
 mod error;
+mod generate;
 mod model;
 mod pool;
 mod random;
+mod sampler;
 mod stage;
 
+pub use chat::{ChatOptions, ChatSession, Piece, Reply, Started};
 pub use cpu::Isa;
 pub use decoder::{DecodeOptions, Decoder};
 pub use error::{EngineError, Result};
+pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
 pub use model::{LoadOptions, Model, WeightPrecision};
+pub use sampler::{Choice, Sampler, SamplingOptions};

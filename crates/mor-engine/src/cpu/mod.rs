@@ -9,6 +9,7 @@ pub(crate) mod matrix;
 mod neon;
 mod norm;
 pub(crate) mod simd;
+mod softmax;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
@@ -80,6 +81,7 @@ type MatmulF32 = unsafe fn(*const f32, Range<usize>, &Product);
 type MatmulF16 = unsafe fn(*const half::f16, Range<usize>, &Product);
 type AddNorm = unsafe fn(*const f32, *const f32, *const f32, *const f32, f32, usize, *mut f32);
 type Attend = unsafe fn(&Query);
+type Exponentials = unsafe fn(*const f32, f32, f32, usize, *mut f32) -> f32;
 type Sum = unsafe fn(*const f32, usize) -> f32;
 
 /// The kernels of one instruction set.
@@ -89,6 +91,7 @@ pub(crate) struct Kernels {
     matmul_f16: MatmulF16,
     add_norm: AddNorm,
     attend: Attend,
+    exponentials: Exponentials,
     sum: Sum,
 }
 
@@ -123,12 +126,21 @@ macro_rules! instantiate {
                 unsafe { attention::attend::<$simd, $acc>(query) }
             }
             $(#[target_feature(enable = $features)])?
+            unsafe fn exponentials(
+                x: *const f32,
+                top: f32,
+                scale: f32,
+                len: usize,
+                out: *mut f32,
+            ) -> f32 {
+                unsafe { softmax::exponentials::<$simd>(x, top, scale, len, out) }
+            }
+            $(#[target_feature(enable = $features)])?
             unsafe fn sum(from: *const f32, panels: usize) -> f32 {
                 unsafe { stream_sum::<$simd>(from, panels) }
             }
 
-            pub(super) const KERNELS: Kernels =
-                Kernels { matmul_f32, matmul_f16, add_norm, attend, sum };
+            pub(super) const KERNELS: Kernels = Kernels { matmul_f32, matmul_f16, add_norm, attend, exponentials, sum };
         }
     };
 }
@@ -219,6 +231,13 @@ impl Kernels {
     pub(crate) unsafe fn attend(&self, query: &Query) {
         // SAFETY: the instruction set was detected; the rest is the caller's promise.
         unsafe { (self.attend)(query) }
+    }
+
+    /// Writes `exp((x - top) * scale)` and returns the sum.
+    pub(crate) fn exponentials(&self, x: &[f32], top: f32, scale: f32, out: &mut [f32]) -> f32 {
+        assert_eq!(x.len(), out.len());
+        // SAFETY: the instruction set was detected; the lengths are equal.
+        unsafe { (self.exponentials)(x.as_ptr(), top, scale, x.len(), out.as_mut_ptr()) }
     }
 
     /// Sum of a slice, reading it as fast as possible; the last few values may be left out.

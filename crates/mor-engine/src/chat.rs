@@ -1,0 +1,307 @@
+//! A conversation: messages in, streamed text out.
+
+use std::sync::Arc;
+
+use mor_config::Depth;
+use mor_text::{Message, Role, Tokenizer};
+
+use crate::{
+    DecodeOptions, Decoder, EngineError, FinishReason, GenerateOptions, Generator, Overflow,
+    Result, SamplingOptions,
+};
+
+/// How an answer is made.
+#[derive(Debug, Clone, Copy)]
+pub struct ChatOptions {
+    /// How each token is chosen.
+    pub sampling: SamplingOptions,
+    /// Most tokens of the answer.
+    pub max_new_tokens: usize,
+}
+
+impl Default for ChatOptions {
+    fn default() -> Self {
+        Self {
+            sampling: SamplingOptions::default(),
+            max_new_tokens: 128,
+        }
+    }
+}
+
+/// What an answer starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// Tokens of the conversation the model reads.
+    pub prompt_tokens: usize,
+    /// Oldest messages it cannot read any more, because the context is full.
+    pub dropped_messages: usize,
+}
+
+/// One token of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Characters that are whole now; empty while a character's bytes are still coming.
+    pub text: String,
+    /// The token.
+    pub id: u32,
+    /// Its probability among the tokens that took part in the choice.
+    pub probability: f32,
+    /// Steps each layer took to choose it, `[layers]`.
+    pub steps: Vec<u8>,
+}
+
+/// A finished answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Its text.
+    pub text: String,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Why it ended; `None` when it was stopped from outside.
+    pub finish: Option<FinishReason>,
+}
+
+struct Turn {
+    generator: Generator,
+    text: String,
+    /// Bytes of a character that is not whole yet.
+    bytes: Vec<u8>,
+    tokens: usize,
+}
+
+/// A conversation with a model.
+pub struct ChatSession {
+    decoder: Decoder,
+    tokenizer: Arc<Tokenizer>,
+    messages: Vec<Message>,
+    turn: Option<Turn>,
+}
+
+impl std::fmt::Debug for ChatSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatSession")
+            .field("messages", &self.messages)
+            .finish()
+    }
+}
+
+impl ChatSession {
+    /// An empty conversation.
+    ///
+    /// # Errors
+    /// [`EngineError::TokenizerMismatch`] when the tokenizer has ids the model does not know.
+    pub fn new(decoder: Decoder, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+        let (tokens, rows) = (tokenizer.vocab_size(), decoder.model().config().vocab_size);
+        if tokens > rows {
+            return Err(EngineError::TokenizerMismatch {
+                tokenizer: tokens,
+                model: rows,
+            });
+        }
+        Ok(Self {
+            decoder,
+            tokenizer,
+            messages: Vec::new(),
+            turn: None,
+        })
+    }
+
+    /// The messages so far, without an answer that is still being made.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// The decoder, for its depths and its model.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Starts anew. An unfinished answer is dropped.
+    pub fn clear(&mut self) {
+        self.set_messages(Vec::new());
+    }
+
+    /// Replaces the conversation. An unfinished answer is dropped.
+    pub fn set_messages(&mut self, messages: Vec<Message>) {
+        self.turn = None;
+        self.messages = messages;
+    }
+
+    /// Changes the depth of every layer from the next answer on. An unfinished answer is dropped.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`]; the old depth stays then.
+    pub fn set_depth(&mut self, depth: Depth) -> Result<()> {
+        let threads = self.decoder.threads();
+        let model = Arc::clone(self.decoder.model());
+        self.decoder = Decoder::new(model, DecodeOptions { depth, threads })?;
+        self.turn = None;
+        Ok(())
+    }
+
+    /// Adds a user's message and starts its answer; an unfinished one before it is kept as it is.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextFull`] when the message alone does not fit, [`EngineError::Option`], or
+    /// [`EngineError::Text`]. The conversation is as before then.
+    pub fn ask(&mut self, text: &str, options: ChatOptions) -> Result<Started> {
+        if self.turn.is_some() {
+            self.stop();
+        }
+        self.messages.push(Message::new(Role::User, text));
+        let started = self.answer(options);
+        if started.is_err() {
+            self.messages.pop();
+        }
+        started
+    }
+
+    /// Starts an answer to the conversation as it stands. An unfinished one is dropped.
+    ///
+    /// # Errors
+    /// As for [`Self::ask`].
+    pub fn answer(&mut self, options: ChatOptions) -> Result<Started> {
+        self.turn = None;
+        let (ids, dropped_messages) = self.fitting_prompt(options.max_new_tokens)?;
+        let options = GenerateOptions {
+            sampling: options.sampling,
+            max_new_tokens: options.max_new_tokens,
+            stop_ids: self.tokenizer.stop_ids(),
+            overflow: Overflow::Stop,
+        };
+        let generator = Generator::start(&mut self.decoder, &ids, options)?;
+        self.turn = Some(Turn {
+            generator,
+            text: String::new(),
+            bytes: Vec::new(),
+            tokens: 0,
+        });
+        Ok(Started {
+            prompt_tokens: ids.len(),
+            dropped_messages,
+        })
+    }
+
+    /// The next token of the answer, or `None` when it is complete (then call [`Self::stop`]) or none was
+    /// started.
+    ///
+    /// # Errors
+    /// As [`Generator::next_token`].
+    pub fn next_piece(&mut self) -> Result<Option<Piece>> {
+        let Some(turn) = &mut self.turn else {
+            return Ok(None);
+        };
+        let Some(token) = turn.generator.next_token(&mut self.decoder)? else {
+            return Ok(None);
+        };
+        turn.tokens += 1;
+        if !self.tokenizer.is_special(token.id) {
+            turn.bytes
+                .extend_from_slice(self.tokenizer.token_bytes(token.id));
+        }
+        let text = take_whole_characters(&mut turn.bytes);
+        turn.text.push_str(&text);
+        Ok(Some(Piece {
+            text,
+            id: token.id,
+            probability: token.probability,
+            steps: token.steps,
+        }))
+    }
+
+    /// Ends the answer, complete or not, and adds it to the conversation.
+    pub fn stop(&mut self) -> Reply {
+        let Some(turn) = self.turn.take() else {
+            return Reply {
+                text: String::new(),
+                tokens: 0,
+                finish: None,
+            };
+        };
+        let text = turn.text + &String::from_utf8_lossy(&turn.bytes);
+        self.messages
+            .push(Message::new(Role::Assistant, text.clone()));
+        Reply {
+            text,
+            tokens: turn.tokens,
+            finish: turn.generator.finish_reason(),
+        }
+    }
+
+    /// The conversation's tokens, without the oldest turns where they and some room for an answer do not
+    /// fit, and the number of messages left out. A leading system message always stays.
+    fn fitting_prompt(&self, max_new_tokens: usize) -> Result<(Vec<u32>, usize)> {
+        let limit = self.decoder.capacity();
+        let room = max_new_tokens.min(limit / 3).max(1);
+        let mut messages = self.messages.clone();
+        let system = usize::from(messages.first().is_some_and(|m| m.role == Role::System));
+        loop {
+            let ids = self.tokenizer.encode_chat(&messages, true)?;
+            if ids.len() + room <= limit {
+                return Ok((ids, self.messages.len() - messages.len()));
+            }
+            // The next turn starts at the second user message that is left.
+            let users = messages.iter().enumerate().skip(system + 1);
+            let next = users
+                .filter(|(_, message)| message.role == Role::User)
+                .map(|(i, _)| i)
+                .next();
+            match next {
+                Some(next) => drop(messages.drain(system..next)),
+                // The last message alone: a short answer is better than none.
+                None if ids.len() < limit => {
+                    return Ok((ids, self.messages.len() - messages.len()));
+                }
+                None => {
+                    return Err(EngineError::ContextFull {
+                        tokens: ids.len(),
+                        limit,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Removes whole characters from the front of `bytes`. What can never become one is U+FFFD; an incomplete
+/// character at the end stays.
+fn take_whole_characters(bytes: &mut Vec<u8>) -> String {
+    let mut text = String::new();
+    let mut kept = 0;
+    let mut chunks = bytes.utf8_chunks().peekable();
+    while let Some(chunk) = chunks.next() {
+        text.push_str(chunk.valid());
+        let invalid = chunk.invalid();
+        let unfinished = std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
+        if unfinished && chunks.peek().is_none() {
+            kept = invalid.len();
+        } else if !invalid.is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    bytes.drain(..bytes.len() - kept);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::take_whole_characters;
+
+    #[test]
+    fn characters_come_whole() {
+        let text = "naïve 語 🙂";
+        for size in 1..5 {
+            let (mut pending, mut out) = (Vec::new(), String::new());
+            for part in text.as_bytes().chunks(size) {
+                pending.extend_from_slice(part);
+                out += &take_whole_characters(&mut pending);
+            }
+            assert_eq!((out.as_str(), pending.len()), (text, 0));
+        }
+        let mut damaged = vec![b'a', 0xff, 0xe8, 0xaa];
+        assert_eq!(take_whole_characters(&mut damaged), "a\u{fffd}");
+        assert_eq!(damaged, [0xe8, 0xaa]);
+        damaged.push(b'b');
+        assert_eq!(take_whole_characters(&mut damaged), "\u{fffd}b");
+    }
+}

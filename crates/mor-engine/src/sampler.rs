@@ -1,0 +1,346 @@
+//! Choosing the next token from its logits.
+
+use crate::cpu::Kernels;
+use crate::random::Rng;
+use crate::{EngineError, Model, Result};
+
+/// How the next token is chosen. The default is greedy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplingOptions {
+    /// Divides the logits: below 1 sharper, above 1 flatter. 0 always takes the likeliest token.
+    pub temperature: f32,
+    /// Only the `top_k` likeliest tokens take part; 0 for all.
+    pub top_k: usize,
+    /// Only the likeliest tokens that together have this probability take part (nucleus sampling, Holtzman
+    /// et al. 2020); 1 for all.
+    pub top_p: f32,
+    /// Logits of tokens of the context are divided by this (multiplied where negative; Keskar et al. 2019);
+    /// 1 for none.
+    pub repetition_penalty: f32,
+    /// Seed of the random numbers, which are the same on every platform.
+    pub seed: u64,
+}
+
+impl Default for SamplingOptions {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            repetition_penalty: 1.0,
+            seed: 0,
+        }
+    }
+}
+
+impl SamplingOptions {
+    /// Checks every value against its range.
+    ///
+    /// # Errors
+    /// [`EngineError::Option`].
+    pub fn validate(&self) -> Result<()> {
+        let check = |ok: bool, option, value: f32, allowed| match ok {
+            true => Ok(()),
+            false => Err(EngineError::Option {
+                option,
+                value: value.to_string(),
+                allowed,
+            }),
+        };
+        let Self {
+            temperature,
+            top_p,
+            repetition_penalty,
+            ..
+        } = *self;
+        let in_range = (0.0..=100.0).contains(&temperature);
+        check(in_range, "temperature", temperature, "from 0 to 100")?;
+        check(
+            top_p > 0.0 && top_p <= 1.0,
+            "top_p",
+            top_p,
+            "above 0 and at most 1",
+        )?;
+        let in_range = (0.1..=10.0).contains(&repetition_penalty);
+        check(
+            in_range,
+            "repetition_penalty",
+            repetition_penalty,
+            "from 0.1 to 10",
+        )
+    }
+}
+
+/// A chosen token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub id: u32,
+    /// Its probability among the tokens that took part; for greedy choice, among all.
+    pub probability: f32,
+}
+
+/// Draws tokens; all its memory is allocated once.
+#[derive(Clone)]
+pub struct Sampler {
+    options: SamplingOptions,
+    kernels: Kernels,
+    rng: Rng,
+    /// Penalised logits, `[vocab_size]`.
+    logits: Vec<f32>,
+    /// Their exponentials.
+    weights: Vec<f32>,
+    /// Candidates in order of likelihood.
+    order: Vec<u32>,
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampler")
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+impl Sampler {
+    /// A sampler for a model's logits.
+    ///
+    /// # Errors
+    /// [`EngineError::Option`] when an option is out of range.
+    pub fn new(model: &Model, options: SamplingOptions) -> Result<Self> {
+        options.validate()?;
+        let vocab_size = model.config.vocab_size;
+        Ok(Self {
+            options,
+            kernels: model.kernels,
+            rng: Rng::new(options.seed),
+            logits: Vec::with_capacity(vocab_size),
+            weights: Vec::with_capacity(vocab_size),
+            order: Vec::with_capacity(vocab_size),
+        })
+    }
+
+    /// Chooses after `logits`, `[vocab_size]`; `context` is what repetition is measured against.
+    pub fn sample(&mut self, logits: &[f32], context: &[u32]) -> Choice {
+        self.logits.clear();
+        self.logits.extend_from_slice(logits);
+        self.weights.resize(logits.len(), 0.0);
+        self.penalise(logits, context);
+        let (best, top) = argmax(&self.logits);
+        let greedy = self.options.temperature == 0.0;
+        let scale = if greedy {
+            1.0
+        } else {
+            1.0 / self.options.temperature
+        };
+        let total = self
+            .kernels
+            .exponentials(&self.logits, top, scale, &mut self.weights);
+        if greedy || !total.is_finite() {
+            return Choice {
+                id: best,
+                probability: 1.0 / total,
+            };
+        }
+        self.shortlist(total);
+        let kept: f32 = self.order.iter().map(|id| self.weights[*id as usize]).sum();
+        let mut remaining = self.rng.uniform() * kept;
+        // Rounding may leave a sliver after the last candidate; it belongs to the likeliest.
+        let mut id = self.order.first().copied().unwrap_or(best);
+        for &candidate in &self.order {
+            let weight = self.weights[candidate as usize];
+            if remaining < weight {
+                id = candidate;
+                break;
+            }
+            remaining -= weight;
+        }
+        Choice {
+            id,
+            probability: self.weights[id as usize] / kept,
+        }
+    }
+
+    fn penalise(&mut self, logits: &[f32], context: &[u32]) {
+        let penalty = self.options.repetition_penalty;
+        if penalty == 1.0 {
+            return;
+        }
+        for &id in context {
+            // From the untouched logits: a token that occurs twice is penalised once.
+            if let (Some(to), Some(&x)) =
+                (self.logits.get_mut(id as usize), logits.get(id as usize))
+            {
+                *to = if x > 0.0 { x / penalty } else { x * penalty };
+            }
+        }
+    }
+
+    /// Puts the tokens that take part into `order`.
+    fn shortlist(&mut self, total: f32) {
+        let SamplingOptions { top_k, top_p, .. } = self.options;
+        let weights = &self.weights;
+        let order = &mut self.order;
+        order.clear();
+        let len = weights.len();
+        // A token below this share of the total cannot be in the nucleus: even all of its like
+        // together would not fill what the nucleus leaves out.
+        let least = (1.0 - top_p) / len as f32 * total;
+        order.extend((0..len as u32).filter(|id| weights[*id as usize] >= least));
+        let by_weight = |a: &u32, b: &u32| {
+            let weight = |id: &u32| weights[*id as usize];
+            weight(b).total_cmp(&weight(a)).then(a.cmp(b))
+        };
+        if top_k > 0 && top_k < order.len() {
+            order.select_nth_unstable_by(top_k - 1, by_weight);
+            order.truncate(top_k);
+        }
+        if top_p < 1.0 {
+            order.sort_unstable_by(by_weight);
+            let kept: f32 = if top_k > 0 {
+                order.iter().map(|id| weights[*id as usize]).sum()
+            } else {
+                total
+            };
+            let mut sum = 0.0;
+            let within = |id: &u32| {
+                let before = sum;
+                sum += weights[*id as usize];
+                before < top_p * kept
+            };
+            let nucleus = order.iter().copied().take_while(within).count();
+            order.truncate(nucleus.max(1));
+        }
+    }
+}
+
+/// The first of the largest values.
+fn argmax(values: &[f32]) -> (u32, f32) {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (id, &value) in values.iter().enumerate() {
+        if value > best.1 {
+            best = (id as u32, value);
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LoadOptions;
+    use mor_config::Preset;
+
+    fn sampler(options: SamplingOptions) -> Sampler {
+        let mut config = Preset::Technical10m.config();
+        config.vocab_size = 5;
+        config.hidden_size = 16;
+        config.num_attention_heads = 2;
+        config.num_hidden_layers = 1;
+        config.intermediate_size = 16;
+        let model = Model::random(config, 1, LoadOptions::default()).expect("a model");
+        Sampler::new(&model, options).expect("options in range")
+    }
+
+    /// Logits of probabilities 0.4, 0.3, 0.2, 0.08, 0.02.
+    fn logits() -> [f32; 5] {
+        [0.2_f32, 0.4, 0.02, 0.3, 0.08].map(f32::ln)
+    }
+
+    fn frequencies(options: SamplingOptions) -> [f32; 5] {
+        let mut sampler = sampler(SamplingOptions { seed: 7, ..options });
+        let mut counts = [0.0; 5];
+        for _ in 0..20_000 {
+            counts[sampler.sample(&logits(), &[]).id as usize] += 1.0 / 20_000.0;
+        }
+        counts
+    }
+
+    fn assert_near(actual: [f32; 5], expected: [f32; 5]) {
+        for (a, e) in actual.iter().zip(expected) {
+            assert!((a - e).abs() < 0.012, "{actual:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_likeliest_and_reports_its_probability() {
+        let choice = sampler(SamplingOptions::default()).sample(&logits(), &[]);
+        assert_eq!(choice.id, 1);
+        assert!((choice.probability - 0.4).abs() < 1e-5);
+    }
+
+    #[test]
+    fn frequencies_follow_the_options() {
+        let base = SamplingOptions {
+            temperature: 1.0,
+            ..SamplingOptions::default()
+        };
+        assert_near(frequencies(base), [0.2, 0.4, 0.02, 0.3, 0.08]);
+        let top_k = SamplingOptions { top_k: 2, ..base };
+        assert_near(frequencies(top_k), [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0, 0.0]);
+        // 0.4 + 0.3 is below 0.75, so the third joins.
+        let top_p = SamplingOptions {
+            top_p: 0.75,
+            ..base
+        };
+        assert_near(
+            frequencies(top_p),
+            [2.0 / 9.0, 4.0 / 9.0, 0.0, 3.0 / 9.0, 0.0],
+        );
+        let both = SamplingOptions {
+            top_k: 3,
+            top_p: 0.5,
+            ..base
+        };
+        assert_near(frequencies(both), [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0, 0.0]);
+        let sharp = SamplingOptions {
+            temperature: 0.5,
+            ..base
+        };
+        let squares = [0.04, 0.16, 0.0004, 0.09, 0.0064].map(|p| p / 0.2968);
+        assert_near(frequencies(sharp), squares);
+    }
+
+    #[test]
+    fn the_seed_decides_and_repetition_is_penalised_once() {
+        let options = SamplingOptions {
+            temperature: 1.0,
+            seed: 3,
+            ..SamplingOptions::default()
+        };
+        let draw = |options| {
+            let mut sampler = sampler(options);
+            (0..50)
+                .map(|_| sampler.sample(&logits(), &[]).id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(draw(options), draw(options));
+        assert_ne!(draw(options), draw(SamplingOptions { seed: 4, ..options }));
+
+        let penalty = SamplingOptions {
+            repetition_penalty: 2.0,
+            ..SamplingOptions::default()
+        };
+        assert_eq!(sampler(penalty).sample(&logits(), &[1, 1]).id, 3);
+        for bad in [
+            SamplingOptions {
+                temperature: f32::NAN,
+                ..options
+            },
+            SamplingOptions {
+                temperature: -1.0,
+                ..options
+            },
+            SamplingOptions {
+                top_p: 0.0,
+                ..options
+            },
+            SamplingOptions {
+                repetition_penalty: 0.0,
+                ..options
+            },
+        ] {
+            assert!(bad.validate().is_err(), "{bad:?}");
+        }
+    }
+}
