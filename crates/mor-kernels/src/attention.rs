@@ -1,6 +1,10 @@
 //! Causal multi-head attention over `[batch, seq, heads · head_dim]`, without transposes.
+#![allow(unsafe_code)] // hands checked slices to the vector code as pointers
 
+use crate::attention_kernel::{BackwardJob, ForwardJob, Layout, MAX_HEAD_DIM, backward, forward};
 use crate::check::check_len;
+use crate::isa::Isa;
+use crate::scratch::{Slot, with_scratch};
 use rayon::prelude::*;
 
 /// Sizes of multi-head attention.
@@ -12,13 +16,23 @@ pub struct AttentionShape {
     pub seq: usize,
     /// Heads, side by side in the last dimension.
     pub heads: usize,
-    /// Width of one head.
+    /// Width of one head; attention takes up to 128.
     pub head_dim: usize,
 }
 
 impl AttentionShape {
-    fn scale(&self) -> f32 {
+    /// What scores are multiplied by: one over the root of the head's width.
+    pub(crate) fn scale(&self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
+    }
+
+    #[track_caller]
+    fn check_head_dim(&self) {
+        assert!(
+            self.head_dim <= MAX_HEAD_DIM,
+            "heads are {} wide; attention goes up to {MAX_HEAD_DIM}",
+            self.head_dim
+        );
     }
 }
 
@@ -44,6 +58,7 @@ pub fn causal_attention_forward(
         heads,
         head_dim,
     } = shape;
+    shape.check_head_dim();
     let dims = [batch, seq, heads, head_dim];
     check_len("q", q, &dims);
     check_len("k", k, &dims);
@@ -57,47 +72,27 @@ pub fn causal_attention_forward(
         logsumexp.fill(f32::NEG_INFINITY);
         return;
     }
-    let width = heads * head_dim;
-    let scale = shape.scale();
-    out.par_chunks_mut(seq * width)
-        .zip(logsumexp.par_chunks_mut(heads * seq))
-        .enumerate()
-        .for_each(|(b, (out, lse))| {
-            let keep = |s: usize| key_mask.is_none_or(|mask| mask[b * seq + s]);
-            let at = |t: usize, h: usize| -> usize { (b * seq + t) * width + h * head_dim };
-            let mut scores = vec![0.0_f32; seq];
-            for h in 0..heads {
-                for t in 0..seq {
-                    let qt = &q[at(t, h)..][..head_dim];
-                    let mut max = f32::NEG_INFINITY;
-                    for s in 0..=t {
-                        let ks = &k[at(s, h)..][..head_dim];
-                        scores[s] = if keep(s) {
-                            dot(qt, ks) * scale
-                        } else {
-                            f32::NEG_INFINITY
-                        };
-                        max = max.max(scores[s]);
-                    }
-                    let o = &mut out[t * width + h * head_dim..][..head_dim];
-                    o.fill(0.0);
-                    if max == f32::NEG_INFINITY {
-                        lse[h * seq + t] = max;
-                        continue;
-                    }
-                    let mut sum = 0.0;
-                    for s in 0..=t {
-                        let p = (scores[s] - max).exp();
-                        sum += p;
-                        add_scaled(o, p, &v[at(s, h)..][..head_dim]);
-                    }
-                    for o in o.iter_mut() {
-                        *o /= sum;
-                    }
-                    lse[h * seq + t] = max + sum.ln();
-                }
-            }
-        });
+    let job = ForwardJob {
+        shape,
+        q: q.as_ptr(),
+        k: k.as_ptr(),
+        v: v.as_ptr(),
+        key_mask,
+        out: out.as_mut_ptr(),
+        logsumexp: logsumexp.as_mut_ptr(),
+    };
+    let isa = Isa::current();
+    (0..batch * heads).into_par_iter().for_each(|index| {
+        with_scratch(
+            Slot::Attention,
+            Layout::of(shape).forward_len(),
+            |scratch| {
+                // SAFETY: `isa` is available, all lengths were checked, and each task writes the rows
+                // of its own batch entry and head only.
+                unsafe { forward(isa, &job, index, scratch.as_mut_ptr()) }
+            },
+        );
+    });
 }
 
 /// Gradients of [`causal_attention_forward`]: `out` and `logsumexp` are what it gave, `d_out` is the
@@ -122,6 +117,7 @@ pub fn causal_attention_backward(
         heads,
         head_dim,
     } = shape;
+    shape.check_head_dim();
     let dims = [batch, seq, heads, head_dim];
     for (name, slice) in [("q", q), ("k", k), ("v", v), ("out", out), ("d_out", d_out)] {
         check_len(name, slice, &dims);
@@ -137,51 +133,28 @@ pub fn causal_attention_backward(
     if q.is_empty() {
         return;
     }
-    let width = heads * head_dim;
-    let scale = shape.scale();
-    let per_batch = seq * width;
-    dq.par_chunks_mut(per_batch)
-        .zip(
-            dk.par_chunks_mut(per_batch)
-                .zip(dv.par_chunks_mut(per_batch)),
-        )
-        .enumerate()
-        .for_each(|(b, (dq, (dk, dv)))| {
-            let base = b * per_batch;
-            for h in 0..heads {
-                for t in 0..seq {
-                    let lse = logsumexp[(b * heads + h) * seq + t];
-                    if lse == f32::NEG_INFINITY {
-                        continue;
-                    }
-                    let ti = t * width + h * head_dim;
-                    let qt = &q[base + ti..][..head_dim];
-                    let dot_out = &d_out[base + ti..][..head_dim];
-                    let delta = dot(dot_out, &out[base + ti..][..head_dim]);
-                    for s in 0..=t {
-                        if key_mask.is_some_and(|mask| !mask[b * seq + s]) {
-                            continue;
-                        }
-                        let si = s * width + h * head_dim;
-                        let ks = &k[base + si..][..head_dim];
-                        let p = (dot(qt, ks) * scale - lse).exp();
-                        let dp = dot(dot_out, &v[base + si..][..head_dim]);
-                        let ds = p * (dp - delta) * scale;
-                        add_scaled(&mut dq[ti..][..head_dim], ds, ks);
-                        add_scaled(&mut dk[si..][..head_dim], ds, qt);
-                        add_scaled(&mut dv[si..][..head_dim], p, dot_out);
-                    }
-                }
-            }
-        });
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn add_scaled(out: &mut [f32], factor: f32, x: &[f32]) {
-    for (o, x) in out.iter_mut().zip(x) {
-        *o += factor * x;
-    }
+    let job = BackwardJob {
+        shape,
+        q: q.as_ptr(),
+        k: k.as_ptr(),
+        v: v.as_ptr(),
+        key_mask,
+        out: out.as_ptr(),
+        logsumexp: logsumexp.as_ptr(),
+        d_out: d_out.as_ptr(),
+        dq: dq.as_mut_ptr(),
+        dk: dk.as_mut_ptr(),
+        dv: dv.as_mut_ptr(),
+    };
+    let isa = Isa::current();
+    (0..batch * heads).into_par_iter().for_each(|index| {
+        with_scratch(
+            Slot::Attention,
+            Layout::of(shape).backward_len(),
+            |scratch| {
+                // SAFETY: as in the forward direction.
+                unsafe { backward(isa, &job, index, scratch.as_mut_ptr()) }
+            },
+        );
+    });
 }

@@ -12,6 +12,7 @@
 //! message that names the argument. Nothing else here panics.
 
 mod attention;
+mod attention_kernel;
 mod check;
 mod cross_entropy;
 mod embedding;

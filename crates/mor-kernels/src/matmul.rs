@@ -273,16 +273,15 @@ unsafe fn pack_right<S: Simd>(job: &Job, cols: [usize; 2], inner: [usize; 2], ri
                     S::store(to.add(S::LANES), S::load_first(from.add(first), second));
                 }
             } else {
-                for j in 0..n {
-                    let from = from.add(j * job.rhs_col);
-                    let to = to.add(j);
-                    for p in 0..k {
-                        *to.add(p * panel) = *from.add(p * job.rhs_row);
-                    }
-                }
-                for j in n..panel {
-                    for p in 0..k {
-                        *to.add(p * panel + j) = 0.0;
+                for first in [0, S::LANES] {
+                    let rows = n.saturating_sub(first).min(S::LANES);
+                    let from = from.add(first.min(n) * job.rhs_col);
+                    let mut p = 0;
+                    while p < k {
+                        let depth = S::LANES.min(k - p);
+                        let to = to.add(p * panel + first);
+                        S::transpose(from.add(p), job.rhs_col, rows, depth, to, panel);
+                        p += S::LANES;
                     }
                 }
             }
@@ -362,7 +361,7 @@ unsafe fn panels<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
 /// The register tile: `R` rows of a left panel times a right panel two vectors wide. Element `(r, p)`
 /// of the left panel is at `r · ROW + p · STEP`.
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
+pub(crate) unsafe fn tile<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
     k: usize,
     mut left: *const f32,
     mut right: *const f32,
@@ -385,7 +384,7 @@ unsafe fn tile<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
 
 /// Writes the first `m` rows and `n` columns of a tile to the result.
 #[inline(always)]
-unsafe fn finish<S: Simd, const R: usize, const WHOLE: bool>(
+pub(crate) unsafe fn finish<S: Simd, const R: usize, const WHOLE: bool>(
     out_row: usize,
     m: usize,
     n: usize,

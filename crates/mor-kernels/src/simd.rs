@@ -9,7 +9,6 @@
 // for the lanes that are read or written, which each kernel ensures by its length checks.
 
 /// Vector operations of one instruction set. `V` holds `LANES` numbers.
-#[allow(dead_code)]
 pub(crate) trait Simd: Copy {
     type V: Copy;
     const LANES: usize;
@@ -35,16 +34,40 @@ pub(crate) trait Simd: Copy {
     unsafe fn scale_by_power(x: Self::V, n: Self::V) -> Self::V;
     /// `a < b ? yes : no`, lane by lane.
     unsafe fn select_less(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// Transposes a corner `[rows, cols]` of at most `LANES` each, rows `stride` apart, into `cols`
+    /// whole vectors `to_stride` apart, with zeros in the lanes past `rows`.
+    #[inline(always)]
+    unsafe fn transpose(
+        from: *const f32,
+        stride: usize,
+        rows: usize,
+        cols: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
+        for j in 0..cols {
+            for i in 0..Self::LANES {
+                unsafe {
+                    let x = if i < rows {
+                        *from.add(i * stride + j)
+                    } else {
+                        0.0
+                    };
+                    *to.add(j * to_stride + i) = x;
+                }
+            }
+        }
+    }
     unsafe fn sum(x: Self::V) -> f32;
     unsafe fn max_lane(x: Self::V) -> f32;
 }
 
 /// Defines `fn name(isa, arguments…)` that runs `body::<S>(arguments…)` on the instruction set `isa`.
 macro_rules! dispatch {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        unsafe fn $name(isa: $crate::isa::Isa, $($arg: $type),*) $(-> $result)? {
+        $vis unsafe fn $name(isa: $crate::isa::Isa, $($arg: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
@@ -109,6 +132,45 @@ mod x86 {
         #[inline(always)] unsafe fn scale_by_power(x: __m512, n: __m512) -> __m512 { unsafe { _mm512_scalef_ps(x, n) } }
         #[inline(always)] unsafe fn select_less(a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
             unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes) }
+        }
+        #[inline(always)] unsafe fn transpose(from: *const f32, stride: usize, rows: usize, cols: usize, to: *mut f32, to_stride: usize) {
+            unsafe {
+                let mut r = [_mm512_setzero_ps(); 16];
+                for (i, r) in r.iter_mut().enumerate() {
+                    if i < rows {
+                        *r = _mm512_maskz_loadu_ps(first_lanes(cols), from.add(i * stride));
+                    }
+                }
+                // Pairs of rows, then of pairs, within each quarter; then the quarters.
+                let mut t = r;
+                for i in 0..8 {
+                    t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                    t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+                }
+                for i in 0..4 {
+                    let (a, b) = (_mm512_castps_pd(t[4 * i]), _mm512_castps_pd(t[4 * i + 2]));
+                    let (c, d) = (_mm512_castps_pd(t[4 * i + 1]), _mm512_castps_pd(t[4 * i + 3]));
+                    r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                    r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
+                    r[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
+                }
+                for j in 0..4 {
+                    let even = _mm512_shuffle_f32x4::<0x88>(r[j], r[4 + j]);
+                    let more_even = _mm512_shuffle_f32x4::<0x88>(r[8 + j], r[12 + j]);
+                    let odd = _mm512_shuffle_f32x4::<0xdd>(r[j], r[4 + j]);
+                    let more_odd = _mm512_shuffle_f32x4::<0xdd>(r[8 + j], r[12 + j]);
+                    t[j] = _mm512_shuffle_f32x4::<0x88>(even, more_even);
+                    t[8 + j] = _mm512_shuffle_f32x4::<0xdd>(even, more_even);
+                    t[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd, more_odd);
+                    t[12 + j] = _mm512_shuffle_f32x4::<0xdd>(odd, more_odd);
+                }
+                for (j, t) in t.into_iter().enumerate() {
+                    if j < cols {
+                        _mm512_storeu_ps(to.add(j * to_stride), t);
+                    }
+                }
+            }
         }
         #[inline(always)] unsafe fn sum(x: __m512) -> f32 { unsafe { _mm512_reduce_add_ps(x) } }
         #[inline(always)] unsafe fn max_lane(x: __m512) -> f32 { unsafe { _mm512_reduce_max_ps(x) } }
