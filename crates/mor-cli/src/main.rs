@@ -24,6 +24,12 @@ struct Cli {
 enum Command {
     Tokenizer(commands::tokenizer::Args),
     Data(commands::data::Args),
+    #[cfg(feature = "train")]
+    Train(commands::train::Args),
+    #[cfg(feature = "train")]
+    Eval(commands::eval::Args),
+    #[cfg(feature = "train")]
+    Export(commands::export::Args),
     #[cfg(feature = "serve")]
     Serve(commands::serve::Args),
 }
@@ -32,6 +38,12 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Tokenizer(args) => commands::tokenizer::run(args),
         Command::Data(args) => commands::data::run(args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => commands::train::run(args),
+        #[cfg(feature = "train")]
+        Command::Eval(args) => commands::eval::run(args),
+        #[cfg(feature = "train")]
+        Command::Export(args) => commands::export::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(args),
     };

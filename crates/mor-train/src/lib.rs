@@ -1,1 +1,25 @@
 //! Training and evaluation: data order, loss, optimizer, schedule, checkpoints and metrics.
+//!
+//! [`Trainer`] runs a [`Recipe`] and leaves a run folder: `metrics.jsonl`, the checkpoints `last`
+//! and `best`, and `model`, which everything else reads. [`evaluate`](evaluate::evaluate) measures
+//! any model folder; [`export`](export::export) makes one from a run.
+
+pub mod checkpoint;
+pub mod data;
+pub mod depth;
+mod error;
+pub mod evaluate;
+pub mod export;
+pub mod metrics;
+pub mod optimizer;
+pub mod recipe;
+mod rng;
+mod run;
+pub mod schedule;
+mod trainer;
+
+pub use burn::tensor::Device;
+pub use error::{Result, TrainError};
+pub use recipe::Recipe;
+pub use run::RunFolder;
+pub use trainer::{Event, Outcome, Paths, Trainer};

@@ -1,6 +1,12 @@
 //! One module per command: its arguments, and what it does with them.
 
 pub(crate) mod data;
+#[cfg(feature = "train")]
+pub(crate) mod eval;
+#[cfg(feature = "train")]
+pub(crate) mod export;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
 pub(crate) mod tokenizer;
+#[cfg(feature = "train")]
+pub(crate) mod train;

@@ -1,0 +1,238 @@
+//! `mor train`: a recipe and data in, a run folder out.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use mor_train::metrics::{StepMetrics, ValidationMetrics};
+use mor_train::schedule::Budget;
+use mor_train::{Device, Event, Outcome, Paths, Recipe, Trainer};
+
+/// Steps between lines when the output is not a terminal.
+const PLAIN_EVERY: u64 = 50;
+
+/// Units of the progress bar.
+const BAR: u64 = 10_000;
+
+/// Train a model by a recipe.
+///
+/// The run folder gets `metrics.jsonl` (one line a step), the checkpoints `last` and `best` (by
+/// bits per byte on the validation data), and, when the budget is used up, `model`: a folder that
+/// `mor eval`, `mor chat` and `mor serve` read. Ctrl-C finishes the step and saves; the same
+/// command with --resume goes on as if nothing had happened.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  mor train --config configs/technical-10m.toml \
+    --data train.jsonl --valid valid.jsonl --output runs/first --minutes 30")]
+pub(crate) struct Args {
+    /// Recipe: model, optimizer, schedule and budget, in TOML.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Training data: chat JSON lines ({"messages":[…]}), or plain text (.txt).
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Validation data of the same kinds. Without it there is no `best`, and `model` is the last.
+    #[arg(long, value_name = "FILE")]
+    valid: Option<PathBuf>,
+    /// Run folder to create, or to go on with.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Go on from the run folder's last checkpoint.
+    #[arg(long)]
+    resume: bool,
+    /// Folder with tokenizer.json and tokenizer_config.json, instead of the recipe's.
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// Budget in optimizer steps, instead of the recipe's budget.
+    #[arg(long, value_name = "N", conflicts_with = "minutes")]
+    max_steps: Option<u64>,
+    /// Budget in minutes of training over all sessions, instead of the recipe's. The learning
+    /// rate decays with the clock, to its end exactly when the time is over.
+    #[arg(long, value_name = "N")]
+    minutes: Option<f64>,
+}
+
+/// Trains until the budget is used up or Ctrl-C.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let mut recipe = Recipe::read(&args.config)?;
+    if let Some(steps) = args.max_steps {
+        recipe.set_budget(Budget::Steps(steps))?;
+    }
+    if let Some(minutes) = args.minutes {
+        recipe.set_budget(Budget::Minutes(minutes))?;
+    }
+    let paths = Paths {
+        data: args.data.clone(),
+        valid: args.valid.clone(),
+        tokenizer: args.tokenizer.clone(),
+        output: args.output.clone(),
+    };
+    let total = recipe.model.parameter_count().total;
+    let trainer = Trainer::new(recipe, &paths, args.resume, &Device::flex())?;
+    introduce(&trainer, total);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        // The second Ctrl-C does not wait for the step.
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing this step, then saving; Ctrl-C again stops at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+
+    let mut display = Display::new()?;
+    let outcome = trainer.run(&stop, &mut |event| display.show(event))?;
+    display.bar.finish_and_clear();
+    match outcome {
+        Outcome::Finished { model, best } => {
+            if let Some(best) = best {
+                println!(
+                    "best: {:.4} bits per byte after step {}",
+                    best.bits_per_byte, best.step
+                );
+            }
+            println!("the model is in {}", model.display());
+            println!("try it: mor chat --model {}", model.display());
+        }
+        Outcome::Interrupted { step } => {
+            println!(
+                "stopped after step {step}, saved in {}; go on with the same command and --resume",
+                args.output.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn introduce(trainer: &Trainer, parameters: usize) {
+    let data = trainer.train_data();
+    println!(
+        "{parameters} parameters; {} sequences, {} targets, {} bytes in {}",
+        data.len(),
+        data.targets(),
+        data.total_bytes(),
+        data.path().display()
+    );
+    if data.malformed > 0 {
+        eprintln!("warning: {} malformed lines were left out", data.malformed);
+    }
+    if data.overlong > 0 {
+        eprintln!(
+            "warning: {} conversations are longer than the context and were cut",
+            data.overlong
+        );
+    }
+    let state = trainer.state();
+    if state.step > 0 {
+        println!("going on after step {} ({:.0} s)", state.step, state.seconds);
+    }
+}
+
+/// A bar on a terminal, plain lines elsewhere.
+struct Display {
+    bar: ProgressBar,
+    plain: bool,
+    /// Moving averages of loss, bits per byte and speed.
+    smooth: Option<[f64; 3]>,
+    note: String,
+}
+
+impl Display {
+    fn new() -> Result<Self> {
+        let plain = !std::io::stderr().is_terminal();
+        let bar = if plain {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(BAR)
+        };
+        bar.set_style(ProgressStyle::with_template(
+            "{bar:24} {percent:>3} %  {msg}",
+        )?);
+        Ok(Self {
+            bar,
+            plain,
+            smooth: None,
+            note: String::new(),
+        })
+    }
+
+    fn show(&mut self, event: Event) {
+        match event {
+            Event::Step {
+                metrics,
+                seconds_left,
+            } => self.step(metrics, seconds_left),
+            Event::Validating(share) => {
+                if !self.plain {
+                    self.bar
+                        .set_message(format!("validating {:.0} %", share * 100.0));
+                }
+            }
+            Event::Validation { metrics, best } => self.validation(metrics, best),
+        }
+    }
+
+    fn step(&mut self, metrics: &StepMetrics, seconds_left: f64) {
+        if metrics.skipped {
+            self.line(&format!(
+                "warning: step {} was skipped: its loss or gradient is not a finite number",
+                metrics.step
+            ));
+            return;
+        }
+        let now = [
+            metrics.loss,
+            metrics.bits_per_byte,
+            metrics.tokens_per_second,
+        ];
+        let smooth = self.smooth.get_or_insert(now);
+        for (smooth, now) in smooth.iter_mut().zip(now) {
+            *smooth += 0.05 * (now - *smooth);
+        }
+        let [loss, bits, speed] = *smooth;
+        let text = format!(
+            "step {}  loss {loss:.3}  ppl {:.1}  bpb {bits:.3}  {speed:.0} tok/s  {} left{}",
+            metrics.step,
+            loss.exp(),
+            duration(seconds_left),
+            self.note
+        );
+        if !self.plain {
+            self.bar.set_position((metrics.progress * BAR as f64) as u64);
+            self.bar.set_message(text);
+        } else if metrics.step == 1 || metrics.step.is_multiple_of(PLAIN_EVERY) {
+            println!("{:5.1} %  {text}", metrics.progress * 100.0);
+        }
+    }
+
+    fn validation(&mut self, metrics: &ValidationMetrics, best: bool) {
+        let summary = &metrics.validation;
+        self.note = format!("  (valid bpb {:.3})", summary.bits_per_byte);
+        self.line(&format!(
+            "validation after step {}: loss {:.4}  perplexity {:.2}  bits per byte {:.4}{}",
+            metrics.step,
+            summary.loss,
+            summary.perplexity,
+            summary.bits_per_byte,
+            if best { "  best so far" } else { "" }
+        ));
+    }
+
+    fn line(&self, text: &str) {
+        self.bar.suspend(|| println!("{text}"));
+    }
+}
+
+/// Hours and minutes, or minutes and seconds.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    if seconds >= 3600 {
+        format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60)
+    } else {
+        format!("{}m{:02}s", seconds / 60, seconds % 60)
+    }
+}

@@ -1,0 +1,105 @@
+//! What can go wrong in training: each variant names the file, what was found and what to do.
+
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible operation of this crate.
+pub type Result<T, E = TrainError> = std::result::Result<T, E>;
+
+/// An error of training or evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The operating system refused a read or a write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder in question.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A recipe is not TOML of the expected shape.
+    #[error("{}: {reason}", path.display())]
+    Recipe {
+        /// The recipe's file.
+        path: PathBuf,
+        /// Where parsing stopped, and why.
+        reason: String,
+    },
+    /// A recipe's value is out of range or contradicts another.
+    #[error("{}: `{key}` {problem}", path.display())]
+    Value {
+        /// The recipe's file.
+        path: PathBuf,
+        /// The key as it stands in the file.
+        key: String,
+        /// What was found and what is allowed.
+        problem: String,
+    },
+    /// The data cannot be trained on or measured.
+    #[error("{}: {problem}", path.display())]
+    Data {
+        /// The data file.
+        path: PathBuf,
+        /// What was found and what is expected.
+        problem: String,
+    },
+    /// The tokenizer does not belong to the model.
+    #[error("{}: {problem}", path.display())]
+    Tokenizer {
+        /// The tokenizer's folder.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A run's folder cannot be used as asked.
+    #[error("{}: {problem}", path.display())]
+    Run {
+        /// The run's folder.
+        path: PathBuf,
+        /// What was found and what to do.
+        problem: String,
+    },
+    /// A checkpoint is damaged or belongs to another recipe.
+    #[error("{}: {problem}", path.display())]
+    Checkpoint {
+        /// The checkpoint's folder or file.
+        path: PathBuf,
+        /// What was found and what to do.
+        problem: String,
+    },
+    /// The loss or the gradient stopped being a number.
+    #[error(
+        "the loss was not a finite number in {count} steps, last in step {step}; \
+         lower `train.learning_rate` and resume"
+    )]
+    Diverged {
+        /// Steps that had to be skipped.
+        count: u32,
+        /// The last of them.
+        step: u64,
+    },
+    /// The model's tensors could not be read back.
+    #[error("cannot read tensor `{name}`: {reason}")]
+    Tensor {
+        /// The tensor, as in `model.safetensors`.
+        name: String,
+        /// What the tensor library said.
+        reason: String,
+    },
+    /// The configuration or the weights file.
+    #[error(transparent)]
+    Config(#[from] mor_config::ConfigError),
+    /// The tokenizer or a dataset.
+    #[error(transparent)]
+    Text(#[from] mor_text::TextError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] mor_model::ModelError),
+}
+
+impl TrainError {
+    /// Wraps an I/O error with the path it is about.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}

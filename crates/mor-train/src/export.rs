@@ -1,0 +1,59 @@
+//! From a checkpoint to a model folder in Hugging Face layout.
+
+use std::path::{Path, PathBuf};
+
+use mor_config::{CONFIG_FILE, Precision, WEIGHTS_FILE, save_tensors, write_atomic};
+use mor_text::Tokenizer;
+
+use crate::checkpoint::{Checkpoint, recover};
+use crate::run::RunFolder;
+use crate::{Result, TrainError};
+
+/// File name of the sampling defaults.
+const GENERATION_FILE: &str = "generation_config.json";
+
+/// Writes the model of a run's best checkpoint (its last, if it was never validated) to `output`.
+/// Returns the checkpoint's folder.
+///
+/// # Errors
+/// [`TrainError::Run`] when `run` holds no checkpoint, [`TrainError::Checkpoint`] when it is
+/// damaged, or an I/O error.
+pub fn export(run: &Path, output: &Path, precision: Precision) -> Result<PathBuf> {
+    let folder = RunFolder::new(run);
+    let candidates = [folder.best(), folder.last()];
+    for dir in &candidates {
+        recover(dir)?;
+    }
+    let Some(dir) = candidates.iter().find(|dir| dir.is_dir()) else {
+        return Err(TrainError::Run {
+            path: run.to_owned(),
+            problem: "holds no checkpoint; it must be a folder that `mor train` wrote".to_owned(),
+        });
+    };
+    let checkpoint = Checkpoint::open(dir)?;
+    let tokenizer = Tokenizer::from_dir(dir)?;
+    let weights = checkpoint.usable_weights()?;
+    save_tensors(&output.join(WEIGHTS_FILE), &weights, precision)?;
+    tokenizer.save(output)?;
+    let generation = generation_config(&tokenizer, checkpoint.config.max_position_embeddings);
+    write_atomic(&output.join(GENERATION_FILE), generation.as_bytes())?;
+    let config = checkpoint.config.to_json();
+    write_atomic(&output.join(CONFIG_FILE), config.as_bytes())?;
+    Ok(dir.clone())
+}
+
+/// Sampling defaults that suit small models: close to greedy.
+fn generation_config(tokenizer: &Tokenizer, context: usize) -> String {
+    let mut ends: Vec<u32> = tokenizer.eos_id().into_iter().collect();
+    ends.extend(tokenizer.token_id("<|endoftext|>"));
+    let value = serde_json::json!({
+        "bos_token_id": tokenizer.bos_id(),
+        "eos_token_id": ends,
+        "pad_token_id": tokenizer.pad_id(),
+        "do_sample": true,
+        "temperature": 0.3,
+        "top_p": 0.9,
+        "max_length": context,
+    });
+    format!("{value:#}\n")
+}

@@ -1,0 +1,78 @@
+//! The `[model]` table: a preset and what it overrides.
+
+use std::path::Path;
+
+use mor_config::{ModelConfig, Preset};
+use serde_json::{Map, Value};
+
+use crate::{Result, TrainError};
+
+/// Keys that a configuration may have but that presets leave out.
+const OPTIONAL_ROUTING: &str = "depth";
+
+/// The configuration that a `[model]` table describes.
+pub(super) fn resolve(mut table: toml::Table, path: &Path) -> Result<ModelConfig> {
+    let fail = |key: &str, problem: String| TrainError::Value {
+        path: path.to_owned(),
+        key: format!("model.{key}"),
+        problem,
+    };
+    let preset = match table.remove("preset") {
+        Some(toml::Value::String(name)) => name
+            .parse::<Preset>()
+            .map_err(|error| fail("preset", format!("is `{name}`: {error}")))?,
+        Some(other) => {
+            return Err(fail(
+                "preset",
+                format!("is {other}; it must be a preset's name"),
+            ));
+        }
+        None => {
+            let names: Vec<_> = Preset::ALL.iter().map(|preset| preset.name()).collect();
+            return Err(fail(
+                "preset",
+                format!(
+                    "is missing; start from one of: {}, and override what differs",
+                    names.join(", ")
+                ),
+            ));
+        }
+    };
+    let error = |error: serde_json::Error| TrainError::Recipe {
+        path: path.to_owned(),
+        reason: format!("[model]: {error}"),
+    };
+    let mut config = serde_json::to_value(preset.config()).map_err(error)?;
+    let overrides = serde_json::to_value(table).map_err(error)?;
+    if let (Value::Object(config), Value::Object(overrides)) = (&mut config, overrides) {
+        merge(config, overrides, "").map_err(|(key, problem)| fail(&key, problem))?;
+    }
+    let config: ModelConfig = serde_json::from_value(config).map_err(error)?;
+    config.validate(path)?;
+    Ok(config)
+}
+
+fn merge(
+    base: &mut Map<String, Value>,
+    overrides: Map<String, Value>,
+    prefix: &str,
+) -> Result<(), (String, String)> {
+    let known: Vec<String> = base.keys().cloned().collect();
+    for (key, value) in overrides {
+        let full = format!("{prefix}{key}");
+        match (base.get_mut(&key), value) {
+            (Some(Value::Object(base)), Value::Object(inner)) => {
+                merge(base, inner, &format!("{full}."))?;
+            }
+            (Some(slot), value) => *slot = value,
+            (None, value) if prefix == "routing." && key == OPTIONAL_ROUTING => {
+                base.insert(key, value);
+            }
+            (None, _) => {
+                let known = known.join(", ");
+                return Err((full, format!("is unknown; there are: {known}")));
+            }
+        }
+    }
+    Ok(())
+}
