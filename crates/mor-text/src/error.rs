@@ -9,12 +9,12 @@ pub type Result<T, E = TextError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// A file could not be opened, read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. Part of the message, hence not a `source`, which reports print again.
+        cause: std::io::Error,
     },
     /// `tokenizer.json` or `tokenizer_config.json` is not what this crate can use.
     #[error("{file}: {reason}")]
@@ -65,10 +65,10 @@ pub enum TextError {
 
 impl TextError {
     /// Wraps an I/O error with the path it is about.
-    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+    pub(crate) fn io(path: impl Into<PathBuf>, cause: std::io::Error) -> Self {
         Self::Io {
             path: path.into(),
-            source,
+            cause,
         }
     }
 

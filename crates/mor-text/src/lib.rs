@@ -11,11 +11,13 @@
 
 mod bytes;
 mod error;
+mod format;
 mod message;
 mod special;
 mod stream;
 mod template;
 mod tokenizer;
+mod vocabulary;
 
 pub mod data;
 

@@ -1,46 +1,24 @@
 //! Byte-level BPE with special tokens that text can never become.
 
-use std::collections::HashMap;
-
 use serde_json::Value;
-use tokenizers::{AddedVocabulary, Model, ModelWrapper, PostProcessorWrapper};
+use tokenizers::Model;
 
+use crate::format::{Pipeline, TokenizerFile, bad};
 use crate::special::STOP_TOKENS;
 use crate::template::{ChatTemplate, Piece, pieces};
-use crate::{Message, Result, TextError, TokenStream, bytes};
+use crate::vocabulary::{AddedToken, Vocabulary, token_name};
+use crate::{Message, Result, TextError, TokenStream};
 
 /// The vocabulary's file in a model folder.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The file of the chat template and the special tokens' roles in a model folder.
 pub const CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// What an id stands for.
-#[derive(Debug, Clone, Default)]
-struct Token {
-    /// The bytes it adds to a text; for a special token, its name.
-    bytes: Box<[u8]>,
-    special: bool,
-}
-
-/// A token that only markup can name.
-#[derive(Debug, Clone)]
-struct AddedToken {
-    name: String,
-    id: u32,
-    /// Left out of decoded text. Some vocabularies add ordinary text, such as runs of spaces, which is not.
-    special: bool,
-}
-
 /// A byte-level BPE tokenizer with its chat template, read from a Hugging Face model folder.
 #[derive(Debug)]
 pub struct Tokenizer {
-    /// The pipeline without its added tokens: all it can produce is text.
-    plain: tokenizers::Tokenizer,
-    tokens: Vec<Token>,
-    /// Ids of the 256 single bytes, as far as the vocabulary has them.
-    byte_ids: Vec<Option<u32>>,
-    /// The longest name first, so that the first match is the longest.
-    added: Vec<AddedToken>,
+    pipeline: Pipeline,
+    vocabulary: Vocabulary,
     template: Option<ChatTemplate>,
     bos: Option<AddedToken>,
     eos: Option<AddedToken>,
@@ -57,24 +35,22 @@ impl Tokenizer {
     /// [`TextError::Tokenizer`] if a file is not valid JSON or the tokenizer is not byte-level BPE, and
     /// [`TextError::Template`] if the chat template does not compile.
     pub fn from_bytes(tokenizer_json: &[u8], tokenizer_config_json: &[u8]) -> Result<Self> {
-        let mut plain = tokenizers::Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|error| bad(TOKENIZER_FILE, format!("not a tokenizer: {error}")))?;
         let config: Value = serde_json::from_slice(tokenizer_config_json)
             .map_err(|error| bad(CONFIG_FILE, format!("not valid JSON: {error}")))?;
         if !config.is_object() {
             return Err(bad(CONFIG_FILE, "expected a JSON object".to_owned()));
         }
-        require_byte_level(&plain)?;
-
-        let added = added_tokens(&plain, &config);
-        let tokens = token_table(&plain, &added)?;
-        let byte_ids = (0..=255u8)
-            .map(|byte| plain.token_to_id(bytes::char_of(byte).encode_utf8(&mut [0; 4])))
-            .collect();
+        let file = TokenizerFile::parse(tokenizer_json)?;
+        let pipeline = file.pipeline()?;
+        let vocabulary = Vocabulary::new(&file, &config)?;
         let template = chat_template(&config)?.map(ChatTemplate::new).transpose()?;
         let named = |key: &str, default: &str| {
             let name = token_name(&config[key]).unwrap_or(default).to_owned();
-            added.iter().find(|token| token.name == name).cloned()
+            vocabulary
+                .added
+                .iter()
+                .find(|token| token.name == name)
+                .cloned()
         };
         let (bos, eos, pad) = (
             named("bos_token", "<bos>"),
@@ -82,18 +58,9 @@ impl Tokenizer {
             named("pad_token", "<pad>"),
         );
 
-        plain.with_added_vocabulary(AddedVocabulary::new());
-        plain.with_post_processor(None::<PostProcessorWrapper>);
-        // Padding and truncation belong to whoever makes batches.
-        plain.with_padding(None);
-        plain
-            .with_truncation(None)
-            .map_err(|error| bad(TOKENIZER_FILE, error.to_string()))?;
         Ok(Self {
-            plain,
-            tokens,
-            byte_ids,
-            added,
+            pipeline,
+            vocabulary,
             template,
             bos,
             eos,
@@ -133,8 +100,8 @@ impl Tokenizer {
     /// Encodes plain text. Special tokens written in it are not recognised: `<eos>` is five characters here.
     ///
     /// # Errors
-    /// [`TextError::Encode`] if the vocabulary lacks a byte of the text, which vocabularies made by
-    /// [`crate::train_tokenizer`] never do.
+    /// [`TextError::Encode`] if a pattern of the pre-tokenizer gives up on the text; the one of
+    /// [`crate::train_tokenizer`] never does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::with_capacity(text.len() / 3);
         self.encode_into(text, &mut ids)?;
@@ -158,28 +125,23 @@ impl Tokenizer {
         if text.is_empty() {
             return Ok(());
         }
-        let encoding = self
-            .plain
-            .encode_fast(text, false)
-            .map_err(|error| TextError::Encode {
-                reason: error.to_string(),
-            })?;
+        let encoding =
+            self.pipeline
+                .encode_fast(text, false)
+                .map_err(|error| TextError::Encode {
+                    reason: error.to_string(),
+                })?;
         for &id in encoding.get_ids() {
-            match self.tokens.get(id as usize) {
+            if self.is_special(id) {
                 // A foreign vocabulary may spell a special token with ordinary merges: spell it in bytes instead.
-                Some(token) if token.special => self.spell(&token.bytes, ids)?,
-                _ => ids.push(id),
+                ids.extend(
+                    self.token_bytes(id)
+                        .iter()
+                        .map(|&byte| self.vocabulary.byte_ids[usize::from(byte)]),
+                );
+            } else {
+                ids.push(id);
             }
-        }
-        Ok(())
-    }
-
-    fn spell(&self, bytes: &[u8], ids: &mut Vec<u32>) -> Result<()> {
-        for &byte in bytes {
-            let id = self.byte_ids[usize::from(byte)].ok_or_else(|| TextError::Encode {
-                reason: format!("the vocabulary has no token for byte {byte:#04x}"),
-            })?;
-            ids.push(id);
         }
         Ok(())
     }
@@ -244,6 +206,7 @@ impl Tokenizer {
         while at < markup.len() {
             let here = &markup[at..];
             if let Some(token) = self
+                .vocabulary
                 .added
                 .iter()
                 .find(|token| here.starts_with(token.name.as_str()))
@@ -285,35 +248,31 @@ impl Tokenizer {
 
     /// The bytes of one token: a special token's name, and nothing for ids outside the vocabulary.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
-        self.tokens
+        self.vocabulary
+            .tokens
             .get(id as usize)
             .map_or(&[], |token| &token.bytes)
     }
 
     /// True if `id` is a special token.
     pub fn is_special(&self, id: u32) -> bool {
-        self.tokens
+        self.vocabulary
+            .tokens
             .get(id as usize)
             .is_some_and(|token| token.special)
     }
 
     /// How many ids there are, special tokens included: one more than the largest.
     pub fn vocab_size(&self) -> usize {
-        self.tokens.len()
+        self.vocabulary.tokens.len()
     }
 
     /// The id of a special token by its name (`<eos>`), or of a vocabulary entry by its spelling in the
     /// byte-level alphabet (`Ġthe`).
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.added_id(token)
-            .or_else(|| self.plain.get_model().token_to_id(token))
-    }
-
-    fn added_id(&self, name: &str) -> Option<u32> {
-        self.added
-            .iter()
-            .find(|token| token.name == name)
-            .map(|token| token.id)
+        self.vocabulary
+            .added_id(token)
+            .or_else(|| self.pipeline.get_model().token_to_id(token))
     }
 
     /// The id that opens every text, if the tokenizer names one.
@@ -334,7 +293,9 @@ impl Tokenizer {
     /// Ids after which generation stops: the end of an answer or of a text, and the tokens that open a turn.
     /// Ascending, each once.
     pub fn stop_ids(&self) -> Vec<u32> {
-        let named = STOP_TOKENS.iter().filter_map(|name| self.added_id(name));
+        let named = STOP_TOKENS
+            .iter()
+            .filter_map(|name| self.vocabulary.added_id(name));
         let mut ids: Vec<u32> = named.chain(self.eos_id()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -345,101 +306,6 @@ impl Tokenizer {
     pub fn has_chat_template(&self) -> bool {
         self.template.is_some()
     }
-}
-
-fn bad(file: &'static str, reason: String) -> TextError {
-    TextError::Tokenizer { file, reason }
-}
-
-/// Everything here rests on tokens that are bytes; other kinds of tokenizer would lose text in silence.
-fn require_byte_level(tokenizer: &tokenizers::Tokenizer) -> Result<()> {
-    if !matches!(tokenizer.get_model(), ModelWrapper::BPE(_)) {
-        return Err(bad(
-            TOKENIZER_FILE,
-            "the model is not BPE; only byte-level BPE is supported".to_owned(),
-        ));
-    }
-    let decoder = tokenizer
-        .get_decoder()
-        .map(serde_json::to_string)
-        .transpose();
-    match decoder {
-        Ok(Some(decoder)) if decoder.contains("\"ByteLevel\"") => Ok(()),
-        _ => Err(bad(
-            TOKENIZER_FILE,
-            "the decoder is not `ByteLevel`; only byte-level BPE is supported".to_owned(),
-        )),
-    }
-}
-
-/// The tokens that only markup can name: those the vocabulary adds, and those the configuration gives a role.
-fn added_tokens(tokenizer: &tokenizers::Tokenizer, config: &Value) -> Vec<AddedToken> {
-    let mut added: Vec<AddedToken> = tokenizer
-        .get_added_tokens_decoder()
-        .into_iter()
-        .map(|(id, token)| AddedToken {
-            name: token.content,
-            id,
-            special: token.special,
-        })
-        .filter(|token| !token.name.is_empty())
-        .collect();
-    for key in ["bos_token", "eos_token", "pad_token", "unk_token"] {
-        let Some(name) = token_name(&config[key]).filter(|name| !name.is_empty()) else {
-            continue;
-        };
-        if let Some(token) = added.iter_mut().find(|token| token.name == name) {
-            token.special = true;
-        } else if let Some(id) = tokenizer.token_to_id(name) {
-            added.push(AddedToken {
-                name: name.to_owned(),
-                id,
-                special: true,
-            });
-        }
-    }
-    added.sort_by(|a, b| {
-        b.name
-            .len()
-            .cmp(&a.name.len())
-            .then_with(|| a.name.cmp(&b.name))
-    });
-    added
-}
-
-/// What every id stands for, indexed by id.
-fn token_table(tokenizer: &tokenizers::Tokenizer, added: &[AddedToken]) -> Result<Vec<Token>> {
-    let vocab: HashMap<String, u32> = tokenizer.get_vocab(true);
-    let largest = vocab
-        .values()
-        .copied()
-        .max()
-        .ok_or_else(|| bad(TOKENIZER_FILE, "the vocabulary is empty".to_owned()))?;
-    // Ids come from the file: a hole-ridden vocabulary must not make us allocate for every id up to 2^32.
-    if largest as usize >= vocab.len().saturating_mul(2) + 1024 {
-        return Err(bad(
-            TOKENIZER_FILE,
-            format!(
-                "id {largest} is far beyond the {} tokens there are",
-                vocab.len()
-            ),
-        ));
-    }
-    let mut tokens = vec![Token::default(); largest as usize + 1];
-    for (name, id) in &vocab {
-        if let Some(bytes) = bytes::bytes_of(name) {
-            tokens[*id as usize].bytes = bytes.into();
-        }
-    }
-    for token in added {
-        if let Some(entry) = tokens.get_mut(token.id as usize) {
-            *entry = Token {
-                bytes: token.name.as_bytes().into(),
-                special: token.special,
-            };
-        }
-    }
-    Ok(tokens)
 }
 
 /// The `chat_template` of a configuration: a string, or the one named "default" in a list.
@@ -456,9 +322,4 @@ fn chat_template(config: &Value) -> Result<Option<&str>> {
             "`chat_template` must be a string".to_owned(),
         )),
     }
-}
-
-/// A special token's name as Hugging Face writes it: a string, or an object with `content`.
-fn token_name(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value["content"].as_str())
 }

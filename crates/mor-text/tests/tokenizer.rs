@@ -267,6 +267,24 @@ fn batches_equal_single_texts() {
     assert_eq!(TOKENIZER.encode_batch(&texts).unwrap(), single);
 }
 
+/// Other programs read the file with the `tokenizers` crate, so both must agree, with special tokens too.
+#[test]
+fn ids_are_those_of_the_tokenizers_crate() {
+    let theirs = tokenizers::Tokenizer::from_file(data_file("tokenizer/tokenizer.json")).unwrap();
+    for row in data::Rows::new(&[data_file("technical-sample-valid.jsonl")]) {
+        let messages = row.unwrap().messages;
+        let chat = format!(
+            "<bos><user>{}<assistant>{}<eos>",
+            messages[0].content, messages[1].content
+        );
+        let expected = theirs.encode(chat.as_str(), false).unwrap();
+        assert_eq!(
+            TOKENIZER.encode_chat(&messages, false).unwrap(),
+            expected.get_ids()
+        );
+    }
+}
+
 #[test]
 fn unusable_tokenizers_say_why() {
     let json = std::fs::read_to_string(data_file("tokenizer/tokenizer.json")).unwrap();
@@ -278,7 +296,7 @@ fn unusable_tokenizers_say_why() {
         Err(error) => error.to_string(),
     };
     assert_eq!(reason(&json, "{}"), "");
-    assert!(reason("{}", "{}").starts_with("tokenizer.json: not a tokenizer"));
+    assert!(reason("{}", "{}").starts_with("tokenizer.json: not a byte-level BPE"));
     assert!(reason(&json, "[]").contains("tokenizer_config.json: expected a JSON object"));
     assert!(reason(&json, r#"{"chat_template": 3}"#).contains("must be a string"));
     assert!(reason(&json, r#"{"chat_template": "{% if %}"}"#).contains("chat template: line 1"));
@@ -302,27 +320,85 @@ fn unusable_tokenizers_say_why() {
     );
 }
 
+/// What a test does to a tokenizer's JSON.
+type Change = dyn Fn(&mut serde_json::Value);
+
+/// The JSON of the small tokenizer after `change`.
+fn changed(change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
+    let json = std::fs::read(data_file("tokenizer/tokenizer.json")).unwrap();
+    let mut value = serde_json::from_slice(&json).unwrap();
+    change(&mut value);
+    serde_json::to_vec(&value).unwrap()
+}
+
+#[test]
+fn files_that_would_lose_text_or_panic_are_refused() {
+    let reason = |change: &Change| {
+        Tokenizer::from_bytes(&changed(change), b"{}")
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
+    let cases: [(&str, &Change); 11] = [
+        ("no token for byte 0x21", &|t| {
+            drop(t["model"]["vocab"].as_object_mut().unwrap().remove("!"))
+        }),
+        ("is not in the vocabulary", &|t| {
+            t["model"]["merges"][0] = "! zz".into()
+        }),
+        // Longer than any token: the tokenizers crate panics on this one.
+        ("is not in the vocabulary", &|t| {
+            t["model"]["merges"][0] = serde_json::json!(["Ġcertificate", "Ġcertificate"])
+        }),
+        ("is not a merge", &|t| {
+            t["model"]["merges"][0] = "whole".into()
+        }),
+        ("far beyond", &|t| {
+            t["added_tokens"][3]["id"] = u32::MAX.into()
+        }),
+        ("id 20 is both", &|t| t["added_tokens"][3]["id"] = 20.into()),
+        ("the decoder is none", &|t| {
+            t["decoder"] = serde_json::Value::Null
+        }),
+        ("the decoder is of no type", &|t| t["decoder"] = 7.into()),
+        ("normalizer \"Lowercase\"", &|t| {
+            t["normalizer"] = serde_json::json!({"type": "Lowercase"})
+        }),
+        ("must end with", &|t| {
+            t["pre_tokenizer"] = serde_json::Value::Null
+        }),
+        ("malformed", &|t| {
+            t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(".into()
+        }),
+    ];
+    for (expected, change) in cases {
+        let reason = reason(change);
+        assert!(
+            reason.starts_with("tokenizer.json: ") && reason.contains(expected),
+            "{expected}: {reason}"
+        );
+    }
+    let removed =
+        reason(&|t| t["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Removed".into());
+    assert!(removed.contains("removes text"), "{removed}");
+}
+
 /// A vocabulary whose merges spell a special token must not let text become it.
 #[test]
 fn merges_cannot_spell_a_special_token() {
-    let alphabet: Vec<String> = ["<", "e", "o", "s", ">"].map(|c| format!("{c:?}")).into();
-    let vocab: Vec<String> = alphabet
-        .iter()
-        .enumerate()
-        .map(|(id, c)| format!("{c}:{id}"))
-        .collect();
-    let json = format!(
-        r#"{{"version":"1.0","truncation":null,"padding":null,"normalizer":null,"post_processor":null,
-        "pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":false}},
-        "decoder":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":false}},
-        "added_tokens":[{{"id":8,"content":"<eos>","single_word":false,"lstrip":false,"rstrip":false,
-        "normalized":false,"special":true}}],
-        "model":{{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,
-        "end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
-        "vocab":{{{},"<e":5,"<eo":6,"<eos":7,"<eos>":8}},"merges":["< e","<e o","<eo s","<eos >"]}}}}"#,
-        vocab.join(",")
-    );
-    let tokenizer = Tokenizer::from_bytes(json.as_bytes(), b"{}").unwrap();
-    assert_eq!(tokenizer.encode("<eos>").unwrap(), [0, 1, 2, 3, 4]);
-    assert_eq!(tokenizer.decode(&[0, 1, 8]), "<e");
+    let json = changed(|t| {
+        let vocab = t["model"]["vocab"].as_object_mut().unwrap();
+        for (id, token) in (600..).zip(["<e", "<eo", "<eos"]) {
+            vocab.insert(token.to_owned(), id.into());
+        }
+        t["model"]["merges"] =
+            serde_json::json!([["<", "e"], ["<e", "o"], ["<eo", "s"], ["<eos", ">"]]);
+        let bytes = t["pre_tokenizer"]["pretokenizers"][1].take();
+        t["pre_tokenizer"] = bytes;
+    });
+    let tokenizer = Tokenizer::from_bytes(&json, b"{}").unwrap();
+    let ids = tokenizer.encode("a<eos>b").unwrap();
+    assert_eq!(ids.len(), 7);
+    assert_eq!(tokenizer.decode(&ids), "a<eos>b");
+    assert_eq!(tokenizer.decode(&[600, 3]), "<e");
 }
