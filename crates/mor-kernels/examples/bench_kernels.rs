@@ -1,35 +1,40 @@
 //! Speed of the kernels at the sizes of a small model.
 //!
-//! `cargo run --release -p mor-kernels --example bench_kernels [filter]`, with `RAYON_NUM_THREADS`
-//! for the number of threads and `MOR_CPU_ISA` for the instruction set.
+//! `cargo run --release -p mor-kernels --example bench_kernels [filter] [--bf16]`, with
+//! `RAYON_NUM_THREADS` for the number of threads and `MOR_CPU_ISA` for the instruction set.
 
 use mor_kernels::*;
+use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Seconds of processor time that this process has used; unlike wall time it does not count what
-/// other programs take from a busy machine.
-#[cfg(target_os = "linux")]
-#[allow(unsafe_code)] // the C library has the only interface to this clock
+/// Seconds on a clock: wall time, or with one thread on Linux the thread's processor time, which does
+/// not count what other programs take from a busy machine.
 fn seconds() -> f64 {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    if rayon::current_num_threads() == 1 {
+        return processor_seconds();
+    }
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    BEGIN.get_or_init(Instant::now).elapsed().as_secs_f64()
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[allow(unsafe_code)] // the C library has the only interface to this clock
+fn processor_seconds() -> f64 {
+    const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
     unsafe extern "C" {
         fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
     }
     let mut time = [0; 2];
-    let clock = if rayon::current_num_threads() == 1 {
-        2
-    } else {
-        1
-    };
-    unsafe { clock_gettime(clock, &mut time) };
+    // SAFETY: `time` has the layout of a 64-bit `timespec`.
+    unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     time[0] as f64 + time[1] as f64 * 1e-9
 }
 
 /// Prints the best of several runs, as time and as 10⁹ operations (or bytes) per second.
 fn measure(name: &str, work: f64, unit: &str, mut run: impl FnMut()) {
-    if std::env::args()
-        .nth(1)
-        .is_some_and(|filter| !name.contains(&filter))
-    {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    if filter.is_some_and(|filter| !name.contains(&filter)) {
         return;
     }
     run();
@@ -308,10 +313,14 @@ fn optimizer() {
 }
 
 fn main() {
+    if std::env::args().any(|arg| arg == "--bf16") {
+        set_matmul_precision(MatmulPrecision::Bf16);
+    }
+    let threads = rayon::current_num_threads();
     println!(
-        "{:?}, {} threads",
+        "{:?}, {:?}, {threads} threads",
         Isa::current(),
-        rayon::current_num_threads()
+        matmul_precision()
     );
     products();
     attention();

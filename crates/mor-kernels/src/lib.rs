@@ -22,8 +22,11 @@ mod layer_norm;
 mod linear;
 mod math;
 mod matmul;
+#[cfg(target_arch = "x86_64")]
+mod matmul_bf16;
 mod muon;
 mod optimizer;
+mod precision;
 mod reduce;
 mod rotary;
 mod scratch;
@@ -43,4 +46,5 @@ pub use linear::{
 };
 pub use muon::muon_orthogonalize;
 pub use optimizer::{AdamW, adamw_step, sum_squares};
+pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
 pub use rotary::{rotary_backward, rotary_forward};

@@ -11,6 +11,7 @@
 // sized for whole panels.
 
 use crate::isa::Isa;
+use crate::precision::{MatmulPrecision, matmul_precision};
 use crate::scratch::{Slot, with_scratch};
 use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
@@ -64,13 +65,13 @@ pub(crate) enum Start<'a> {
 const KC: usize = 512;
 /// Distance of the rows of a packed left panel: `KC` and a cache line, so that rows do not all fall
 /// into the same cache set.
-const ROW_GAP: usize = KC + 16;
+pub(crate) const ROW_GAP: usize = KC + 16;
 /// Size of a packed right block in elements: three quarters of a 1 MiB cache.
 const BLOCK: usize = 192 * 1024;
 /// Width of the widest right panel: two vectors of sixteen.
-const PANEL: usize = 32;
+pub(crate) const PANEL: usize = 32;
 /// Rows of a tile: with sixteen lanes 28 of 32 registers hold sums, with eight 12 of 16.
-const TALL: usize = 14;
+pub(crate) const TALL: usize = 14;
 const SHORT: usize = 6;
 /// Below this many multiplications a product stays on its thread.
 const SMALL: usize = 64 * 64 * 64;
@@ -110,6 +111,7 @@ pub(crate) fn product(
             std::ptr::null()
         },
         accumulate: matches!(start, Start::Accumulate),
+        bf16: matmul_precision() == MatmulPrecision::Bf16,
     };
     let threads = if m * n * k < SMALL {
         1
@@ -143,18 +145,20 @@ fn stretch(total: usize, threads: usize, tile: usize) -> usize {
 
 /// A product with its operands as pointers and strides.
 #[derive(Clone, Copy)]
-struct Job {
-    k: usize,
-    lhs: *const f32,
-    lhs_row: usize,
-    lhs_col: usize,
-    rhs: *const f32,
-    rhs_row: usize,
-    rhs_col: usize,
-    out: *mut f32,
-    out_row: usize,
-    bias: *const f32,
-    accumulate: bool,
+pub(crate) struct Job {
+    pub(crate) k: usize,
+    pub(crate) lhs: *const f32,
+    pub(crate) lhs_row: usize,
+    pub(crate) lhs_col: usize,
+    pub(crate) rhs: *const f32,
+    pub(crate) rhs_row: usize,
+    pub(crate) rhs_col: usize,
+    pub(crate) out: *mut f32,
+    pub(crate) out_row: usize,
+    pub(crate) bias: *const f32,
+    pub(crate) accumulate: bool,
+    /// Whether operands are rounded to bfloat16.
+    pub(crate) bf16: bool,
 }
 
 // SAFETY: the pointers come from slices that outlive the tasks, and tasks write disjoint parts.
@@ -164,18 +168,34 @@ unsafe impl Sync for Job {}
 impl Job {
     /// Computes the rectangle of the result between the given rows and columns.
     fn run(&self, isa: Isa, rows: [usize; 2], cols: [usize; 2]) {
-        let depth = self.k.div_ceil(self.k.div_ceil(KC).max(1));
+        // A pair of bfloat16 takes the place of one number, so blocks go twice as deep.
+        let longest = if self.bf16 { 2 * KC } else { KC };
+        let depth = self
+            .k
+            .div_ceil(self.k.div_ceil(longest).max(1))
+            .next_multiple_of(2);
+        let packed = if self.bf16 { depth / 2 } else { depth };
         let total = cols[1] - cols[0];
-        let width = (BLOCK / depth.max(64)).max(PANEL);
+        let width = (BLOCK / packed.max(64)).max(PANEL);
         let width = total
             .div_ceil(total.div_ceil(width))
             .next_multiple_of(PANEL);
         with_scratch(Slot::PackedLeft, TALL * ROW_GAP, |left| {
-            with_scratch(Slot::PackedRight, depth * width, |right| {
+            with_scratch(Slot::PackedRight, packed * width, |right| {
                 let (left, right) = (left.as_mut_ptr(), right.as_mut_ptr());
+                let block = [depth, width];
                 // SAFETY: `isa` is available, the rectangle lies within the checked matrices, and
                 // the packed buffers hold whole panels.
-                unsafe { rectangle(isa, self, rows, cols, [depth, width], left, right) }
+                unsafe {
+                    match self.bf16 {
+                        #[cfg(target_arch = "x86_64")]
+                        true => {
+                            let (left, right) = (left.cast(), right.cast());
+                            crate::matmul_bf16::rectangle(self, rows, cols, block, left, right);
+                        }
+                        _ => rectangle(isa, self, rows, cols, block, left, right),
+                    }
+                }
             });
         });
     }
