@@ -69,3 +69,25 @@ pub(crate) fn sinusoids(seq: usize, dim: usize, device: &Device) -> Tensor<2> {
         .collect();
     Tensor::from_data(TensorData::new(values, [seq, dim]), device)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition, entry by entry.
+    #[test]
+    fn sinusoids_follow_the_paper() {
+        let (seq, dim) = (9, 7);
+        let table = sinusoids(seq, dim, &Device::flex());
+        let table = table.into_data().try_into_vec::<f32>().expect("f32");
+        for position in 0..seq {
+            for i in 0..dim.div_ceil(2) {
+                let angle = position as f32 / 10_000_f32.powf(2.0 * i as f32 / dim as f32);
+                assert!((table[position * dim + 2 * i] - angle.sin()).abs() < 1e-5);
+                if 2 * i + 1 < dim {
+                    assert!((table[position * dim + 2 * i + 1] - angle.cos()).abs() < 1e-5);
+                }
+            }
+        }
+    }
+}

@@ -2,8 +2,12 @@
 //! device, and the reference the other is tested against), and fused (the CPU).
 
 pub mod composed;
+mod fused;
 
+use burn::backend::Dispatch;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
+
+use fused::{FusedOps, MaybeBool, MaybeFloat};
 
 /// Whether tensors of this device live in Burn's CPU backend, with or without autodiff.
 pub fn is_cpu(device: &Device) -> bool {
@@ -12,11 +16,25 @@ pub fn is_cpu(device: &Device) -> bool {
 
 /// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    if is_cpu(&x.device()) {
+        return Tensor::from_dispatch(Dispatch::fused_linear(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            maybe_float(bias),
+        ));
+    }
     composed::linear(x, weight, bias)
 }
 
 /// `gelu(linear(x, weight, bias))` with the exact (erf) GELU; shapes as in [`linear`].
 pub fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    if is_cpu(&x.device()) {
+        return Tensor::from_dispatch(Dispatch::fused_linear_gelu(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            maybe_float(bias),
+        ));
+    }
     composed::linear_gelu(x, weight, bias)
 }
 
@@ -29,6 +47,15 @@ pub fn layer_norm(
     bias: Tensor<1>,
     eps: f32,
 ) -> Tensor<3> {
+    if is_cpu(&x.device()) {
+        return Tensor::from_dispatch(Dispatch::fused_layer_norm(
+            x.into_dispatch(),
+            maybe_float(residual),
+            gain.into_dispatch(),
+            bias.into_dispatch(),
+            eps,
+        ));
+    }
     composed::layer_norm(x, residual, gain, bias, eps)
 }
 
@@ -42,17 +69,39 @@ pub fn causal_attention(
     key_mask: Option<Tensor<2, Bool>>,
     heads: usize,
 ) -> Tensor<3> {
+    if is_cpu(&q.device()) {
+        let key_mask = match key_mask {
+            Some(mask) => MaybeBool::Given(mask.into_dispatch()),
+            None => MaybeBool::Absent,
+        };
+        return Tensor::from_dispatch(Dispatch::fused_attention(
+            q.into_dispatch(),
+            k.into_dispatch(),
+            v.into_dispatch(),
+            key_mask,
+            heads,
+        ));
+    }
     composed::causal_attention(q, k, v, key_mask, heads)
 }
 
 /// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)`
 /// of position `p` by the angle `p · base^(-2i / head_dim)`.
 pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
+    if is_cpu(&x.device()) {
+        return Tensor::from_dispatch(Dispatch::fused_rotary(x.into_dispatch(), heads, base));
+    }
     composed::rotary(x, heads, base)
 }
 
 /// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    if is_cpu(&table.device()) {
+        return Tensor::from_dispatch(Dispatch::fused_embedding(
+            table.into_dispatch(),
+            ids.into_dispatch(),
+        ));
+    }
     composed::embedding(table, ids)
 }
 
@@ -65,6 +114,14 @@ pub fn linear_cross_entropy(
     targets: Tensor<1, Int>,
     ignore: i64,
 ) -> Tensor<1> {
+    if is_cpu(&hidden.device()) {
+        return Tensor::from_dispatch(Dispatch::fused_cross_entropy(
+            hidden.into_dispatch(),
+            weight.into_dispatch(),
+            targets.into_dispatch(),
+            ignore,
+        ));
+    }
     composed::linear_cross_entropy(hidden, weight, targets, ignore)
 }
 
@@ -76,6 +133,14 @@ pub fn linear_cross_entropy_losses(
     targets: Tensor<1, Int>,
     ignore: i64,
 ) -> Tensor<1> {
+    if is_cpu(&hidden.device()) {
+        return Tensor::from_dispatch(Dispatch::fused_cross_entropy_losses(
+            hidden.into_dispatch(),
+            weight.into_dispatch(),
+            targets.into_dispatch(),
+            ignore,
+        ));
+    }
     composed::linear_cross_entropy_losses(hidden, weight, targets, ignore)
 }
 
@@ -88,4 +153,11 @@ pub fn dropout(x: Tensor<3>, probability: f32, training: bool) -> Tensor<3> {
     let keep = 1.0 - f64::from(probability);
     let mask = x.random_like(Distribution::Bernoulli(keep));
     x * mask * keep.recip()
+}
+
+fn maybe_float<const D: usize>(tensor: Option<Tensor<D>>) -> MaybeFloat<Dispatch> {
+    match tensor {
+        Some(tensor) => MaybeFloat::Given(tensor.into_dispatch()),
+        None => MaybeFloat::Absent,
+    }
 }

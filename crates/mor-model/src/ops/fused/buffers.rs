@@ -1,0 +1,64 @@
+//! The memory of CPU tensors as slices, and slices as tensors.
+
+use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{DType, TensorData};
+
+/// The tensor itself when its values lie in memory in row-major order, else a copy that does.
+pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.layout().contiguous_offsets().is_some() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+/// The values of a contiguous f32 tensor; the kernels check the length.
+pub(super) fn floats(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().unwrap_or_default()
+}
+
+/// A buffer for a kernel to fill.
+pub(super) fn buffer(len: usize) -> Vec<f32> {
+    vec![0.0; len]
+}
+
+/// A tensor of these values, which are not copied.
+pub(super) fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// Ids as the kernels take them.
+pub(super) fn ids(tensor: &FlexTensor) -> Vec<i64> {
+    let tensor = tensor.to_contiguous();
+    match tensor.dtype() {
+        DType::I64 => tensor.as_slice::<i64>().unwrap_or_default().to_vec(),
+        _ => {
+            let data = tensor.into_data().convert::<i64>();
+            data.try_into_vec().unwrap_or_default()
+        }
+    }
+}
+
+/// A Boolean tensor's values.
+pub(super) fn flags(tensor: FlexTensor) -> Vec<bool> {
+    tensor
+        .to_contiguous()
+        .bytes()
+        .iter()
+        .map(|byte| *byte != 0)
+        .collect()
+}
+
+/// The sizes of a tensor.
+pub(super) fn dims(tensor: &FlexTensor) -> Vec<usize> {
+    tensor.shape().to_vec()
+}
+
+/// The last size, and the product of the others.
+pub(super) fn rows_and_width(dims: &[usize]) -> (usize, usize) {
+    match dims.split_last() {
+        Some((width, rows)) => (rows.iter().product(), *width),
+        None => (1, 1),
+    }
+}

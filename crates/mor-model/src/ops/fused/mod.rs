@@ -1,0 +1,328 @@
+//! The operations on Burn's CPU backend, over the kernels of `mor-kernels`: forward and backward
+//! each in one pass, on the tensors' own memory, with only what the backward needs kept.
+//!
+//! [`FusedOps`] is a backend extension: Burn dispatches to the implementation for `Flex`, or, when
+//! a tensor is tracked, to the one for `Autodiff<Flex>`, which records the hand-written backward.
+
+mod attention;
+mod buffers;
+mod cross_entropy;
+mod embedding;
+mod layer_norm;
+mod linear;
+mod rotary;
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, backend_extension};
+
+/// A float operand that may be absent.
+#[derive(ExtensionType)]
+pub enum MaybeFloat<B: Backend> {
+    /// It is there.
+    Given(FloatTensor<B>),
+    /// It is not.
+    Absent,
+}
+
+/// A Boolean operand that may be absent.
+#[derive(ExtensionType)]
+pub enum MaybeBool<B: Backend> {
+    /// It is there.
+    Given(BoolTensor<B>),
+    /// It is not.
+    Absent,
+}
+
+impl<B: Backend> MaybeFloat<B> {
+    fn given(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Given(tensor) => Some(tensor),
+            Self::Absent => None,
+        }
+    }
+}
+
+impl<B: Backend> MaybeBool<B> {
+    fn given(self) -> Option<BoolTensor<B>> {
+        match self {
+            Self::Given(tensor) => Some(tensor),
+            Self::Absent => None,
+        }
+    }
+}
+
+/// The operations of [`super`] that have CPU kernels; arguments and shapes as there.
+#[backend_extension(Autodiff, Flex)]
+#[allow(
+    missing_docs,
+    reason = "each is documented where the crate's users see it"
+)]
+pub trait FusedOps: Backend {
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: MaybeFloat<Self>,
+    ) -> FloatTensor<Self>;
+
+    fn fused_linear_gelu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: MaybeFloat<Self>,
+    ) -> FloatTensor<Self>;
+
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        #[extension_type] residual: MaybeFloat<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
+
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        #[extension_type] key_mask: MaybeBool<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
+
+    fn fused_rotary(x: FloatTensor<Self>, heads: usize, base: f32) -> FloatTensor<Self>;
+
+    fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
+
+    fn fused_cross_entropy(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        ignore: i64,
+    ) -> FloatTensor<Self>;
+
+    fn fused_cross_entropy_losses(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        ignore: i64,
+    ) -> FloatTensor<Self>;
+}
+
+impl FusedOps for Flex {
+    fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: MaybeFloat<Self>) -> FlexTensor {
+        linear::forward(x, weight, bias.given()).0
+    }
+
+    fn fused_linear_gelu(x: FlexTensor, weight: FlexTensor, bias: MaybeFloat<Self>) -> FlexTensor {
+        linear::forward_gelu(x, weight, bias.given()).0
+    }
+
+    fn fused_layer_norm(
+        x: FlexTensor,
+        residual: MaybeFloat<Self>,
+        gain: FlexTensor,
+        bias: FlexTensor,
+        eps: f32,
+    ) -> FlexTensor {
+        layer_norm::forward(x, residual.given(), gain, bias, eps).0
+    }
+
+    fn fused_attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        key_mask: MaybeBool<Self>,
+        heads: usize,
+    ) -> FlexTensor {
+        attention::forward(q, k, v, key_mask.given(), heads).0
+    }
+
+    fn fused_rotary(x: FlexTensor, heads: usize, base: f32) -> FlexTensor {
+        rotary::forward(x, heads, base)
+    }
+
+    fn fused_embedding(table: FlexTensor, ids: FlexTensor) -> FlexTensor {
+        embedding::forward(table, ids).0
+    }
+
+    fn fused_cross_entropy(
+        hidden: FlexTensor,
+        weight: FlexTensor,
+        targets: FlexTensor,
+        ignore: i64,
+    ) -> FlexTensor {
+        cross_entropy::mean(hidden, weight, targets, ignore)
+    }
+
+    fn fused_cross_entropy_losses(
+        hidden: FlexTensor,
+        weight: FlexTensor,
+        targets: FlexTensor,
+        ignore: i64,
+    ) -> FlexTensor {
+        cross_entropy::losses(hidden, weight, targets, ignore)
+    }
+}
+
+/// A tracked tensor of the CPU backend.
+type Tracked = FloatTensor<Autodiff<Flex>>;
+
+impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
+    fn fused_linear(x: Tracked, weight: Tracked, bias: MaybeFloat<Self>) -> Tracked {
+        let (x, x_node) = x.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        match bias.given().map(Tracked::into_parts) {
+            Some((bias, bias_node)) => record::<C, _, _, 3>(
+                linear::LinearBackward,
+                [x_node, weight_node, bias_node],
+                || linear::forward(x, weight, Some(bias)),
+            ),
+            None => record::<C, _, _, 2>(linear::LinearBackward, [x_node, weight_node], || {
+                linear::forward(x, weight, None)
+            }),
+        }
+    }
+
+    fn fused_linear_gelu(x: Tracked, weight: Tracked, bias: MaybeFloat<Self>) -> Tracked {
+        let (x, x_node) = x.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        match bias.given().map(Tracked::into_parts) {
+            Some((bias, bias_node)) => record::<C, _, _, 3>(
+                linear::LinearGeluBackward,
+                [x_node, weight_node, bias_node],
+                || linear::forward_gelu(x, weight, Some(bias)),
+            ),
+            None => record::<C, _, _, 2>(linear::LinearGeluBackward, [x_node, weight_node], || {
+                linear::forward_gelu(x, weight, None)
+            }),
+        }
+    }
+
+    fn fused_layer_norm(
+        x: Tracked,
+        residual: MaybeFloat<Self>,
+        gain: Tracked,
+        bias: Tracked,
+        eps: f32,
+    ) -> Tracked {
+        let (x, x_node) = x.into_parts();
+        let (gain, gain_node) = gain.into_parts();
+        let (bias, bias_node) = bias.into_parts();
+        match residual.given().map(Tracked::into_parts) {
+            Some((residual, residual_node)) => record::<C, _, _, 4>(
+                layer_norm::LayerNormBackward,
+                [gain_node, bias_node, x_node, residual_node],
+                || layer_norm::forward(x, Some(residual), gain, bias, eps),
+            ),
+            None => record::<C, _, _, 3>(
+                layer_norm::LayerNormBackward,
+                [gain_node, bias_node, x_node],
+                || layer_norm::forward(x, None, gain, bias, eps),
+            ),
+        }
+    }
+
+    fn fused_attention(
+        q: Tracked,
+        k: Tracked,
+        v: Tracked,
+        key_mask: MaybeBool<Self>,
+        heads: usize,
+    ) -> Tracked {
+        let (q, q_node) = q.into_parts();
+        let (k, k_node) = k.into_parts();
+        let (v, v_node) = v.into_parts();
+        record::<C, _, _, 3>(
+            attention::AttentionBackward,
+            [q_node, k_node, v_node],
+            || attention::forward(q, k, v, key_mask.given(), heads),
+        )
+    }
+
+    fn fused_rotary(x: Tracked, heads: usize, base: f32) -> Tracked {
+        let (x, node) = x.into_parts();
+        record::<C, _, _, 1>(rotary::RotaryBackward, [node], || {
+            (rotary::forward(x, heads, base), (heads, base))
+        })
+    }
+
+    fn fused_embedding(table: Tracked, ids: FlexTensor) -> Tracked {
+        let (table, node) = table.into_parts();
+        record::<C, _, _, 1>(embedding::EmbeddingBackward, [node], || {
+            embedding::forward(table, ids)
+        })
+    }
+
+    fn fused_cross_entropy(
+        hidden: Tracked,
+        weight: Tracked,
+        targets: FlexTensor,
+        ignore: i64,
+    ) -> Tracked {
+        let (hidden, hidden_node) = hidden.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        let nodes = [hidden_node, weight_node];
+        let prepared = cross_entropy::CrossEntropyBackward
+            .prepare::<C>(nodes)
+            .compute_bound();
+        match prepared.stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (loss, gradients) =
+                    cross_entropy::mean_and_gradients(hidden, weight, targets, ignore);
+                prepared.finish(gradients, loss)
+            }
+            OpsKind::UnTracked(prepared) => {
+                prepared.finish(cross_entropy::mean(hidden, weight, targets, ignore))
+            }
+        }
+    }
+
+    fn fused_cross_entropy_losses(
+        hidden: Tracked,
+        weight: Tracked,
+        targets: FlexTensor,
+        ignore: i64,
+    ) -> Tracked {
+        let losses = cross_entropy::losses(
+            hidden.into_primitive(),
+            weight.into_primitive(),
+            targets,
+            ignore,
+        );
+        Self::from_inner(losses)
+    }
+}
+
+/// Runs `forward`, which gives the output and what `backward` needs, and records the operation
+/// when one of its inputs is tracked.
+fn record<C, BO, S, const N: usize>(
+    backward: BO,
+    nodes: [NodeGuard; N],
+    forward: impl FnOnce() -> (FlexTensor, S),
+) -> Tracked
+where
+    C: CheckpointStrategy,
+    S: Clone + Send + std::fmt::Debug + 'static,
+    BO: Backward<Flex, N, State = S>,
+{
+    match backward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => {
+            let (output, state) = forward();
+            prepared.finish(state, output)
+        }
+        OpsKind::UnTracked(prepared) => prepared.finish(forward().0),
+    }
+}
+
+/// Adds `gradient()` to the gradient of the operation's input number `parent`, if that is tracked.
+fn register<S, const N: usize>(
+    ops: &Ops<S, N>,
+    grads: &mut Gradients,
+    parent: usize,
+    gradient: impl FnOnce() -> FlexTensor,
+) {
+    if let Some(Some(node)) = ops.parents.get(parent) {
+        grads.register::<Flex>(node.id, gradient());
+    }
+}
