@@ -22,7 +22,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "model")]
     Tokenizer(commands::tokenizer::Args),
+    #[cfg(feature = "model")]
     Data(commands::data::Args),
     #[cfg(feature = "train")]
     Train(commands::train::Args),
@@ -36,7 +38,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        #[cfg(feature = "model")]
         Command::Tokenizer(args) => commands::tokenizer::run(args),
+        #[cfg(feature = "model")]
         Command::Data(args) => commands::data::run(args),
         #[cfg(feature = "train")]
         Command::Train(args) => commands::train::run(args),

@@ -1,5 +1,6 @@
 //! One module per command: its arguments, and what it does with them.
 
+#[cfg(feature = "model")]
 pub(crate) mod data;
 #[cfg(feature = "train")]
 pub(crate) mod eval;
@@ -7,6 +8,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
+#[cfg(feature = "model")]
 pub(crate) mod tokenizer;
 #[cfg(feature = "train")]
 pub(crate) mod train;
