@@ -73,6 +73,11 @@ pub(crate) const PANEL: usize = 32;
 /// Rows of a tile: with sixteen lanes 28 of 32 registers hold sums, with eight 12 of 16.
 pub(crate) const TALL: usize = 14;
 const SHORT: usize = 6;
+/// Left panels packed together when they are columns in memory: memory comes in cache lines, and with
+/// one panel at a time most of each line would be thrown away before the next panel wants it.
+pub(crate) const GROUP: usize = 8;
+/// Room of one packed left panel.
+pub(crate) const LEFT: usize = TALL * ROW_GAP;
 /// Below this many multiplications a product stays on its thread.
 const SMALL: usize = 64 * 64 * 64;
 
@@ -176,11 +181,16 @@ impl Job {
             .next_multiple_of(2);
         let packed = if self.bf16 { depth / 2 } else { depth };
         let total = cols[1] - cols[0];
-        let width = (BLOCK / packed.max(64)).max(PANEL);
+        let (room, group) = if self.lhs_col == 1 {
+            (BLOCK, 1)
+        } else {
+            (BLOCK - GROUP * LEFT, GROUP)
+        };
+        let width = (room / packed.max(64)).max(PANEL);
         let width = total
             .div_ceil(total.div_ceil(width))
             .next_multiple_of(PANEL);
-        with_scratch(Slot::PackedLeft, TALL * ROW_GAP, |left| {
+        with_scratch(Slot::PackedLeft, group * LEFT, |left| {
             with_scratch(Slot::PackedRight, packed * width, |right| {
                 let (left, right) = (left.as_mut_ptr(), right.as_mut_ptr());
                 let block = [depth, width];
@@ -253,7 +263,7 @@ unsafe fn block<S: Simd>(
         let tile = if tall { TALL } else { SHORT };
         let mut row = rows[0];
         while row < rows[1] {
-            let m = tile.min(rows[1] - row);
+            let mut m = tile.min(rows[1] - row);
             if job.lhs_col == 1 {
                 pack_left_rows(job, row, m, inner, left);
                 if tall {
@@ -261,12 +271,22 @@ unsafe fn block<S: Simd>(
                 } else {
                     panels::<S, SHORT, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
                 }
-            } else if tall {
-                pack_left_columns::<S, TALL>(job, row, m, inner, left);
-                panels::<S, TALL, 1, TALL>(job, row, m, cols, inner, left, right);
             } else {
-                pack_left_columns::<S, SHORT>(job, row, m, inner, left);
-                panels::<S, SHORT, 1, SHORT>(job, row, m, cols, inner, left, right);
+                m = (GROUP * tile).min(rows[1] - row);
+                if tall {
+                    pack_left_columns::<S, TALL>(job, row, m, inner, left);
+                } else {
+                    pack_left_columns::<S, SHORT>(job, row, m, inner, left);
+                }
+                for first in (0..m).step_by(tile) {
+                    let (row, left) = (row + first, left.add(first / tile * LEFT));
+                    let m = tile.min(m - first);
+                    if tall {
+                        panels::<S, TALL, 1, TALL>(job, row, m, cols, inner, left, right);
+                    } else {
+                        panels::<S, SHORT, 1, SHORT>(job, row, m, cols, inner, left, right);
+                    }
+                }
             }
             row += m;
         }
@@ -323,7 +343,7 @@ unsafe fn pack_left_rows(job: &Job, row: usize, m: usize, inner: [usize; 2], lef
     }
 }
 
-/// Packs `m` rows of a transposed left matrix as `[k, R]`, filled up with zeros.
+/// Packs `m` rows of a transposed left matrix as panels `[k, R]`, `LEFT` apart, filled up with zeros.
 #[inline(always)]
 unsafe fn pack_left_columns<S: Simd, const R: usize>(
     job: &Job,
@@ -335,8 +355,13 @@ unsafe fn pack_left_columns<S: Simd, const R: usize>(
     unsafe {
         let from = job.lhs.add(row + inner[0] * job.lhs_col);
         for p in 0..inner[1] - inner[0] {
-            let x = S::load_first(from.add(p * job.lhs_col), m);
-            S::store_first(left.add(p * R), x, R);
+            let from = from.add(p * job.lhs_col);
+            let mut first = 0;
+            while first < m {
+                let x = S::load_first(from.add(first), R.min(m - first));
+                S::store_first(left.add(first / R * LEFT + p * R), x, R);
+                first += R;
+            }
         }
     }
 }

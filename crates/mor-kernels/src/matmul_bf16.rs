@@ -6,7 +6,7 @@
 // Soundness: called by `matmul` only, on a CPU with AVX-512 BF16 (`is_available`), with pointers and
 // sizes that it has checked, and with packed buffers that hold whole panels of pairs.
 
-use crate::matmul::{Job, PANEL, ROW_GAP, TALL, finish};
+use crate::matmul::{GROUP, Job, LEFT, PANEL, ROW_GAP, TALL, finish};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
@@ -38,13 +38,18 @@ pub(crate) unsafe fn rectangle(
                 pack_right(job, cols, inner_span, right);
                 let mut row = rows[0];
                 while row < rows[1] {
-                    let m = TALL.min(rows[1] - row);
+                    let mut m = TALL.min(rows[1] - row);
                     if job.lhs_col == 1 {
                         pack_left_rows(job, row, m, inner_span, left);
                         panels::<ROW_GAP, 1>(job, row, m, cols, inner_span, left, right);
                     } else {
+                        m = (GROUP * TALL).min(rows[1] - row);
                         pack_left_columns(job, row, m, inner_span, left);
-                        panels::<1, TALL>(job, row, m, cols, inner_span, left, right);
+                        for first in (0..m).step_by(TALL) {
+                            let (row, left) = (row + first, left.add(first / TALL * LEFT));
+                            let m = TALL.min(m - first);
+                            panels::<1, TALL>(job, row, m, cols, inner_span, left, right);
+                        }
                     }
                     row += m;
                 }
@@ -123,16 +128,19 @@ unsafe fn pack_left_rows(job: &Job, row: usize, m: usize, inner: [usize; 2], lef
     }
 }
 
-/// Packs `m` rows of a transposed left matrix as pairs `[⌈k / 2⌉, TALL]`.
+/// Packs `m` rows of a transposed left matrix as panels of pairs `[⌈k / 2⌉, TALL]`, `LEFT` apart.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn pack_left_columns(job: &Job, row: usize, m: usize, inner: [usize; 2], left: *mut u32) {
     let k = inner[1] - inner[0];
     for p in 0..k.div_ceil(2) {
-        unsafe {
-            let from = job.lhs.add(row + (inner[0] + 2 * p) * job.lhs_col);
-            let x = interleave(from, job.lhs_col, k - 2 * p, m);
-            _mm512_mask_storeu_epi32(left.add(p * TALL).cast(), first_lanes(TALL), x);
+        for first in (0..m).step_by(TALL) {
+            unsafe {
+                let from = job.lhs.add(row + first + (inner[0] + 2 * p) * job.lhs_col);
+                let x = interleave(from, job.lhs_col, k - 2 * p, TALL.min(m - first));
+                let to = left.add(first / TALL * LEFT + p * TALL);
+                _mm512_mask_storeu_epi32(to.cast(), first_lanes(TALL), x);
+            }
         }
     }
 }
