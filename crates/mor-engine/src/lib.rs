@@ -7,6 +7,8 @@
 //!
 //! Runs on any CPU and, built with `simd128`, in the browser. All arithmetic is f32.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 mod cache;
 mod chat;
 mod cpu;

@@ -27,6 +27,8 @@ pub enum WeightPrecision {
     AsStored,
     /// Everything is widened to f32 when loading.
     F32,
+    /// Matrices are rounded to f16, whatever they were.
+    F16,
 }
 
 /// A linear layer; the bias is filled up to whole panels, or empty.
@@ -58,6 +60,27 @@ pub(crate) struct Layer {
     pub(crate) linear1: Linear,
     pub(crate) linear2: Linear,
     pub(crate) norm2: Norm,
+}
+
+impl Layer {
+    /// Bytes of the matrices that every step uses.
+    fn shared_bytes(&self) -> usize {
+        let shared = [
+            &self.qkv,
+            &self.attention_output,
+            &self.linear1,
+            &self.linear2,
+        ];
+        shared.iter().map(|linear| linear.matrix.bytes()).sum()
+    }
+
+    /// Bytes of the matrices that `steps` steps read.
+    fn bytes_read(&self, steps: usize) -> usize {
+        let projections = self.step_projections.iter().take(steps);
+        projections
+            .map(|linear| self.shared_bytes() + linear.matrix.bytes())
+            .sum()
+    }
 }
 
 /// What is added to a token's embedding, or done to queries and keys, for its position.
@@ -161,8 +184,14 @@ impl Model {
         tensor: &dyn Fn(&str) -> Result<(Vec<f32>, bool)>,
     ) -> Result<Self> {
         let isa = options.isa.unwrap_or(Isa::available()[0]);
-        let keep_half = options.precision == WeightPrecision::AsStored && isa.widens_f16();
-        let source = Source { tensor, keep_half };
+        let source = Source {
+            tensor,
+            precision: match options.precision {
+                // Without such an instruction, widening costs more than reading.
+                WeightPrecision::AsStored if !isa.widens_f16() => WeightPrecision::F32,
+                precision => precision,
+            },
+        };
         let dim = config.hidden_size;
 
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
@@ -201,20 +230,37 @@ impl Model {
     /// Bytes of weights that decoding one token reads when every layer takes `depth` steps. A
     /// layer's weights count once per step, the token table once for the head.
     pub fn bytes_per_token(&self, depth: usize) -> usize {
+        self.layers
+            .iter()
+            .map(|layer| layer.bytes_read(depth))
+            .sum::<usize>()
+            + self.head.matrix.bytes()
+    }
+
+    /// As [`Self::bytes_per_token`], for each layer's own number of steps.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn bytes_read(&self, steps: &[u8]) -> usize {
+        let layers = self.layers.iter().zip(steps);
+        layers
+            .map(|(layer, steps)| layer.bytes_read(usize::from(*steps)))
+            .sum::<usize>()
+            + self.head.matrix.bytes()
+    }
+
+    /// Bytes of all matrices in memory.
+    pub fn weight_bytes(&self) -> usize {
         let layers = self.layers.iter().map(|layer| {
-            let shared = [
-                &layer.qkv,
-                &layer.attention_output,
-                &layer.linear1,
-                &layer.linear2,
-            ];
-            let step: usize = shared.iter().map(|linear| linear.matrix.bytes()).sum();
-            let projections = layer.step_projections.iter().take(depth);
-            projections
-                .map(|linear| step + linear.matrix.bytes())
-                .sum::<usize>()
+            let projections = layer
+                .step_projections
+                .iter()
+                .map(|linear| linear.matrix.bytes());
+            layer.shared_bytes() + projections.sum::<usize>()
         });
-        layers.sum::<usize>() + self.head.matrix.bytes()
+        let table = self
+            .embedding
+            .as_ref()
+            .map_or(0, |table| size_of_val(table.as_slice()));
+        layers.sum::<usize>() + self.head.matrix.bytes() + table
     }
 
     /// Copies a token's embedding `[dim]`.
@@ -231,21 +277,25 @@ impl Model {
 struct Source<'a> {
     /// Values, and whether they are f16 in the file.
     tensor: &'a dyn Fn(&str) -> Result<(Vec<f32>, bool)>,
-    keep_half: bool,
+    precision: WeightPrecision,
 }
 
 impl Source<'_> {
     /// Matrices `[_, cols]`, one below the other.
     fn matrix(&self, names: &[&str], cols: usize) -> Result<Matrix> {
-        let mut half = self.keep_half;
+        let mut stored_half = true;
         let mut parts = Vec::with_capacity(names.len());
         for name in names {
-            let (values, stored_half) = (self.tensor)(name)?;
-            half &= stored_half;
+            let (values, half) = (self.tensor)(name)?;
+            stored_half &= half;
             parts.push(values);
         }
         let slices: Vec<&[f32]> = parts.iter().map(Vec::as_slice).collect();
-        let packing = if half { Packing::F16 } else { Packing::F32 };
+        let packing = match self.precision {
+            WeightPrecision::F16 => Packing::F16,
+            WeightPrecision::AsStored if stored_half => Packing::F16,
+            _ => Packing::F32,
+        };
         Ok(Matrix::pack(&slices, cols, packing))
     }
 

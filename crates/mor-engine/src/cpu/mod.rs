@@ -241,6 +241,7 @@ impl Kernels {
     }
 
     /// Sum of a slice, reading it as fast as possible; the last few values may be left out.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn sum(&self, values: &[f32]) -> f32 {
         // SAFETY: the instruction set was detected, and only whole vectors of the slice are read.
         unsafe { (self.sum)(values.as_ptr(), values.len() / simd::LANES) }

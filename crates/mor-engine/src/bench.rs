@@ -1,0 +1,193 @@
+//! How fast decoding is, beside how fast this machine can read memory at the same moment.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cpu::Kernels;
+use crate::pool::{Pool, share};
+use crate::{DecodeOptions, Decoder, EngineError, Isa, Model, Result};
+
+/// Bytes read to measure bandwidth: far more than any last-level cache holds.
+const STREAM_BYTES: usize = 256 << 20;
+
+/// What to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct BenchOptions {
+    /// Depth and threads.
+    pub decode: DecodeOptions,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens decoded after it.
+    pub new_tokens: usize,
+    /// Repetitions, of which the median is reported.
+    pub runs: usize,
+}
+
+/// Speed of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct BenchRun {
+    /// Prompt tokens read per second.
+    pub prefill_tokens_per_second: f64,
+    /// Tokens decoded per second.
+    pub tokens_per_second: f64,
+    /// Bytes per second that a plain sum over memory reaches, measured right before and after.
+    pub read_bandwidth: f64,
+}
+
+/// All runs, and what a token costs.
+#[derive(Debug, Clone)]
+pub struct BenchReport {
+    /// The runs, in order.
+    pub runs: Vec<BenchRun>,
+    /// Mean bytes of weights that the kernels read per token; a layer's count once per step.
+    pub bytes_per_token: f64,
+    /// Mean steps per layer.
+    pub depth: f64,
+    /// Threads used.
+    pub threads: usize,
+}
+
+impl BenchReport {
+    /// The median over the runs of something.
+    pub fn median(&self, of: impl Fn(&BenchRun) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.runs.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        let len = values.len();
+        if len == 0 {
+            return 0.0;
+        }
+        (values[(len - 1) / 2] + values[len / 2]) / 2.0
+    }
+}
+
+/// Decodes `new_tokens` tokens after a made-up prompt, several times.
+///
+/// # Errors
+/// [`EngineError::ContextFull`] when the tokens do not fit, [`EngineError::Option`] when there is
+/// nothing to do, or as [`Decoder::new`].
+pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> {
+    let BenchOptions {
+        prompt_tokens,
+        new_tokens,
+        runs,
+        ..
+    } = options;
+    for (option, value) in [
+        ("prompt-tokens", prompt_tokens),
+        ("new-tokens", new_tokens),
+        ("runs", runs),
+    ] {
+        if value == 0 {
+            return Err(EngineError::Option {
+                option,
+                value: "0".into(),
+                allowed: "at least 1",
+            });
+        }
+    }
+    let (tokens, limit) = (
+        prompt_tokens + new_tokens,
+        model.config.max_position_embeddings,
+    );
+    if tokens > limit {
+        return Err(EngineError::ContextFull { tokens, limit });
+    }
+    let mut decoder = Decoder::new(Arc::clone(model), options.decode)?;
+    let vocab_size = model.config.vocab_size as u32;
+    // Any ids but the pad's will do.
+    let pad = model.config.pad_token_id;
+    let prompt: Vec<u32> = (1..)
+        .map(|i: u32| i.wrapping_mul(7919) % vocab_size)
+        .filter(|id| *id != pad)
+        .take(prompt_tokens)
+        .collect();
+    let mut bandwidth = Bandwidth::new(model.isa(), decoder.threads())?;
+    let mut report = BenchReport {
+        runs: Vec::with_capacity(runs),
+        bytes_per_token: 0.0,
+        depth: 0.0,
+        threads: decoder.threads(),
+    };
+    let (mut steps, mut bytes) = (0_usize, 0_usize);
+    // One run more, whose result is thrown away, brings code and weights into memory.
+    for run in 0..=runs {
+        let before = bandwidth.measure();
+        let start = Instant::now();
+        decoder.reset();
+        decoder.prefill(&prompt)?;
+        let prefill = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        for _ in 0..new_tokens {
+            let id = likeliest(decoder.logits(), pad);
+            decoder.push(id)?;
+            steps += decoder
+                .steps()
+                .iter()
+                .map(|step| usize::from(*step))
+                .sum::<usize>();
+            bytes += model.bytes_read(decoder.steps());
+        }
+        let decoding = start.elapsed().as_secs_f64();
+        if run == 0 {
+            (steps, bytes) = (0, 0);
+            continue;
+        }
+        report.runs.push(BenchRun {
+            prefill_tokens_per_second: prompt_tokens as f64 / prefill,
+            tokens_per_second: new_tokens as f64 / decoding,
+            read_bandwidth: before.max(bandwidth.measure()),
+        });
+    }
+    let all = (runs * new_tokens) as f64;
+    report.depth = steps as f64 / all / model.layers.len() as f64;
+    report.bytes_per_token = bytes as f64 / all;
+    Ok(report)
+}
+
+/// The likeliest token that is not the pad.
+fn likeliest(logits: &[f32], pad: u32) -> u32 {
+    let mut best = (u32::from(pad == 0), f32::NEG_INFINITY);
+    for (id, &x) in (0..).zip(logits) {
+        if x > best.1 && id != pad {
+            best = (id, x);
+        }
+    }
+    best.0
+}
+
+/// Measures how fast memory can be read.
+struct Bandwidth {
+    kernels: Kernels,
+    pool: Pool,
+    buffer: Vec<f32>,
+}
+
+impl Bandwidth {
+    fn new(isa: Isa, threads: usize) -> Result<Self> {
+        // Not zeros: pages that were never written may all be the same one.
+        let buffer = vec![1.0_f32; STREAM_BYTES / 4];
+        Ok(Self {
+            kernels: Kernels::new(isa),
+            pool: Pool::new(threads)?,
+            buffer,
+        })
+    }
+
+    /// Bytes per second of the better of two passes.
+    fn measure(&mut self) -> f64 {
+        let threads = self.pool.threads();
+        let pass = || {
+            let start = Instant::now();
+            self.pool.run(|thread| {
+                let part = share(self.buffer.len(), thread, threads);
+                std::hint::black_box(self.kernels.sum(&self.buffer[part]));
+            });
+            STREAM_BYTES as f64 / start.elapsed().as_secs_f64()
+        };
+        let mut passes = std::iter::repeat_with(pass);
+        passes
+            .next()
+            .unwrap_or(0.0)
+            .max(passes.next().unwrap_or(0.0))
+    }
+}
