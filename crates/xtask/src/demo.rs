@@ -35,7 +35,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     eprintln!("\n{}", phases.table());
     built?;
 
-    let mut serve = Command::new(tools::built_program("release", "mor")?);
+    let mut serve = Command::new(tools::built_program("debug", "mor")?);
     serve
         .current_dir(&root)
         .args(["serve", "--dir", "web/dist", "--model", MODEL, "--port"])
@@ -49,10 +49,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
 fn build(phases: &mut Phases) -> Result<()> {
     web::build(phases)?;
     phases.run("server (mor serve)", || {
-        // Without default features: training, and Burn with it, stays out.
+        // Only files are served, so neither training nor the native engine is built; and handing out
+        // files needs no optimisation, so the profile is the one that this task was built with, which
+        // shares most packages.
         tools::run(tools::cargo().args([
             "build",
-            "--release",
             "--package",
             "mor-cli",
             "--no-default-features",
