@@ -73,9 +73,9 @@ pub(crate) const PANEL: usize = 32;
 /// Rows of a tile: with sixteen lanes 28 of 32 registers hold sums, with eight 12 of 16.
 pub(crate) const TALL: usize = 14;
 const SHORT: usize = 6;
-/// Left panels packed together when they are columns in memory: memory comes in cache lines, and with
-/// one panel at a time most of each line would be thrown away before the next panel wants it.
-pub(crate) const GROUP: usize = 8;
+/// Left panels packed together when they are columns in memory: row by row as memory comes, since
+/// with one panel at a time most of each cache line would be thrown away before the next wants it.
+pub(crate) const GROUP: usize = 147;
 /// Room of one packed left panel.
 pub(crate) const LEFT: usize = TALL * ROW_GAP;
 /// Below this many multiplications a product stays on its thread.
@@ -181,16 +181,16 @@ impl Job {
             .next_multiple_of(2);
         let packed = if self.bf16 { depth / 2 } else { depth };
         let total = cols[1] - cols[0];
-        let (room, group) = if self.lhs_col == 1 {
-            (BLOCK, 1)
-        } else {
-            (BLOCK - GROUP * LEFT, GROUP)
-        };
-        let width = (room / packed.max(64)).max(PANEL);
+        let width = (BLOCK / packed.max(64)).max(PANEL);
         let width = total
             .div_ceil(total.div_ceil(width))
             .next_multiple_of(PANEL);
-        with_scratch(Slot::PackedLeft, group * LEFT, |left| {
+        let left = if self.lhs_col == 1 {
+            1
+        } else {
+            GROUP.min((rows[1] - rows[0]).div_ceil(SHORT))
+        };
+        with_scratch(Slot::PackedLeft, left * LEFT, |left| {
             with_scratch(Slot::PackedRight, packed * width, |right| {
                 let (left, right) = (left.as_mut_ptr(), right.as_mut_ptr());
                 let block = [depth, width];
@@ -227,69 +227,122 @@ unsafe fn rectangle_body<S: Simd>(
     job: &Job,
     rows: [usize; 2],
     cols: [usize; 2],
-    [depth, width]: [usize; 2],
+    block: [usize; 2],
     left: *mut f32,
     right: *mut f32,
 ) {
-    let mut col = cols[0];
-    while col < cols[1] {
-        let n = width.min(cols[1] - col);
-        let mut inner = 0;
-        loop {
-            let k = depth.min(job.k - inner);
-            unsafe { block::<S>(job, rows, [col, col + n], [inner, inner + k], left, right) };
-            inner += k;
-            if inner >= job.k {
-                break;
-            }
-        }
-        col += n;
-    }
-}
-
-/// The part of a rectangle that one packed right block contributes to.
-#[inline(always)]
-unsafe fn block<S: Simd>(
-    job: &Job,
-    rows: [usize; 2],
-    cols: [usize; 2],
-    inner: [usize; 2],
-    left: *mut f32,
-    right: *mut f32,
-) {
-    unsafe {
-        pack_right::<S>(job, cols, inner, right);
-        let tall = S::LANES == 16;
-        let tile = if tall { TALL } else { SHORT };
-        let mut row = rows[0];
-        while row < rows[1] {
-            let mut m = tile.min(rows[1] - row);
+    let tall = S::LANES == 16;
+    let tile = if tall { TALL } else { SHORT };
+    let group = if job.lhs_col == 1 {
+        rows[1] - rows[0]
+    } else {
+        GROUP * tile
+    };
+    let mut blocks = Blocks::new(job, rows, cols, block, group);
+    while let Some(Part {
+        rows,
+        cols,
+        inner,
+        new_left,
+    }) = blocks.next_part()
+    {
+        unsafe {
+            pack_right::<S>(job, cols, inner, right);
             if job.lhs_col == 1 {
-                pack_left_rows(job, row, m, inner, left);
-                if tall {
-                    panels::<S, TALL, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
-                } else {
-                    panels::<S, SHORT, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
+                let mut row = rows[0];
+                while row < rows[1] {
+                    let m = tile.min(rows[1] - row);
+                    pack_left_rows(job, row, m, inner, left);
+                    if tall {
+                        panels::<S, TALL, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
+                    } else {
+                        panels::<S, SHORT, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
+                    }
+                    row += m;
                 }
             } else {
-                m = (GROUP * tile).min(rows[1] - row);
-                if tall {
-                    pack_left_columns::<S, TALL>(job, row, m, inner, left);
-                } else {
-                    pack_left_columns::<S, SHORT>(job, row, m, inner, left);
+                if new_left && tall {
+                    pack_left_columns::<S, TALL>(job, rows, inner, left);
+                } else if new_left {
+                    pack_left_columns::<S, SHORT>(job, rows, inner, left);
                 }
-                for first in (0..m).step_by(tile) {
-                    let (row, left) = (row + first, left.add(first / tile * LEFT));
-                    let m = tile.min(m - first);
+                let mut row = rows[0];
+                let mut left = left;
+                while row < rows[1] {
+                    let m = tile.min(rows[1] - row);
                     if tall {
                         panels::<S, TALL, 1, TALL>(job, row, m, cols, inner, left, right);
                     } else {
                         panels::<S, SHORT, 1, SHORT>(job, row, m, cols, inner, left, right);
                     }
+                    row += m;
+                    left = left.add(LEFT);
                 }
             }
-            row += m;
         }
+    }
+}
+
+/// The order in which a rectangle's parts are computed: for each stretch of the inner dimension, for
+/// each group of rows, every block of columns.
+pub(crate) struct Blocks {
+    rows: [usize; 2],
+    cols: [usize; 2],
+    inner: usize,
+    sizes: [usize; 3],
+    next: Option<[usize; 3]>,
+}
+
+/// One part: a group of rows, a block of columns, and a stretch of the inner dimension.
+pub(crate) struct Part {
+    pub(crate) rows: [usize; 2],
+    pub(crate) cols: [usize; 2],
+    pub(crate) inner: [usize; 2],
+    /// Whether rows or stretch differ from the part before.
+    pub(crate) new_left: bool,
+}
+
+impl Blocks {
+    /// Parts of at most `depth` by `width` by `group` rows.
+    #[inline(always)]
+    pub(crate) fn new(
+        job: &Job,
+        rows: [usize; 2],
+        cols: [usize; 2],
+        [depth, width]: [usize; 2],
+        group: usize,
+    ) -> Self {
+        let sizes = [depth.max(1), group, width];
+        Self {
+            rows,
+            cols,
+            inner: job.k,
+            sizes,
+            next: Some([0, rows[0], cols[0]]),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_part(&mut self) -> Option<Part> {
+        let [inner, row, col] = self.next?;
+        let [depth, group, width] = self.sizes;
+        let ends = [self.inner.min(inner + depth), self.rows[1].min(row + group)];
+        let end = self.cols[1].min(col + width);
+        self.next = if end < self.cols[1] {
+            Some([inner, row, end])
+        } else if ends[1] < self.rows[1] {
+            Some([inner, ends[1], self.cols[0]])
+        } else if ends[0] < self.inner {
+            Some([ends[0], self.rows[0], self.cols[0]])
+        } else {
+            None
+        };
+        Some(Part {
+            rows: [row, ends[1]],
+            cols: [col, end],
+            inner: [inner, ends[0]],
+            new_left: col == self.cols[0],
+        })
     }
 }
 
@@ -298,36 +351,48 @@ unsafe fn block<S: Simd>(
 unsafe fn pack_right<S: Simd>(job: &Job, cols: [usize; 2], inner: [usize; 2], right: *mut f32) {
     let panel = 2 * S::LANES;
     let k = inner[1] - inner[0];
-    let mut to = right;
-    let mut col = cols[0];
-    while col < cols[1] {
-        let n = panel.min(cols[1] - col);
-        unsafe {
-            let from = job.rhs.add(inner[0] * job.rhs_row + col * job.rhs_col);
-            if job.rhs_col == 1 {
-                let (first, second) = (n.min(S::LANES), n.saturating_sub(S::LANES));
-                for p in 0..k {
-                    let from = from.add(p * job.rhs_row);
-                    let to = to.add(p * panel);
-                    S::store(to, S::load_first(from, first));
-                    S::store(to.add(S::LANES), S::load_first(from.add(first), second));
-                }
-            } else {
-                for first in [0, S::LANES] {
-                    let rows = n.saturating_sub(first).min(S::LANES);
-                    let from = from.add(first.min(n) * job.rhs_col);
-                    let mut p = 0;
-                    while p < k {
-                        let depth = S::LANES.min(k - p);
-                        let to = to.add(p * panel + first);
-                        S::transpose(from.add(p), job.rhs_col, rows, depth, to, panel);
-                        p += S::LANES;
-                    }
+    let n = cols[1] - cols[0];
+    unsafe {
+        let from = job.rhs.add(inner[0] * job.rhs_row + cols[0] * job.rhs_col);
+        if job.rhs_col == 1 {
+            // Row by row, as memory comes, into all panels.
+            for p in 0..k {
+                let from = from.add(p * job.rhs_row);
+                let mut col = 0;
+                while col < n {
+                    let to = right.add(col * k + p * panel);
+                    let first = S::LANES.min(n - col);
+                    let second = S::LANES.min(n - col - first);
+                    S::store(to, S::load_first(from.add(col), first));
+                    S::store(
+                        to.add(S::LANES),
+                        S::load_first(from.add(col + first), second),
+                    );
+                    col += panel;
                 }
             }
-            to = to.add(k * panel);
+        } else {
+            let mut col = 0;
+            while col < n.next_multiple_of(panel) {
+                let count = n.saturating_sub(col).min(S::LANES);
+                let from = from.add(col.min(n) * job.rhs_col);
+                let to = right.add(col / panel * panel * k + col % panel);
+                let mut p = 0;
+                while p < k {
+                    let depth = S::LANES.min(k - p);
+                    S::transpose(
+                        from.add(p),
+                        job.rhs_col,
+                        count,
+                        depth,
+                        to.add(p * panel),
+                        panel,
+                    );
+                    p += S::LANES;
+                }
+                col += S::LANES;
+            }
         }
-        col += n;
     }
 }
 
@@ -343,24 +408,25 @@ unsafe fn pack_left_rows(job: &Job, row: usize, m: usize, inner: [usize; 2], lef
     }
 }
 
-/// Packs `m` rows of a transposed left matrix as panels `[k, R]`, `LEFT` apart, filled up with zeros.
+/// Packs rows of a transposed left matrix as panels `[k, R]`, `LEFT` apart, filled up with zeros.
 #[inline(always)]
 unsafe fn pack_left_columns<S: Simd, const R: usize>(
     job: &Job,
-    row: usize,
-    m: usize,
+    rows: [usize; 2],
     inner: [usize; 2],
     left: *mut f32,
 ) {
     unsafe {
-        let from = job.lhs.add(row + inner[0] * job.lhs_col);
+        let from = job.lhs.add(rows[0] + inner[0] * job.lhs_col);
         for p in 0..inner[1] - inner[0] {
             let from = from.add(p * job.lhs_col);
+            let mut to = left.add(p * R);
             let mut first = 0;
-            while first < m {
-                let x = S::load_first(from.add(first), R.min(m - first));
-                S::store_first(left.add(first / R * LEFT + p * R), x, R);
+            while first < rows[1] - rows[0] {
+                let x = S::load_first(from.add(first), R.min(rows[1] - rows[0] - first));
+                S::store_first(to, x, R);
                 first += R;
+                to = to.add(LEFT);
             }
         }
     }

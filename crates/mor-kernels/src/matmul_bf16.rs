@@ -6,7 +6,7 @@
 // Soundness: called by `matmul` only, on a CPU with AVX-512 BF16 (`is_available`), with pointers and
 // sizes that it has checked, and with packed buffers that hold whole panels of pairs.
 
-use crate::matmul::{GROUP, Job, LEFT, PANEL, ROW_GAP, TALL, finish};
+use crate::matmul::{Blocks, GROUP, Job, LEFT, PANEL, Part, ROW_GAP, TALL, finish};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
@@ -23,43 +23,38 @@ pub(crate) unsafe fn rectangle(
     job: &Job,
     rows: [usize; 2],
     cols: [usize; 2],
-    [depth, width]: [usize; 2],
+    block: [usize; 2],
     left: *mut u32,
     right: *mut u32,
 ) {
-    let mut col = cols[0];
-    while col < cols[1] {
-        let n = width.min(cols[1] - col);
-        let mut inner = 0;
-        loop {
-            let k = depth.min(job.k - inner);
-            let (cols, inner_span) = ([col, col + n], [inner, inner + k]);
-            unsafe {
-                pack_right(job, cols, inner_span, right);
-                let mut row = rows[0];
-                while row < rows[1] {
-                    let mut m = TALL.min(rows[1] - row);
-                    if job.lhs_col == 1 {
-                        pack_left_rows(job, row, m, inner_span, left);
-                        panels::<ROW_GAP, 1>(job, row, m, cols, inner_span, left, right);
-                    } else {
-                        m = (GROUP * TALL).min(rows[1] - row);
-                        pack_left_columns(job, row, m, inner_span, left);
-                        for first in (0..m).step_by(TALL) {
-                            let (row, left) = (row + first, left.add(first / TALL * LEFT));
-                            let m = TALL.min(m - first);
-                            panels::<1, TALL>(job, row, m, cols, inner_span, left, right);
-                        }
-                    }
-                    row += m;
+    let group = if job.lhs_col == 1 {
+        rows[1] - rows[0]
+    } else {
+        GROUP * TALL
+    };
+    let mut blocks = Blocks::new(job, rows, cols, block, group);
+    while let Some(Part {
+        rows,
+        cols,
+        inner,
+        new_left,
+    }) = blocks.next_part()
+    {
+        unsafe {
+            pack_right(job, cols, inner, right);
+            if job.lhs_col != 1 && new_left {
+                pack_left_columns(job, rows, inner, left);
+            }
+            for (i, row) in (rows[0]..rows[1]).step_by(TALL).enumerate() {
+                let m = TALL.min(rows[1] - row);
+                if job.lhs_col == 1 {
+                    pack_left_rows(job, row, m, inner, left);
+                    panels::<ROW_GAP, 1>(job, row, m, cols, inner, left, right);
+                } else {
+                    panels::<1, TALL>(job, row, m, cols, inner, left.add(i * LEFT), right);
                 }
             }
-            inner += k;
-            if inner >= job.k {
-                break;
-            }
         }
-        col += n;
     }
 }
 
@@ -74,39 +69,30 @@ fn first_lanes(n: usize) -> __mmask16 {
 unsafe fn pack_right(job: &Job, cols: [usize; 2], inner: [usize; 2], right: *mut u32) {
     let k = inner[1] - inner[0];
     let pairs = k.div_ceil(2);
-    let mut to = right;
-    let mut col = cols[0];
-    while col < cols[1] {
-        let n = PANEL.min(cols[1] - col);
-        unsafe {
-            let from = job.rhs.add(inner[0] * job.rhs_row + col * job.rhs_col);
-            for first in [0, 16] {
-                let m = n.saturating_sub(first).min(16);
-                let from = from.add(first.min(n) * job.rhs_col);
-                let to = to.add(first);
-                if job.rhs_col == 1 {
-                    for p in 0..pairs {
-                        let x =
-                            interleave(from.add(2 * p * job.rhs_row), job.rhs_row, k - 2 * p, m);
-                        _mm512_storeu_si512(to.add(p * PANEL).cast(), x);
-                    }
-                } else {
-                    let mut p = 0;
-                    while p < pairs {
-                        transpose_pairs(
-                            from.add(2 * p),
-                            job.rhs_col,
-                            m,
-                            k - 2 * p,
-                            to.add(p * PANEL),
-                        );
-                        p += 16;
-                    }
+    let n = cols[1] - cols[0];
+    unsafe {
+        let from = job.rhs.add(inner[0] * job.rhs_row + cols[0] * job.rhs_col);
+        // Where column `col` of the first pair goes; panels follow each other.
+        let place = |col: usize| col / PANEL * PANEL * pairs + col % PANEL;
+        if job.rhs_col == 1 {
+            for p in 0..pairs {
+                let from = from.add(2 * p * job.rhs_row);
+                for col in (0..n.next_multiple_of(PANEL)).step_by(16) {
+                    let count = n.saturating_sub(col).min(16);
+                    let x = interleave(from.add(col.min(n)), job.rhs_row, k - 2 * p, count);
+                    _mm512_storeu_si512(right.add(place(col) + p * PANEL).cast(), x);
                 }
             }
-            to = to.add(pairs * PANEL);
+        } else {
+            for col in (0..n.next_multiple_of(PANEL)).step_by(16) {
+                let count = n.saturating_sub(col).min(16);
+                let from = from.add(col.min(n) * job.rhs_col);
+                for p in (0..pairs).step_by(16) {
+                    let to = right.add(place(col) + p * PANEL);
+                    transpose_pairs(from.add(2 * p), job.rhs_col, count, k - 2 * p, to);
+                }
+            }
         }
-        col += n;
     }
 }
 
@@ -128,17 +114,17 @@ unsafe fn pack_left_rows(job: &Job, row: usize, m: usize, inner: [usize; 2], lef
     }
 }
 
-/// Packs `m` rows of a transposed left matrix as panels of pairs `[⌈k / 2⌉, TALL]`, `LEFT` apart.
+/// Packs rows of a transposed left matrix as panels of pairs `[⌈k / 2⌉, TALL]`, `LEFT` apart.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn pack_left_columns(job: &Job, row: usize, m: usize, inner: [usize; 2], left: *mut u32) {
+unsafe fn pack_left_columns(job: &Job, rows: [usize; 2], inner: [usize; 2], left: *mut u32) {
     let k = inner[1] - inner[0];
     for p in 0..k.div_ceil(2) {
-        for first in (0..m).step_by(TALL) {
+        for (i, row) in (rows[0]..rows[1]).step_by(TALL).enumerate() {
             unsafe {
-                let from = job.lhs.add(row + first + (inner[0] + 2 * p) * job.lhs_col);
-                let x = interleave(from, job.lhs_col, k - 2 * p, TALL.min(m - first));
-                let to = left.add(first / TALL * LEFT + p * TALL);
+                let from = job.lhs.add(row + (inner[0] + 2 * p) * job.lhs_col);
+                let x = interleave(from, job.lhs_col, k - 2 * p, TALL.min(rows[1] - row));
+                let to = left.add(i * LEFT + p * TALL);
                 _mm512_mask_storeu_epi32(to.cast(), first_lanes(TALL), x);
             }
         }
