@@ -1,8 +1,10 @@
 //! The memory of CPU tensors as slices, and slices as tensors.
 
 use burn::backend::TensorMetadata;
-use burn::backend::flex::FlexTensor;
-use burn::tensor::{DType, TensorData};
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::tensor::DType;
+
+use super::pool::Buffer;
 
 /// The tensor itself when its values lie in memory in row-major order, else a copy that does.
 pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
@@ -18,14 +20,22 @@ pub(super) fn floats(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().unwrap_or_default()
 }
 
-/// A buffer for a kernel to fill.
-pub(super) fn buffer(len: usize) -> Vec<f32> {
-    vec![0.0; len]
+/// A buffer for a kernel to overwrite.
+pub(super) fn buffer(len: usize) -> Buffer {
+    Buffer::new(len)
 }
 
 /// A tensor of these values, which are not copied.
-pub(super) fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
+pub(super) fn tensor(values: Buffer, shape: &[usize]) -> FlexTensor {
+    let layout = Layout::contiguous(shape.to_vec().into());
+    FlexTensor::new(values.into_bytes(), layout, DType::F32)
+}
+
+/// A tensor of one number, `[1]`.
+pub(super) fn scalar(value: f32) -> FlexTensor {
+    let mut one = Buffer::new(1);
+    one.fill(value);
+    tensor(one, &[1])
 }
 
 /// Ids as the kernels take them.

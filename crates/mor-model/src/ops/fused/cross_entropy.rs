@@ -9,7 +9,8 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use mor_kernels::{CrossEntropyShape, linear_cross_entropy, linear_cross_entropy_forward};
 
-use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, tensor};
+use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, scalar, tensor};
+use super::pool::Buffer;
 use super::register;
 
 fn sizes(hidden: &FlexTensor, weight: &FlexTensor) -> CrossEntropyShape {
@@ -35,7 +36,7 @@ pub(super) fn mean(
         ignore,
         None,
     );
-    tensor(vec![loss.mean() as f32], &[1])
+    scalar(loss.mean() as f32)
 }
 
 /// Loss of each row, `[rows]`.
@@ -72,7 +73,7 @@ pub(super) fn mean_and_gradients(
     let known = |id: &&i64| **id != ignore && (0..shape.vocab as i64).contains(*id);
     let count = targets.iter().filter(known).count().max(1);
     let mut d_hidden = buffer(shape.rows * shape.dim);
-    let mut d_weight = vec![0.0; shape.vocab * shape.dim];
+    let mut d_weight = Buffer::zeroed(shape.vocab * shape.dim);
     let loss = linear_cross_entropy(
         shape,
         floats(&hidden),
@@ -88,7 +89,7 @@ pub(super) fn mean_and_gradients(
         tensor(d_hidden, &dims(&hidden)),
         tensor(d_weight, &dims(&weight)),
     );
-    (tensor(vec![loss.mean() as f32], &[1]), gradients)
+    (scalar(loss.mean() as f32), gradients)
 }
 
 /// Parents: hidden states and weight, whose gradients are already there.
@@ -112,6 +113,9 @@ fn scaled(gradient: &FlexTensor, by: f32) -> FlexTensor {
     if by == 1.0 {
         return gradient.clone();
     }
-    let values = floats(gradient).iter().map(|value| value * by).collect();
+    let mut values = buffer(floats(gradient).len());
+    for (value, gradient) in values.iter_mut().zip(floats(gradient)) {
+        *value = gradient * by;
+    }
     tensor(values, &dims(gradient))
 }

@@ -9,7 +9,8 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use mor_kernels::embedding_backward;
 
-use super::buffers::{contiguous, dims, floats, ids, rows_and_width, tensor};
+use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, tensor};
+use super::pool::Buffer;
 use super::register;
 
 /// What the backward needs: the ids, and the shape of the table.
@@ -22,12 +23,12 @@ pub(super) fn forward(table: FlexTensor, indices: FlexTensor) -> (FlexTensor, Sa
     out_dims.push(width);
     let indices = ids(&indices);
     let values = floats(&table);
-    let mut out = Vec::with_capacity(indices.len() * width);
-    for id in &indices {
+    let mut out = buffer(indices.len() * width);
+    for (out, id) in out.chunks_exact_mut(width.max(1)).zip(&indices) {
         // The model refuses unknown ids; here they would read as zeros, as their gradient is zero.
         match usize::try_from(*id).ok().filter(|id| *id < entries) {
-            Some(id) => out.extend_from_slice(&values[id * width..][..width]),
-            None => out.resize(out.len() + width, 0.0),
+            Some(id) => out.copy_from_slice(&values[id * width..][..width]),
+            None => out.fill(0.0),
         }
     }
     (
@@ -47,7 +48,7 @@ impl Backward<Flex, 1> for EmbeddingBackward {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         let (indices, [entries, width]) = &ops.state;
         register(&ops, grads, 0, || {
-            let mut d_table = vec![0.0; entries * width];
+            let mut d_table = Buffer::zeroed(entries * width);
             embedding_backward(indices, *width, floats(&dy), &mut d_table);
             tensor(d_table, &[*entries, *width])
         });

@@ -10,6 +10,7 @@ mod cross_entropy;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod pool;
 mod rotary;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -21,7 +22,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, bac
 
 /// A float operand that may be absent.
 #[derive(ExtensionType)]
-pub enum MaybeFloat<B: Backend> {
+pub(super) enum MaybeFloat<B: Backend> {
     /// It is there.
     Given(FloatTensor<B>),
     /// It is not.
@@ -30,7 +31,7 @@ pub enum MaybeFloat<B: Backend> {
 
 /// A Boolean operand that may be absent.
 #[derive(ExtensionType)]
-pub enum MaybeBool<B: Backend> {
+pub(super) enum MaybeBool<B: Backend> {
     /// It is there.
     Given(BoolTensor<B>),
     /// It is not.
@@ -61,7 +62,7 @@ impl<B: Backend> MaybeBool<B> {
     missing_docs,
     reason = "each is documented where the crate's users see it"
 )]
-pub trait FusedOps: Backend {
+pub(super) trait FusedOps: Backend {
     fn fused_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
