@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use mor_config::{Depth, Precision};
+use mor_kernels::{MatmulPrecision, set_matmul_precision};
 use mor_model::TechnicalModel;
 use mor_text::Tokenizer;
 
@@ -155,8 +156,11 @@ impl Trainer {
                     step: self.state.step,
                 });
             }
+            set_matmul_precision(self.recipe.train.matmul.into());
+            let result = self.step(progress, resolution, &clock);
+            set_matmul_precision(MatmulPrecision::F32);
             let metrics;
-            (self, metrics) = self.step(progress, resolution, &clock)?;
+            (self, metrics) = result?;
             let reached = budget.progress(self.position());
             let metrics = StepMetrics {
                 progress: reached,
