@@ -9,7 +9,7 @@ import { clearSettings, DEFAULTS, readSettings, type Settings, toOptions, withMo
 import { AboutPanel, byId, Composer, SettingsPanel, Welcome } from "./ui";
 import { WorkerClient, WorkerProblem } from "./worker-client";
 
-const DEFAULT_MODEL = "models/technical-10m/";
+const DEFAULT_MODEL = "technical-10m";
 /** Within this many pixels of its end, the conversation follows the answer. */
 const FOLLOW_DISTANCE = 80;
 
@@ -58,10 +58,11 @@ main.addEventListener("scroll", () => {
 void load(false);
 composer.focus();
 
-/** The model's folder: `?model=` or the default, on this page's own server. */
+/** The model's folder, on this page's own server: `?model=NAME` is `models/NAME/`, anything with a slash a path. */
 function modelFolder(): URL {
   const asked = new URLSearchParams(location.search).get("model") ?? DEFAULT_MODEL;
-  const folder = new URL(asked.endsWith("/") ? asked : `${asked}/`, document.baseURI);
+  const path = asked.includes("/") ? asked : `models/${asked}`;
+  const folder = new URL(path.endsWith("/") ? path : `${path}/`, document.baseURI);
   if (folder.origin !== location.origin) {
     throw new WorkerProblem({
       message: `The address names a model on another server (${folder.host}).`,

@@ -205,7 +205,7 @@ export class ModelLoader {
     return new LoadError({
       file: name,
       message: `${name} is missing from ${this.where()} (the server answered ${status}).`,
-      remedy: "Put the whole model folder there, or name another one with ?model=FOLDER/ in the address.",
+      remedy: "Put the whole model folder there, or name another one with ?model=NAME in the address.",
     });
   }
 }

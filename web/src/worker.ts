@@ -4,6 +4,7 @@
 /// <reference lib="webworker" />
 
 import init, { MorModel, WeightsBuffer } from "../pkg/mor_web.js";
+import moduleUrl from "../pkg/mor_web_bg.wasm?url";
 import { LoadError, ModelLoader } from "./model-loader";
 import type {
   AnswerStats,
@@ -75,7 +76,7 @@ async function load(folder: URL, reload: boolean): Promise<void> {
 }
 
 async function loadModel(loader: ModelLoader): Promise<ModelFiles> {
-  const module = init();
+  const module = init({ module_or_path: moduleUrl });
   // Whichever promise fails first ends the load; the rest must not go unhandled.
   module.catch(() => undefined);
 
