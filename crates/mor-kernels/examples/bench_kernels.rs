@@ -85,6 +85,15 @@ fn products() {
         measure(&format!("linear forward {size}"), work, "GFLOP/s", || {
             linear_forward(shape, &x, &w, None, &mut y);
         });
+        let mut pre = random(y.len());
+        measure(
+            &format!("linear with gelu forward {size}"),
+            work,
+            "GFLOP/s",
+            || {
+                linear_gelu_forward(shape, &x, &w, None, &mut pre, &mut y);
+            },
+        );
         measure(
             &format!("linear input gradient {size}"),
             work,
@@ -248,6 +257,25 @@ fn pointwise() {
     measure("gelu backward 4096 x 1024", 3.0 * bytes, "GB/s", || {
         gelu_backward(&x, &dy, &mut y)
     });
+    let len = 64 * 1024;
+    let bytes = 4.0 * len as f64;
+    measure(
+        "gelu forward 64 x 1024, cached",
+        2.0 * bytes,
+        "GB/s",
+        || {
+            gelu_forward(&x[..len], &mut y[..len]);
+        },
+    );
+    measure(
+        "gelu backward 64 x 1024, cached",
+        3.0 * bytes,
+        "GB/s",
+        || {
+            gelu_backward(&x[..len], &dy[..len], &mut y[..len]);
+        },
+    );
+    let bytes = 4.0 * x.len() as f64;
     let mut db = random(1024);
     measure("bias gradient 4096 x 1024", bytes, "GB/s", || {
         linear_backward_bias(&dy, &mut db)

@@ -1,8 +1,7 @@
 //! Linear layers: `y = x · wᵀ + b` and its three gradients.
 
 use crate::check::check_len;
-use crate::gelu::gelu_forward;
-use crate::matmul::{Matrix, Start, product};
+use crate::matmul::{Matrix, Start, product, product_gelu};
 
 /// Sizes of a linear layer applied to a number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +54,21 @@ pub fn linear_gelu_forward(
     pre: &mut [f32],
     y: &mut [f32],
 ) {
-    linear_forward(shape, x, w, bias, pre);
-    gelu_forward(pre, y);
+    let LinearShape {
+        rows,
+        inputs,
+        outputs,
+    } = shape;
+    check_len("x", x, &[rows, inputs]);
+    check_len("w", w, &[outputs, inputs]);
+    check_len("pre", pre, &[rows, outputs]);
+    check_len("y", y, &[rows, outputs]);
+    if let Some(bias) = bias {
+        check_len("bias", bias, &[outputs]);
+    }
+    let sizes = [rows, outputs, inputs];
+    let (x, w) = (Matrix::row_major(x, inputs), Matrix::transposed(w, inputs));
+    product_gelu(sizes, x, w, pre, bias.map_or(Start::Zero, Start::Bias), y);
 }
 
 /// `dx = dy · w`, with `dy: [rows, outputs]`, `w: [outputs, inputs]` and `dx: [rows, inputs]`.

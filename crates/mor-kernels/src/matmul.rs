@@ -11,6 +11,7 @@
 // sized for whole panels.
 
 use crate::isa::Isa;
+use crate::math::normal;
 use crate::precision::{MatmulPrecision, matmul_precision};
 use crate::scratch::{Slot, with_scratch};
 use crate::simd::{Simd, dispatch};
@@ -83,16 +84,46 @@ const SMALL: usize = 64 * 64 * 64;
 
 /// `out = lhs · rhs` plus what `start` says, with `[m, n, k]` the sizes of `[m, k] · [k, n]`.
 pub(crate) fn product(
-    [m, n, k]: [usize; 3],
+    sizes: [usize; 3],
     lhs: Matrix<'_>,
     rhs: Matrix<'_>,
     out: &mut [f32],
     start: Start<'_>,
 ) {
+    run(sizes, lhs, rhs, out, start, None);
+}
+
+/// As [`product`], with `activated = gelu(out)` while the result is at hand.
+pub(crate) fn product_gelu(
+    sizes: [usize; 3],
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    out: &mut [f32],
+    start: Start<'_>,
+    activated: &mut [f32],
+) {
+    run(sizes, lhs, rhs, out, start, Some(activated));
+}
+
+fn run(
+    [m, n, k]: [usize; 3],
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    out: &mut [f32],
+    start: Start<'_>,
+    activated: Option<&mut [f32]>,
+) {
     assert!(
         lhs.fits(m, k) && rhs.fits(k, n) && out.len() == m * n,
         "matrix sizes disagree"
     );
+    if let Some(activated) = &activated {
+        assert_eq!(
+            activated.len(),
+            m * n,
+            "the activation has the result's size"
+        );
+    }
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), n, "a bias has one value per column");
     }
@@ -116,6 +147,7 @@ pub(crate) fn product(
             std::ptr::null()
         },
         accumulate: matches!(start, Start::Accumulate),
+        activated: activated.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
         bf16: matmul_precision() == MatmulPrecision::Bf16,
     };
     let threads = if m * n * k < SMALL {
@@ -162,6 +194,8 @@ pub(crate) struct Job {
     pub(crate) out_row: usize,
     pub(crate) bias: *const f32,
     pub(crate) accumulate: bool,
+    /// Where the GELU of the result goes too, if anywhere (else null).
+    pub(crate) activated: *mut f32,
     /// Whether operands are rounded to bfloat16.
     pub(crate) bf16: bool,
 }
@@ -463,9 +497,30 @@ unsafe fn panels<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
             } else {
                 finish::<S, R, false>(job.out_row, m, n, out, bias, add, &sums);
             }
+            if !job.activated.is_null() && inner[1] == job.k {
+                activate::<S>(job, row, m, col, n);
+            }
             right = right.add(k * panel);
         }
         col += n;
+    }
+}
+
+/// The GELU of a finished tile, which is still in the first-level cache.
+#[inline(always)]
+pub(crate) unsafe fn activate<S: Simd>(job: &Job, row: usize, m: usize, col: usize, n: usize) {
+    for r in row..row + m {
+        let mut j = 0;
+        while j < n {
+            let lanes = S::LANES.min(n - j);
+            // SAFETY: the tile lies within the result, and `activated` has its size.
+            unsafe {
+                let x = S::load_first(job.out.add(r * job.out_row + col + j), lanes);
+                let to = job.activated.add(r * job.out_row + col + j);
+                S::store_first(to, S::mul(x, normal::<S>(x).0), lanes);
+            }
+            j += lanes;
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 // Soundness: called by `matmul` only, on a CPU with AVX-512 BF16 (`is_available`), with pointers and
 // sizes that it has checked, and with packed buffers that hold whole panels of pairs.
 
-use crate::matmul::{Blocks, GROUP, Job, LEFT, PANEL, Part, ROW_GAP, TALL, finish};
+use crate::matmul::{Blocks, GROUP, Job, LEFT, PANEL, Part, ROW_GAP, TALL, activate, finish};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
@@ -219,10 +219,20 @@ unsafe fn panels<const ROW: usize, const STEP: usize>(
             } else {
                 finish::<Avx512, TALL, false>(job.out_row, m, n, out, bias, add, &sums);
             }
+            if !job.activated.is_null() && inner[1] == job.k {
+                activate_tile(job, row, m, col, n);
+            }
             right = right.add(pairs * PANEL);
         }
         col += n;
     }
+}
+
+/// Out of line, so that the tile's sums stay in registers.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+unsafe fn activate_tile(job: &Job, row: usize, m: usize, col: usize, n: usize) {
+    unsafe { activate::<Avx512>(job, row, m, col, n) }
 }
 
 /// The register tile; the pair `(r, p)` of the left panel is at `r · ROW + p · STEP`.
