@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, dot, numerical_gradient, random, wide};
+use common::{assert_close, dot, numerical_gradient, on_every_isa, random, wide};
 use mor_kernels::*;
 
 /// Naive attention: output and logsumexp.
@@ -32,17 +32,20 @@ fn reference(
                 if seen.is_empty() {
                     continue;
                 }
-                let score = |s: usize| {
-                    (0..head_dim)
-                        .map(|i| q[at(t, i)] * k[at(s, i)])
-                        .sum::<f64>()
-                        / (head_dim as f64).sqrt()
-                };
-                let sum: f64 = seen.iter().map(|&s| score(s).exp()).sum();
+                let scores: Vec<f64> = seen
+                    .iter()
+                    .map(|&s| {
+                        (0..head_dim)
+                            .map(|i| q[at(t, i)] * k[at(s, i)])
+                            .sum::<f64>()
+                    })
+                    .map(|sum| (sum / (head_dim as f64).sqrt()).exp())
+                    .collect();
+                let sum: f64 = scores.iter().sum();
                 lse[(b * heads + h) * seq + t] = sum.ln();
-                for &s in &seen {
+                for (&s, score) in seen.iter().zip(&scores) {
                     for i in 0..head_dim {
-                        out[at(t, i)] += score(s).exp() / sum * v[at(s, i)];
+                        out[at(t, i)] += score / sum * v[at(s, i)];
                     }
                 }
             }
@@ -66,6 +69,10 @@ fn random_mask(shape: AttentionShape) -> Vec<bool> {
 
 #[test]
 fn forward_matches_the_reference() {
+    on_every_isa(check_forward_matches_the_reference);
+}
+
+fn check_forward_matches_the_reference() {
     for (batch, seq, heads, head_dim) in [
         (1, 1, 1, 12),
         (2, 7, 3, 12),
@@ -113,33 +120,23 @@ fn gradients_match_finite_differences() {
         let [q, k, v, d_out] = [1, 2, 3, 4].map(|seed| random(seed, len));
         let mask = random_mask(shape);
         for mask in [None, Some(&mask[..])] {
-            let (mut out, mut lse) = (vec![0.0; len], vec![0.0; batch * heads * seq]);
-            causal_attention_forward(shape, &q, &k, &v, mask, &mut out, &mut lse);
-            let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![f32::NAN; len]);
-            causal_attention_backward(
-                shape, &q, &k, &v, mask, &out, &lse, &d_out, &mut dq, &mut dk, &mut dv,
-            );
-            let (q, k, v) = (wide(&q), wide(&k), wide(&v));
+            let (wq, wk, wv) = (wide(&q), wide(&k), wide(&v));
             let loss =
                 |q: &[f64], k: &[f64], v: &[f64]| dot(&reference(shape, q, k, v, mask).0, &d_out);
-            assert_close(
-                "dq",
-                &dq,
-                &numerical_gradient(&q, |q| loss(q, &k, &v)),
-                1e-5,
-            );
-            assert_close(
-                "dk",
-                &dk,
-                &numerical_gradient(&k, |k| loss(&q, k, &v)),
-                1e-5,
-            );
-            assert_close(
-                "dv",
-                &dv,
-                &numerical_gradient(&v, |v| loss(&q, &k, v)),
-                1e-5,
-            );
+            let wanted_dq = numerical_gradient(&wq, |q| loss(q, &wk, &wv));
+            let wanted_dk = numerical_gradient(&wk, |k| loss(&wq, k, &wv));
+            let wanted_dv = numerical_gradient(&wv, |v| loss(&wq, &wk, v));
+            on_every_isa(|| {
+                let (mut out, mut lse) = (vec![0.0; len], vec![0.0; batch * heads * seq]);
+                causal_attention_forward(shape, &q, &k, &v, mask, &mut out, &mut lse);
+                let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![f32::NAN; len]);
+                causal_attention_backward(
+                    shape, &q, &k, &v, mask, &out, &lse, &d_out, &mut dq, &mut dk, &mut dv,
+                );
+                assert_close("dq", &dq, &wanted_dq, 1e-5);
+                assert_close("dk", &dk, &wanted_dk, 1e-5);
+                assert_close("dv", &dv, &wanted_dv, 1e-5);
+            });
         }
     }
 }
@@ -147,6 +144,10 @@ fn gradients_match_finite_differences() {
 /// The gradient of a long sequence, written out in f64, since differences would take too long.
 #[test]
 fn long_sequences_match_the_analytic_gradient() {
+    on_every_isa(check_long_sequences_match_the_analytic_gradient);
+}
+
+fn check_long_sequences_match_the_analytic_gradient() {
     let shape = AttentionShape {
         batch: 2,
         seq: 150,
@@ -212,6 +213,10 @@ fn long_sequences_match_the_analytic_gradient() {
 
 #[test]
 fn rotary_matches_the_reference_and_inverts() {
+    on_every_isa(check_rotary_matches_the_reference_and_inverts);
+}
+
+fn check_rotary_matches_the_reference_and_inverts() {
     for (batch, seq, heads, head_dim) in [(1, 1, 1, 2), (2, 7, 3, 12), (1, 33, 2, 64), (1, 5, 2, 7)]
     {
         let shape = AttentionShape {

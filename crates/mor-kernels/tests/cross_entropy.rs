@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, numerical_gradient, random, wide};
+use common::{assert_close, numerical_gradient, on_every_isa, random, wide};
 use mor_kernels::*;
 
 fn reference(
@@ -32,6 +32,10 @@ fn reference(
 
 #[test]
 fn loss_and_gradients_match() {
+    on_every_isa(check_loss_and_gradients_match);
+}
+
+fn check_loss_and_gradients_match() {
     for (rows, dim, vocab) in [
         (1, 3, 5),
         (7, 12, 33),

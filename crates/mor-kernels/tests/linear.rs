@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, product, random};
+use common::{assert_close, on_every_isa, product, random};
 use mor_kernels::*;
 
 const SIZES: [[usize; 3]; 9] = [
@@ -19,6 +19,10 @@ const SIZES: [[usize; 3]; 9] = [
 
 #[test]
 fn all_products_match_the_reference() {
+    on_every_isa(check_all_products_match_the_reference);
+}
+
+fn check_all_products_match_the_reference() {
     for [rows, inputs, outputs] in SIZES {
         let shape = LinearShape {
             rows,

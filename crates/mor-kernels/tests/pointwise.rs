@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, dot, numerical_gradient, random, wide};
+use common::{assert_close, dot, numerical_gradient, on_every_isa, random, wide};
 use mor_kernels::*;
 
 /// The normal distribution function by a series near zero and a continued fraction in the tails.
@@ -25,6 +25,10 @@ fn normal_cumulative(x: f64) -> f64 {
 
 #[test]
 fn gelu_is_exact_over_its_range() {
+    on_every_isa(check_gelu_is_exact_over_its_range);
+}
+
+fn check_gelu_is_exact_over_its_range() {
     let x: Vec<f32> = (-120_000..=120_000)
         .map(|i| i as f32 / 10_000.0)
         .chain([-40.0, 40.0, -1e30, 1e30])
@@ -54,6 +58,10 @@ fn gelu_is_exact_over_its_range() {
 
 #[test]
 fn gelu_handles_odd_lengths() {
+    on_every_isa(check_gelu_handles_odd_lengths);
+}
+
+fn check_gelu_handles_odd_lengths() {
     for len in [0, 1, 7, 33, 16_385] {
         let x = random(1, len);
         let dy = random(2, len);
@@ -87,6 +95,10 @@ fn layer_norm(x: &[f64], gain: &[f64], bias: &[f64], eps: f64) -> Vec<f64> {
 
 #[test]
 fn layer_norm_matches_reference_and_differences() {
+    on_every_isa(check_layer_norm_matches_reference_and_differences);
+}
+
+fn check_layer_norm_matches_reference_and_differences() {
     for (rows, dim) in [(1, 3), (7, 12), (5, 33), (70, 5), (3, 48)] {
         let x: Vec<f32> = random(1, rows * dim).iter().map(|v| v + 3.0).collect();
         let [r, dy] = [2, 3].map(|seed| random(seed, rows * dim));
@@ -150,6 +162,10 @@ fn embedding_gradient_adds_rows_up() {
 
 #[test]
 fn adamw_follows_the_formula() {
+    on_every_isa(check_adamw_follows_the_formula);
+}
+
+fn check_adamw_follows_the_formula() {
     for len in [1, 7, 33, 20_000] {
         let [param, grad] = [1, 2].map(|seed| random(seed, len));
         let (mut p, mut m, mut v) = (param.clone(), vec![0.0; len], vec![0.0; len]);
@@ -184,6 +200,10 @@ fn adamw_follows_the_formula() {
 
 #[test]
 fn muon_orthogonalizes() {
+    on_every_isa(check_muon_orthogonalizes);
+}
+
+fn check_muon_orthogonalizes() {
     for (rows, cols) in [(1, 1), (7, 33), (33, 7), (40, 40)] {
         let g = random(1, rows * cols);
         let mut out = vec![f32::NAN; rows * cols];

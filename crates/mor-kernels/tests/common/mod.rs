@@ -1,6 +1,7 @@
 //! Helpers of the kernel tests: random data, comparison, and numerical gradients.
 #![allow(dead_code, missing_docs)] // each test file uses its own part of this module
 
+use mor_kernels::Isa;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -8,6 +9,16 @@ use rand::{Rng, SeedableRng};
 pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
     let mut rng = StdRng::seed_from_u64(seed);
     (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// Runs `check` on every instruction set that this CPU has.
+pub(crate) fn on_every_isa(check: impl Fn()) {
+    for isa in [Isa::Avx512, Isa::Avx2, Isa::Scalar] {
+        if isa.is_available() {
+            println!("{isa:?}");
+            isa.force(&check);
+        }
+    }
 }
 
 pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
