@@ -78,13 +78,17 @@ fn ending(status: ExitStatus) -> String {
     }
 }
 
-/// The command as one would type it, the program by its bare name.
+/// The command as one would type it at the root: the program by its bare name, paths from there.
 fn describe(command: &Command) -> String {
+    let root = root();
     let program = Path::new(command.get_program());
     let name = program.file_stem().unwrap_or(program.as_os_str());
     std::iter::once(name)
-        .chain(command.get_args())
-        .map(|part| part.to_string_lossy())
+        .chain(command.get_args().map(|argument| {
+            let path = Path::new(argument);
+            path.strip_prefix(&root).unwrap_or(path).as_os_str()
+        }))
+        .map(OsStr::to_string_lossy)
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -273,6 +277,10 @@ mod tests {
         let mut command = Command::new("/usr/local/bin/cargo");
         command.args(["build", "-p", "mor-web"]);
         assert_eq!(describe(&command), "cargo build -p mor-web");
+        let mut command = Command::new("node");
+        command.arg(root().join("web/a.js")).arg("-O3");
+        let shown = Path::new("web").join("a.js");
+        assert_eq!(describe(&command), format!("node {} -O3", shown.display()));
     }
 
     #[test]

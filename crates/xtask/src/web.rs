@@ -77,6 +77,7 @@ fn bind(module: &Path) -> Result<()> {
         .input_path(module)
         .web(true)?
         .typescript(true)
+        .remove_name_section(true)
         .generate(&package)
         .with_context(|| format!("cannot generate bindings for {}", module.display()))?;
     let bound = package.join("mor_web_bg.wasm");
