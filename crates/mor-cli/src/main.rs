@@ -32,6 +32,16 @@ enum Command {
     Eval(commands::eval::Args),
     #[cfg(feature = "train")]
     Export(commands::export::Args),
+    #[cfg(feature = "model")]
+    Generate(commands::generate::Args),
+    #[cfg(feature = "model")]
+    Chat(commands::chat::Args),
+    #[cfg(feature = "model")]
+    Info(commands::info::Args),
+    #[cfg(feature = "model")]
+    Logits(commands::logits::Args),
+    #[cfg(feature = "model")]
+    Bench(commands::bench::Args),
     #[cfg(feature = "serve")]
     Serve(commands::serve::Args),
 }
@@ -48,15 +58,32 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval::run(args),
         #[cfg(feature = "train")]
         Command::Export(args) => commands::export::run(args),
+        #[cfg(feature = "model")]
+        Command::Generate(args) => commands::generate::run(args),
+        #[cfg(feature = "model")]
+        Command::Chat(args) => commands::chat::run(args),
+        #[cfg(feature = "model")]
+        Command::Info(args) => commands::info::run(args),
+        #[cfg(feature = "model")]
+        Command::Logits(args) => commands::logits::run(args),
+        #[cfg(feature = "model")]
+        Command::Bench(args) => commands::bench::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough: `mor info … | head -1` is no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: the whole chain of causes, each once.
-            eprintln!("error: {error:#}");
+            // One line, with the whole chain of causes.
+            eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

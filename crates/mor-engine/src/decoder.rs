@@ -51,6 +51,8 @@ pub struct Decoder {
     ids: Vec<u32>,
     /// Added to attention scores: 0, or [`HIDDEN`] at pads; whole panels.
     mask: Vec<f32>,
+    /// Whether some of `mask` came from the caller, and so does not follow from the ids.
+    masked: bool,
     /// Inputs of each layer and the last layer's output, `[position][width]`; a single buffer, updated in
     /// place, where depth is fixed.
     hidden: Vec<Vec<f32>>,
@@ -123,6 +125,7 @@ impl Decoder {
             caches,
             ids: Vec::with_capacity(context),
             mask: vec![0.0; padded(context)],
+            masked: false,
             hidden: hidden?,
             width,
             sums: vec![vec![0.0; config.hidden_size]; model.layers.len()],
@@ -187,7 +190,23 @@ impl Decoder {
     /// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`];
     /// the context is as before then.
     pub fn prefill(&mut self, ids: &[u32]) -> Result<()> {
-        self.append(ids)
+        self.append(ids, None)
+    }
+
+    /// As [`Self::prefill`], where `visible` says which of the tokens later ones may see, instead of
+    /// hiding pads.
+    ///
+    /// # Errors
+    /// As for [`Self::prefill`], or [`EngineError::Option`] when the lengths differ.
+    pub fn prefill_masked(&mut self, ids: &[u32], visible: &[bool]) -> Result<()> {
+        if ids.len() != visible.len() {
+            return Err(EngineError::Option {
+                option: "visible",
+                value: format!("{} long", visible.len()),
+                allowed: "as long as the tokens",
+            });
+        }
+        self.append(ids, Some(visible))
     }
 
     /// Appends one token.
@@ -195,7 +214,7 @@ impl Decoder {
     /// # Errors
     /// As for [`Self::prefill`].
     pub fn push(&mut self, id: u32) -> Result<()> {
-        self.append(&[id])
+        self.append(&[id], None)
     }
 
     /// Makes `ids` the context, reusing what it has in common with the present one.
@@ -207,12 +226,13 @@ impl Decoder {
         // Routers saw all of the present context, so a shorter one says nothing about it. And the last
         // token always runs, for its logits.
         let reusable = match self.fixed_depth {
+            _ if self.masked => 0,
             Some(_) => common.min(ids.len().saturating_sub(1)),
             None if common == self.ids.len() && common < ids.len() => common,
             None => 0,
         };
         self.truncate(reusable);
-        self.append(&ids[reusable..])
+        self.append(&ids[reusable..], None)
     }
 
     /// Logits after the token at `position`, `[vocab_size]`, as a pass over the whole context gives them.
@@ -248,12 +268,13 @@ impl Decoder {
     fn truncate(&mut self, len: usize) {
         self.ids.truncate(len);
         if len == 0 {
+            self.masked = false;
             self.sums.iter_mut().for_each(|sum| sum.fill(0.0));
             self.logits.fill(0.0);
         }
     }
 
-    fn append(&mut self, ids: &[u32]) -> Result<()> {
+    fn append(&mut self, ids: &[u32], visible: Option<&[bool]>) -> Result<()> {
         let ModelConfig {
             vocab_size,
             pad_token_id,
@@ -270,9 +291,12 @@ impl Decoder {
             let (tokens, limit) = (start + ids.len(), self.capacity());
             return Err(EngineError::ContextFull { tokens, limit });
         }
-        for (position, &id) in (start..).zip(ids) {
+        self.masked |= visible.is_some();
+        for (i, &id) in ids.iter().enumerate() {
+            let position = start + i;
+            let seen = visible.map_or(id != pad_token_id, |visible| visible[i]);
             self.ids.push(id);
-            self.mask[position] = if id == pad_token_id { HIDDEN } else { 0.0 };
+            self.mask[position] = if seen { 0.0 } else { HIDDEN };
             self.embed(position, id);
         }
         self.run(start);

@@ -247,3 +247,6 @@ impl Kernels {
         unsafe { (self.sum)(values.as_ptr(), values.len() / simd::LANES) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! `mor chat`: a conversation in the terminal.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use mor_config::Depth;
+use mor_engine::{ChatOptions, ChatSession};
+use mor_text::Tokenizer;
+
+use super::inference::{Execution, Sampling, mean_depth, printable};
+
+const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /quit ends";
+
+/// Chat with a model in the terminal.
+///
+/// Answers appear as they are made. After each, a line tells its tokens, speed and depth. Commands:
+/// /new starts anew, /depth N sets the steps per layer (/depth alone: as configured), /quit ends.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Example:\n  mor chat --model models/technical-10m --temperature 0.7 --top-p 0.9"
+)]
+pub(crate) struct Args {
+    /// Model folder.
+    #[arg(long, value_name = "DIR", default_value = "models/technical-10m")]
+    model: PathBuf,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    execution: Execution,
+}
+
+/// Converses until the input ends.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let options = ChatOptions {
+        sampling: args.sampling.options()?,
+        max_new_tokens: args.sampling.max_new_tokens,
+    };
+    let decoder = args.execution.decoder(&args.model)?;
+    let tokenizer = Arc::new(Tokenizer::from_dir(&args.model)?);
+    let mut session = ChatSession::new(decoder, tokenizer)?;
+    let interactive = std::io::stdin().is_terminal();
+    if interactive {
+        eprintln!("{}: {HELP}", args.model.display());
+    }
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
+        if interactive {
+            eprint!("> ");
+        }
+        let Some(line) = lines.next().transpose()? else {
+            return Ok(());
+        };
+        match line.trim() {
+            "" => {}
+            "/quit" | "/exit" => return Ok(()),
+            "/new" => session.clear(),
+            "/help" => eprintln!("{HELP}"),
+            command if command.starts_with("/depth") => set_depth(&mut session, command),
+            text => answer(&mut session, text, options)?,
+        }
+    }
+}
+
+/// Obeys `/depth N`; what is wrong with it is told, and the conversation goes on.
+fn set_depth(session: &mut ChatSession, command: &str) {
+    let argument = command.trim_start_matches("/depth").trim();
+    let depth = match argument.parse() {
+        Ok(steps) => Depth::Forced(steps),
+        Err(_) if argument.is_empty() => Depth::Configured,
+        Err(_) => return eprintln!("`{argument}` is not a number of steps"),
+    };
+    if let Err(error) = session.set_depth(depth) {
+        eprintln!("{error}");
+    }
+}
+
+fn answer(session: &mut ChatSession, text: &str, options: ChatOptions) -> Result<()> {
+    let start = Instant::now();
+    let started = match session.ask(text, options) {
+        Ok(started) => started,
+        // A message too long for the context is the user's to shorten.
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(());
+        }
+    };
+    if started.dropped_messages > 0 {
+        eprintln!(
+            "({} oldest messages no longer fit)",
+            started.dropped_messages
+        );
+    }
+    let mut out = std::io::stdout().lock();
+    let (mut first, mut depth) = (None, 0.0);
+    while let Some(piece) = session.next_piece()? {
+        first.get_or_insert_with(|| start.elapsed());
+        depth += mean_depth(&piece.steps);
+        write!(out, "{}", printable(&piece.text))?;
+        out.flush()?;
+    }
+    let total = start.elapsed();
+    let reply = session.stop();
+    writeln!(out)?;
+    if let Some(first) = first {
+        let tokens = reply.tokens as f64;
+        let decoding = (total - first).as_secs_f64();
+        // The first token came with the prompt.
+        let speed = (tokens - 1.0) / decoding.max(1e-9);
+        let speed = if reply.tokens > 1 {
+            format!("{speed:.0} tokens/s, ")
+        } else {
+            String::new()
+        };
+        eprintln!(
+            "[{tokens} tokens, {speed}first after {:.0} ms, {:.1} steps per layer, {}]",
+            first.as_secs_f64() * 1e3,
+            depth / tokens,
+            reply.finish.map_or("stopped", |reason| reason.name()),
+        );
+    }
+    Ok(())
+}

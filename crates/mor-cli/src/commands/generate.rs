@@ -1,0 +1,166 @@
+//! `mor generate`: continue a text.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, bail};
+use mor_engine::{Decoder, EngineError, GenerateOptions, GeneratedToken, Generator};
+use mor_text::{Message, Role, TokenStream, Tokenizer};
+use serde::Serialize;
+
+use super::inference::{Execution, Sampling, printable};
+
+/// Continue a text, or answer one message.
+///
+/// The continuation is printed as it is made. It ends at the model's own end mark, or after
+/// --max-new-tokens.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  mor generate --model models/technical-10m --chat --prompt 'How do I list the contents of a tar file?'\n  \
+    mor generate --model DIR --prompt-ids 1,5,9 --json"
+)]
+pub(crate) struct Args {
+    /// Model folder.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    #[command(flatten)]
+    prompt: Prompt,
+    /// Treat the prompt as a user's message and write the answer.
+    #[arg(long, conflicts_with = "prompt_ids")]
+    chat: bool,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    execution: Execution,
+    /// Print one JSON object: text, ids, and the steps each layer took for each token.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Prompt {
+    /// Text to continue.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Token ids to continue, separated by commas; no tokenizer is needed for these.
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    prompt_ids: Option<Vec<u32>>,
+}
+
+#[derive(Serialize)]
+struct Json {
+    prompt_ids: Vec<u32>,
+    generated_ids: Vec<u32>,
+    /// Missing where there is no tokenizer.
+    text: Option<String>,
+    /// `[token][layer]`.
+    steps_per_token: Vec<Vec<u8>>,
+    probabilities: Vec<f32>,
+    finish_reason: &'static str,
+    tokens_per_second: f64,
+}
+
+/// Generates and prints.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let sampling = args.sampling.options()?;
+    let mut decoder = args.execution.decoder(&args.model)?;
+    let has_tokenizer = args.model.join(mor_text::TOKENIZER_FILE).exists();
+    // Ids are enough for a model that has no tokenizer.
+    let tokenizer = if has_tokenizer || args.prompt.prompt_ids.is_none() {
+        Some(Tokenizer::from_dir(&args.model)?)
+    } else {
+        None
+    };
+    if let Some(tokenizer) = &tokenizer {
+        check_fit(&decoder, tokenizer)?;
+    }
+    let prompt = prompt_ids(&args, tokenizer.as_ref())?;
+    if prompt.is_empty() {
+        bail!("the prompt is empty; give some text with --prompt");
+    }
+    let options = GenerateOptions {
+        sampling,
+        max_new_tokens: args.sampling.max_new_tokens,
+        stop_ids: match &tokenizer {
+            // Bare ids are continued to the letter, for comparison with other programs.
+            Some(tokenizer) if args.prompt.prompt.is_some() => tokenizer.stop_ids(),
+            _ => Vec::new(),
+        },
+        ..GenerateOptions::default()
+    };
+    let mut generator = Generator::start(&mut decoder, &prompt, options)?;
+    let mut stream = tokenizer.as_ref().map(TokenStream::new);
+    let mut out = std::io::stdout().lock();
+    let mut tokens: Vec<GeneratedToken> = Vec::new();
+    let mut text = String::new();
+    let start = Instant::now();
+    while let Some(token) = generator.next_token(&mut decoder)? {
+        let piece = stream.as_mut().and_then(|stream| stream.push(token.id));
+        if let Some(piece) = piece {
+            text.push_str(&piece);
+            if !args.json {
+                write!(out, "{}", printable(&piece))?;
+                out.flush()?;
+            }
+        }
+        tokens.push(token);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let rest = stream
+        .as_mut()
+        .and_then(TokenStream::finish)
+        .unwrap_or_default();
+    text.push_str(&rest);
+    if !args.json {
+        if tokenizer.is_some() {
+            writeln!(out, "{}", printable(&rest))?;
+        } else {
+            let ids: Vec<String> = tokens.iter().map(|token| token.id.to_string()).collect();
+            writeln!(out, "{}", ids.join(","))?;
+        }
+        return Ok(());
+    }
+    let json = Json {
+        prompt_ids: prompt,
+        generated_ids: tokens.iter().map(|token| token.id).collect(),
+        text: tokenizer.is_some().then_some(text),
+        probabilities: tokens.iter().map(|token| token.probability).collect(),
+        tokens_per_second: tokens.len() as f64 / seconds.max(1e-9),
+        steps_per_token: tokens.into_iter().map(|token| token.steps).collect(),
+        finish_reason: generator
+            .finish_reason()
+            .map_or("stopped", |reason| reason.name()),
+    };
+    writeln!(out, "{}", serde_json::to_string(&json)?)?;
+    Ok(())
+}
+
+fn check_fit(decoder: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
+    let (tokens, rows) = (tokenizer.vocab_size(), decoder.model().config().vocab_size);
+    if tokens > rows {
+        return Err(EngineError::TokenizerMismatch {
+            tokenizer: tokens,
+            model: rows,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+fn prompt_ids(args: &Args, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+    if let Some(ids) = &args.prompt.prompt_ids {
+        return Ok(ids.clone());
+    }
+    let (Some(text), Some(tokenizer)) = (&args.prompt.prompt, tokenizer) else {
+        return Err(anyhow!("no prompt was given"));
+    };
+    if args.chat {
+        let message = Message::new(Role::User, text.clone());
+        return Ok(tokenizer.encode_chat(&[message], true)?);
+    }
+    let mut ids: Vec<u32> = tokenizer.bos_id().into_iter().collect();
+    ids.extend(tokenizer.encode(text)?);
+    Ok(ids)
+}

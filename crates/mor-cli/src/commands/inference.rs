@@ -1,0 +1,136 @@
+//! What the commands that run a model share: their options, loading, and speaking to a terminal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use mor_config::Depth;
+use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, SamplingOptions, WeightPrecision};
+
+/// How each token is chosen.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct Sampling {
+    /// Most tokens to write.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) max_new_tokens: usize,
+    /// 0 always takes the likeliest token; higher values are more varied.
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    temperature: f32,
+    /// Only the N likeliest tokens take part; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top_k: usize,
+    /// Only the likeliest tokens that together have this probability take part; 1 for all.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f32,
+    /// Above 1, tokens that have occurred become less likely.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// The same seed gives the same text.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl Sampling {
+    pub(crate) fn options(&self) -> Result<SamplingOptions> {
+        let options = SamplingOptions {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+        };
+        options.validate()?;
+        Ok(options)
+    }
+}
+
+/// How the model runs.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct Execution {
+    /// Steps in every layer, instead of what the model would choose.
+    #[arg(long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+    /// Processor threads; 0 picks as many as there are, at most 4.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    threads: usize,
+    /// How weights are kept in memory; arithmetic is f32 in any case.
+    #[arg(long, value_enum, default_value_t = Dtype::Stored)]
+    dtype: Dtype,
+}
+
+/// How weights are kept in memory.
+#[derive(clap::ValueEnum, Debug, Clone, Copy)]
+pub(crate) enum Dtype {
+    /// As in the file, where the processor reads that directly.
+    Stored,
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats, rounded if need be.
+    F16,
+}
+
+/// A count of threads; the bound keeps a slip of the keyboard from starting millions.
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count <= 256 => Ok(count),
+        _ => Err("expected a number from 0 to 256".to_owned()),
+    }
+}
+
+impl Execution {
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            precision: match self.dtype {
+                Dtype::Stored => WeightPrecision::AsStored,
+                Dtype::F32 => WeightPrecision::F32,
+                Dtype::F16 => WeightPrecision::F16,
+            },
+            isa: None,
+        }
+    }
+
+    pub(crate) fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions {
+            depth: self.depth.map_or(Depth::Configured, Depth::Forced),
+            threads: self.threads,
+        }
+    }
+
+    /// A decoder for the model in a folder.
+    pub(crate) fn decoder(&self, folder: &Path) -> Result<Decoder> {
+        let model = Arc::new(Model::load_with(folder, self.load_options())?);
+        Ok(Decoder::new(model, self.decode_options())?)
+    }
+}
+
+/// A model by its folder, or a configuration by its name.
+#[derive(clap::Args, Debug, Clone)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Subject {
+    /// Model folder: config.json and model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// A configuration by name: technical-card or technical-10m.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
+}
+
+/// Mean of the steps that the layers took.
+pub(crate) fn mean_depth(steps: &[u8]) -> f64 {
+    steps.iter().map(|step| f64::from(*step)).sum::<f64>() / steps.len().max(1) as f64
+}
+
+/// A model's text, made safe for a terminal: control characters other than line feeds and tabs could move the
+/// cursor or worse, so they become U+FFFD.
+pub(crate) fn printable(text: &str) -> String {
+    let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars()
+        .map(|c| {
+            if harmless(c) {
+                c
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
+}

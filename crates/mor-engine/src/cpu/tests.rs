@@ -1,0 +1,190 @@
+//! Every instruction set against plain code, and plain code against its formula.
+
+use super::attention::{HIDDEN, Query};
+use super::matmul::{Activation, Product};
+use super::matrix::{Matrix, Packing, padded};
+use super::{Isa, Kernels};
+use crate::random::Rng;
+
+fn values(rng: &mut Rng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.uniform() * 4.0 - 2.0).collect()
+}
+
+fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(actual.len(), expected.len());
+    for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
+        assert!((a - e).abs() <= 2e-5 * e.abs().max(1.0), "{what}: {i} is {a}, not {e}");
+    }
+}
+
+fn run_matmul(isa: Isa, matrix: &Matrix, input: &[f32], bias: &[f32], gelu: bool) -> Vec<f32> {
+    let tokens = input.len() / matrix.cols();
+    let mut output = vec![f32::NAN; tokens * padded(matrix.rows())];
+    let product = Product {
+        input: input.as_ptr(),
+        input_stride: matrix.cols(),
+        output: output.as_mut_ptr(),
+        output_stride: padded(matrix.rows()),
+        bias: bias.as_ptr(),
+        tokens,
+        cols: matrix.cols(),
+        activation: if gelu { Activation::Gelu } else { Activation::None },
+    };
+    // SAFETY: the buffers have the product's shapes.
+    unsafe { Kernels::new(isa).matmul(matrix, 0..matrix.panels(), &product) };
+    output
+}
+
+#[test]
+fn products_match_the_formula() {
+    let mut rng = Rng::new(1);
+    for (rows, cols) in [(1, 1), (16, 16), (97, 50), (40, 131)] {
+        // Short binary fractions: the same in f16.
+        let weights: Vec<f32> =
+            (0..rows * cols).map(|_| (rng.uniform() * 64.0).floor() / 32.0 - 1.0).collect();
+        let mut bias = values(&mut rng, rows);
+        bias.resize(padded(rows), 0.0);
+        for tokens in 1..12 {
+            let input = values(&mut rng, tokens * cols);
+            for gelu in [false, true] {
+                let mut expected = vec![0.0; tokens * padded(rows)];
+                for (token, input) in input.chunks_exact(cols).enumerate() {
+                    for (row, weights) in weights.chunks_exact(cols).enumerate() {
+                        let product =
+                            weights.iter().zip(input).map(|(w, x)| f64::from(w * x)).sum::<f64>();
+                        let x = product as f32 + bias[row];
+                        expected[token * padded(rows) + row] = if gelu { exact_gelu(x) } else { x };
+                    }
+                }
+                for packing in [Packing::F32, Packing::F16] {
+                    let matrix = Matrix::pack(&[&weights], cols, packing);
+                    for isa in Isa::available() {
+                        let actual = run_matmul(isa, &matrix, &input, &bias, gelu);
+                        let what = format!("{rows} x {cols}, {tokens} tokens, {}", isa.name());
+                        assert_close(&actual, &expected, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// By numerical integration of the normal density.
+fn exact_gelu(x: f32) -> f32 {
+    const STEPS: u32 = 2000;
+    let x = f64::from(x);
+    let h = x / f64::from(STEPS);
+    let density = |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    // Simpson's rule.
+    let sum: f64 = (0..=STEPS)
+        .map(|i| {
+            let weight = if i == 0 || i == STEPS { 1.0 } else { 2.0 + 2.0 * f64::from(i % 2) };
+            weight * density(f64::from(i) * h)
+        })
+        .sum();
+    (x * (0.5 + sum * h / 3.0)) as f32
+}
+
+#[test]
+fn norms_match_the_formula() {
+    let mut rng = Rng::new(2);
+    for dim in [1, 5, 16, 48, 50, 384] {
+        let [x, add, gain, bias] = [(); 4].map(|()| values(&mut rng, dim));
+        for with_add in [false, true] {
+            let y: Vec<f64> = x
+                .iter()
+                .zip(&add)
+                .map(|(x, a)| f64::from(*x) + if with_add { f64::from(*a) } else { 0.0 })
+                .collect();
+            let mean = y.iter().sum::<f64>() / dim as f64;
+            let variance = y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / dim as f64;
+            let expected: Vec<f32> = (0..dim)
+                .map(|i| {
+                    let normal = (y[i] - mean) / (variance + 1e-5).sqrt();
+                    (normal * f64::from(gain[i]) + f64::from(bias[i])) as f32
+                })
+                .collect();
+            for isa in Isa::available() {
+                let mut actual = x.clone();
+                let out = actual.as_mut_ptr();
+                let add = if with_add { add.as_ptr() } else { std::ptr::null() };
+                // SAFETY: all buffers are `dim` long.
+                unsafe { Kernels::new(isa).add_norm(out, add, (&gain, &bias), 1e-5, out) };
+                assert_close(&actual, &expected, &format!("{dim} on {}", isa.name()));
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_matches_the_formula() {
+    let mut rng = Rng::new(3);
+    for (head_dim, len, capacity) in [(12, 1, 32), (64, 16, 16), (20, 33, 48), (64, 100, 128)] {
+        let q = values(&mut rng, head_dim);
+        let keys: Vec<Vec<f32>> = (0..capacity).map(|_| values(&mut rng, head_dim)).collect();
+        let channels: Vec<Vec<f32>> = (0..capacity).map(|_| values(&mut rng, head_dim)).collect();
+        let mut packed_keys = vec![0.0; capacity * head_dim];
+        let mut packed_values = vec![0.0; capacity * padded(head_dim)];
+        for position in 0..capacity {
+            for channel in 0..head_dim {
+                packed_keys[position / 16 * head_dim * 16 + channel * 16 + position % 16] =
+                    keys[position][channel];
+                packed_values[(channel / 16 * capacity + position) * 16 + channel % 16] =
+                    channels[position][channel];
+            }
+        }
+        for hide in [0, 1, len] {
+            let mut mask = vec![0.0; capacity];
+            mask[..hide].fill(HIDDEN);
+            let seen: Vec<usize> = (hide..len).collect();
+            let weight = |position: usize| {
+                let score = keys[position].iter().zip(&q).map(|(k, q)| f64::from(k * q));
+                score.sum::<f64>().exp()
+            };
+            let total: f64 = seen.iter().map(|p| weight(*p)).sum();
+            let expected: Vec<f32> = (0..head_dim)
+                .map(|c| {
+                    let mixed = seen.iter().map(|p| weight(*p) * f64::from(channels[*p][c]));
+                    if seen.is_empty() { 0.0 } else { (mixed.sum::<f64>() / total) as f32 }
+                })
+                .collect();
+            for isa in Isa::available() {
+                let mut scores = vec![0.0; capacity];
+                let mut out = vec![0.0; padded(head_dim)];
+                let query = Query {
+                    q: q.as_ptr(),
+                    keys: packed_keys.as_ptr(),
+                    values: packed_values.as_ptr(),
+                    mask: mask.as_ptr(),
+                    len,
+                    head_dim,
+                    capacity,
+                    scores: scores.as_mut_ptr(),
+                    out: out.as_mut_ptr(),
+                };
+                // SAFETY: the buffers have the query's shapes.
+                unsafe { Kernels::new(isa).attend(&query) };
+                let what = format!("{len} keys, {hide} hidden, {}", isa.name());
+                assert_close(&out[..head_dim], &expected, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn exponentials_and_sums_match() {
+    let mut rng = Rng::new(4);
+    for len in [1, 16, 97] {
+        let x = values(&mut rng, len);
+        let expected: Vec<f32> = x.iter().map(|x| ((x - 2.0) * 3.0).exp()).collect();
+        for isa in Isa::available() {
+            let mut out = vec![0.0; len];
+            let total = Kernels::new(isa).exponentials(&x, 2.0, 3.0, &mut out);
+            assert_close(&out, &expected, isa.name());
+            assert_close(&[total], &[expected.iter().sum()], isa.name());
+        }
+    }
+    for isa in Isa::available() {
+        assert_eq!(Kernels::new(isa).sum(&[0.5; 4096]), 2048.0);
+    }
+}
