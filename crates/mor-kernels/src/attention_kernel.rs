@@ -9,16 +9,17 @@
 // or within the scratch memory, whose parts `Layout` sizes for whole tiles.
 
 use crate::attention::AttentionShape;
-use crate::math::exp;
-use crate::matmul::{finish, tile};
+use crate::attention_pack::{clear, dot, pack_panels, pack_rows, pack_transposed};
+use crate::attention_softmax::{softmax, softmax_gradient};
+use crate::matmul_tile::{finish, tile};
 use crate::simd::{Simd, dispatch};
 
 /// Widest head.
 pub(crate) const MAX_HEAD_DIM: usize = 128;
 /// Distance of packed rows: the widest head and a cache line.
-const GAP: usize = MAX_HEAD_DIM + 16;
+pub(crate) const GAP: usize = MAX_HEAD_DIM + 16;
 /// Widest block of queries, and widest panel of a head: two vectors of sixteen.
-const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 /// Rows of a tile over keys, with sixteen lanes and with eight.
 const TALL: usize = 14;
 const SHORT: usize = 6;
@@ -253,106 +254,6 @@ struct Panels {
     head_dim: usize,
 }
 
-/// Copies rows `stride` apart to rows `GAP` apart.
-#[inline(always)]
-unsafe fn pack_rows<S: Simd>(
-    from: *const f32,
-    rows: usize,
-    cols: usize,
-    stride: usize,
-    to: *mut f32,
-) {
-    for row in 0..rows {
-        let mut j = 0;
-        while j < cols {
-            let n = S::LANES.min(cols - j);
-            unsafe {
-                S::store(
-                    to.add(row * GAP + j),
-                    S::load_first(from.add(row * stride + j), n),
-                );
-            }
-            j += S::LANES;
-        }
-    }
-}
-
-/// Copies rows `stride` apart to panels, filled up with zeros.
-#[inline(always)]
-unsafe fn pack_panels<S: Simd>(
-    from: *const f32,
-    rows: usize,
-    cols: usize,
-    stride: usize,
-    to: *mut f32,
-) {
-    let panel = 2 * S::LANES;
-    let mut col = 0;
-    while col < cols {
-        let first = S::LANES.min(cols - col);
-        let second = (cols - col - first).min(S::LANES);
-        for row in 0..rows {
-            unsafe {
-                let from = from.add(row * stride + col);
-                let to = to.add(col * rows + row * panel);
-                S::store(to, S::load_first(from, first));
-                S::store(to.add(S::LANES), S::load_first(from.add(first), second));
-            }
-        }
-        col += panel;
-    }
-}
-
-/// Transposes up to two vectors' worth of rows into `[cols, 2 · LANES]`, filled up with zeros.
-#[inline(always)]
-unsafe fn pack_transposed<S: Simd>(
-    from: *const f32,
-    rows: usize,
-    cols: usize,
-    stride: usize,
-    to: *mut f32,
-) {
-    for first in [0, S::LANES] {
-        let m = rows.saturating_sub(first).min(S::LANES);
-        let mut col = 0;
-        while col < cols {
-            let n = S::LANES.min(cols - col);
-            unsafe {
-                let from = from.add(first.min(rows) * stride + col);
-                let to = to.add(col * 2 * S::LANES + first);
-                S::transpose(from, stride, m, n, to, 2 * S::LANES);
-            }
-            col += S::LANES;
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn clear<S: Simd>(to: *mut f32, rows: usize, cols: usize, stride: usize) {
-    for row in 0..rows {
-        let mut j = 0;
-        while j < cols {
-            let n = S::LANES.min(cols - j);
-            unsafe { S::store_first(to.add(row * stride + j), S::splat(0.0), n) };
-            j += S::LANES;
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, len: usize) -> f32 {
-    unsafe {
-        let mut sum = S::splat(0.0);
-        let mut j = 0;
-        while j < len {
-            let n = S::LANES.min(len - j);
-            sum = S::mul_add(S::load_first(a.add(j), n), S::load_first(b.add(j), n), sum);
-            j += S::LANES;
-        }
-        S::sum(sum)
-    }
-}
-
 /// `scores[s, lane] = rows[s] · block[.., lane]` for all keys; the last tile writes past them.
 #[inline(always)]
 unsafe fn key_tiles<S: Simd>(
@@ -494,115 +395,5 @@ unsafe fn add_key_tiles_of<S: Simd, const R: usize, const ROW: usize>(
             col += 2 * S::LANES;
         }
         s += R;
-    }
-}
-
-/// Positions of a block's lanes, to compare with.
-static LANE_INDEX: [f32; BLOCK] = {
-    let mut index = [0.0; BLOCK];
-    let mut i = 0;
-    while i < BLOCK {
-        index[i] = i as f32;
-        i += 1;
-    }
-    index
-};
-
-/// Replaces scores by unnormalised probabilities; gives one over their sums (zero where nothing is
-/// seen) and the logsumexp of each lane.
-#[inline(always)]
-unsafe fn softmax<S: Simd>(
-    scores: *mut f32,
-    start: usize,
-    keys: usize,
-    mask: Option<&[bool]>,
-    scale: f32,
-    inverse: &mut [f32; BLOCK],
-    logsumexp: &mut [f32; BLOCK],
-) {
-    let lowest = f32::NEG_INFINITY;
-    for first in [0, S::LANES] {
-        unsafe {
-            let lane = S::load(LANE_INDEX.as_ptr().add(first));
-            let at = scores.add(first);
-            let mut max = S::splat(lowest);
-            for s in 0..keys {
-                if mask.is_some_and(|mask| !mask[s]) {
-                    continue;
-                }
-                let mut x = S::load(at.add(s * 2 * S::LANES));
-                if s > start {
-                    x = S::select_less(lane, S::splat((s - start) as f32), S::splat(lowest), x);
-                }
-                max = S::max(max, x);
-            }
-            let max = S::mul(max, S::splat(scale));
-            // A lane that sees nothing: any finite shift gives it zeros.
-            let shift = S::sub(S::splat(0.0), max);
-            let shift = S::select_less(max, S::splat(f32::MIN), S::splat(0.0), shift);
-            let mut sum = S::splat(0.0);
-            for s in 0..keys {
-                let at = at.add(s * 2 * S::LANES);
-                if mask.is_some_and(|mask| !mask[s]) {
-                    S::store(at, S::splat(0.0));
-                    continue;
-                }
-                let mut p = exp::<S>(S::mul_add(S::load(at), S::splat(scale), shift));
-                if s > start {
-                    p = S::select_less(lane, S::splat((s - start) as f32), S::splat(0.0), p);
-                }
-                S::store(at, p);
-                sum = S::add(sum, p);
-            }
-            // The largest score alone contributes one, so a sum below is a lane that sees nothing.
-            let reciprocal = S::div(S::splat(1.0), sum);
-            let reciprocal = S::select_less(sum, S::splat(0.5), S::splat(0.0), reciprocal);
-            S::store(inverse.as_mut_ptr().add(first), reciprocal);
-            let mut sums = [0.0; BLOCK];
-            S::store(sums.as_mut_ptr(), sum);
-            S::store(logsumexp.as_mut_ptr().add(first), max);
-            for i in 0..S::LANES {
-                logsumexp[first + i] += sums[i].ln();
-            }
-        }
-    }
-}
-
-/// Replaces scores by probabilities and the gradients of probabilities by those of scores.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn softmax_gradient<S: Simd>(
-    scores: *mut f32,
-    d_scores: *mut f32,
-    start: usize,
-    keys: usize,
-    mask: Option<&[bool]>,
-    scale: f32,
-    shift: &[f32; BLOCK],
-    delta: &[f32; BLOCK],
-) {
-    for first in [0, S::LANES] {
-        unsafe {
-            let lane = S::load(LANE_INDEX.as_ptr().add(first));
-            let shift = S::load(shift.as_ptr().add(first));
-            let delta = S::load(delta.as_ptr().add(first));
-            let (zero, scale) = (S::splat(0.0), S::splat(scale));
-            for s in 0..keys {
-                let at = scores.add(s * 2 * S::LANES + first);
-                let d_at = d_scores.add(s * 2 * S::LANES + first);
-                if mask.is_some_and(|mask| !mask[s]) {
-                    S::store(at, zero);
-                    S::store(d_at, zero);
-                    continue;
-                }
-                let mut p = exp::<S>(S::mul_add(S::load(at), scale, shift));
-                if s > start {
-                    p = S::select_less(lane, S::splat((s - start) as f32), zero, p);
-                }
-                S::store(at, p);
-                let d = S::sub(S::load(d_at), delta);
-                S::store(d_at, S::mul(S::mul(p, d), scale));
-            }
-        }
     }
 }

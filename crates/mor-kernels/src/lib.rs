@@ -13,6 +13,8 @@
 
 mod attention;
 mod attention_kernel;
+mod attention_pack;
+mod attention_softmax;
 mod check;
 mod cross_entropy;
 mod embedding;
@@ -24,6 +26,8 @@ mod math;
 mod matmul;
 #[cfg(target_arch = "x86_64")]
 mod matmul_bf16;
+mod matmul_pack;
+mod matmul_tile;
 mod muon;
 mod optimizer;
 mod precision;

@@ -11,7 +11,8 @@
 // sized for whole panels.
 
 use crate::isa::Isa;
-use crate::math::normal;
+use crate::matmul_pack::{pack_left_columns, pack_left_rows, pack_right};
+use crate::matmul_tile::{activate, finish, tile};
 use crate::precision::{MatmulPrecision, matmul_precision};
 use crate::scratch::{Slot, with_scratch};
 use crate::simd::{Simd, dispatch};
@@ -380,92 +381,6 @@ impl Blocks {
     }
 }
 
-/// Packs the block of the right matrix as panels `[k, 2 · LANES]`, filled up with zeros.
-#[inline(always)]
-unsafe fn pack_right<S: Simd>(job: &Job, cols: [usize; 2], inner: [usize; 2], right: *mut f32) {
-    let panel = 2 * S::LANES;
-    let k = inner[1] - inner[0];
-    let n = cols[1] - cols[0];
-    unsafe {
-        let from = job.rhs.add(inner[0] * job.rhs_row + cols[0] * job.rhs_col);
-        if job.rhs_col == 1 {
-            // Row by row, as memory comes, into all panels.
-            for p in 0..k {
-                let from = from.add(p * job.rhs_row);
-                let mut col = 0;
-                while col < n {
-                    let to = right.add(col * k + p * panel);
-                    let first = S::LANES.min(n - col);
-                    let second = S::LANES.min(n - col - first);
-                    S::store(to, S::load_first(from.add(col), first));
-                    S::store(
-                        to.add(S::LANES),
-                        S::load_first(from.add(col + first), second),
-                    );
-                    col += panel;
-                }
-            }
-        } else {
-            let mut col = 0;
-            while col < n.next_multiple_of(panel) {
-                let count = n.saturating_sub(col).min(S::LANES);
-                let from = from.add(col.min(n) * job.rhs_col);
-                let to = right.add(col / panel * panel * k + col % panel);
-                let mut p = 0;
-                while p < k {
-                    let depth = S::LANES.min(k - p);
-                    S::transpose(
-                        from.add(p),
-                        job.rhs_col,
-                        count,
-                        depth,
-                        to.add(p * panel),
-                        panel,
-                    );
-                    p += S::LANES;
-                }
-                col += S::LANES;
-            }
-        }
-    }
-}
-
-/// Packs `m` rows of a row-major left matrix, `ROW_GAP` apart.
-#[inline(always)]
-unsafe fn pack_left_rows(job: &Job, row: usize, m: usize, inner: [usize; 2], left: *mut f32) {
-    for r in 0..m {
-        // SAFETY: the row lies within the left matrix, and a panel has room for `TALL` such rows.
-        unsafe {
-            let from = job.lhs.add((row + r) * job.lhs_row + inner[0]);
-            std::ptr::copy_nonoverlapping(from, left.add(r * ROW_GAP), inner[1] - inner[0]);
-        }
-    }
-}
-
-/// Packs rows of a transposed left matrix as panels `[k, R]`, `LEFT` apart, filled up with zeros.
-#[inline(always)]
-unsafe fn pack_left_columns<S: Simd, const R: usize>(
-    job: &Job,
-    rows: [usize; 2],
-    inner: [usize; 2],
-    left: *mut f32,
-) {
-    unsafe {
-        let from = job.lhs.add(rows[0] + inner[0] * job.lhs_col);
-        for p in 0..inner[1] - inner[0] {
-            let from = from.add(p * job.lhs_col);
-            let mut to = left.add(p * R);
-            let mut first = 0;
-            while first < rows[1] - rows[0] {
-                let x = S::load_first(from.add(first), R.min(rows[1] - rows[0] - first));
-                S::store_first(to, x, R);
-                first += R;
-                to = to.add(LEFT);
-            }
-        }
-    }
-}
-
 /// One packed left panel against all packed right panels of the block.
 #[inline(always)]
 unsafe fn panels<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
@@ -503,93 +418,5 @@ unsafe fn panels<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
             right = right.add(k * panel);
         }
         col += n;
-    }
-}
-
-/// The GELU of a finished tile, which is still in the first-level cache.
-#[inline(always)]
-pub(crate) unsafe fn activate<S: Simd>(job: &Job, row: usize, m: usize, col: usize, n: usize) {
-    for r in row..row + m {
-        let mut j = 0;
-        while j < n {
-            let lanes = S::LANES.min(n - j);
-            // SAFETY: the tile lies within the result, and `activated` has its size.
-            unsafe {
-                let x = S::load_first(job.out.add(r * job.out_row + col + j), lanes);
-                let to = job.activated.add(r * job.out_row + col + j);
-                S::store_first(to, S::mul(x, normal::<S>(x).0), lanes);
-            }
-            j += lanes;
-        }
-    }
-}
-
-/// The register tile: `R` rows of a left panel times a right panel two vectors wide. Element `(r, p)`
-/// of the left panel is at `r · ROW + p · STEP`.
-#[inline(always)]
-pub(crate) unsafe fn tile<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
-    k: usize,
-    mut left: *const f32,
-    mut right: *const f32,
-) -> [[S::V; 2]; R] {
-    unsafe {
-        let mut sums = [[S::splat(0.0); 2]; R];
-        for _ in 0..k {
-            let (b0, b1) = (S::load(right), S::load(right.add(S::LANES)));
-            for (r, sum) in sums.iter_mut().enumerate() {
-                let a = S::splat(*left.add(r * ROW));
-                sum[0] = S::mul_add(a, b0, sum[0]);
-                sum[1] = S::mul_add(a, b1, sum[1]);
-            }
-            left = left.add(STEP);
-            right = right.add(2 * S::LANES);
-        }
-        sums
-    }
-}
-
-/// Writes the first `m` rows and `n` columns of a tile to the result.
-#[inline(always)]
-pub(crate) unsafe fn finish<S: Simd, const R: usize, const WHOLE: bool>(
-    out_row: usize,
-    m: usize,
-    n: usize,
-    out: *mut f32,
-    bias: *const f32,
-    add: bool,
-    sums: &[[S::V; 2]; R],
-) {
-    for (half, first) in [0, S::LANES].into_iter().enumerate() {
-        let lanes = if WHOLE {
-            S::LANES
-        } else {
-            n.saturating_sub(first).min(S::LANES)
-        };
-        if lanes == 0 {
-            return;
-        }
-        unsafe {
-            let start = if bias.is_null() {
-                S::splat(0.0)
-            } else {
-                S::load_first(bias.add(first), lanes)
-            };
-            for (r, sum) in sums.iter().enumerate() {
-                if r < m {
-                    let out = out.add(r * out_row + first);
-                    let start = match (add, WHOLE) {
-                        (false, _) => start,
-                        (true, true) => S::load(out),
-                        (true, false) => S::load_first(out, lanes),
-                    };
-                    let value = S::add(sum[half], start);
-                    if WHOLE {
-                        S::store(out, value);
-                    } else {
-                        S::store_first(out, value, lanes);
-                    }
-                }
-            }
-        }
     }
 }

@@ -6,7 +6,8 @@
 // Soundness: called by `matmul` only, on a CPU with AVX-512 BF16 (`is_available`), with pointers and
 // sizes that it has checked, and with packed buffers that hold whole panels of pairs.
 
-use crate::matmul::{Blocks, GROUP, Job, LEFT, PANEL, Part, ROW_GAP, TALL, activate, finish};
+use crate::matmul::{Blocks, GROUP, Job, LEFT, PANEL, Part, ROW_GAP, TALL};
+use crate::matmul_tile::{activate, finish};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
