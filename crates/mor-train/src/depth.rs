@@ -33,7 +33,10 @@ impl DepthPlan {
     /// The depth of a step: a function of its number, the progress and the seed alone, so that a
     /// resumed run draws what an uninterrupted one would have drawn.
     pub fn sample(&self, seed: u64, step: u64, progress: f64) -> Depth {
-        let reached = self.stages.iter().take_while(|stage| stage.from <= progress);
+        let reached = self
+            .stages
+            .iter()
+            .take_while(|stage| stage.from <= progress);
         let Some(stage) = reached.last() else {
             return Depth::Configured;
         };
@@ -60,8 +63,14 @@ mod tests {
 
     fn plan() -> DepthPlan {
         DepthPlan::new(vec![
-            DepthStage { from: 0.0, weights: vec![0.0, 1.0, 0.0] },
-            DepthStage { from: 0.5, weights: vec![0.0, 0.25, 0.75] },
+            DepthStage {
+                from: 0.0,
+                weights: vec![0.0, 1.0, 0.0],
+            },
+            DepthStage {
+                from: 0.5,
+                weights: vec![0.0, 0.25, 0.75],
+            },
         ])
     }
 
@@ -78,7 +87,11 @@ mod tests {
 
     #[test]
     fn repeats_from_the_seed() {
-        let draw = |seed| (0..64).map(|s| plan().sample(seed, s, 0.9)).collect::<Vec<_>>();
+        let draw = |seed| {
+            (0..64)
+                .map(|s| plan().sample(seed, s, 0.9))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(draw(3), draw(3));
         assert_ne!(draw(3), draw(4));
     }

@@ -160,10 +160,12 @@ pub fn evaluate(
         let (ids, targets) = tensors(&batch, &device);
         let Output { hidden, steps, .. } = model.forward(ids, &options)?;
         let losses = model.losses(hidden, targets, IGNORE)?.into_data();
-        let losses = losses.as_slice::<f32>().map_err(|error| TrainError::Tensor {
-            name: "losses".to_owned(),
-            reason: error.to_string(),
-        })?;
+        let losses = losses
+            .as_slice::<f32>()
+            .map_err(|error| TrainError::Tensor {
+                name: "losses".to_owned(),
+                reason: error.to_string(),
+            })?;
         for (&row, losses) in rows.iter().zip(losses.chunks_exact(batch.width)) {
             let nats = losses.iter().map(|&loss| f64::from(loss)).sum();
             let (tokens, bytes) = (data.inputs(row), data.bytes(row));

@@ -115,8 +115,13 @@ mod tests {
         let path = dir.path().join("metrics.jsonl");
         std::fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st").expect("writable");
         let mut metrics = MetricsFile::open(&path, 2).expect("readable");
-        metrics.write(&serde_json::json!({"step": 3, "loss": 1.5})).expect("writable");
+        metrics
+            .write(&serde_json::json!({"step": 3, "loss": 1.5}))
+            .expect("writable");
         let text = std::fs::read_to_string(&path).expect("readable");
-        assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"loss\":1.5,\"step\":3}\n");
+        assert_eq!(
+            text,
+            "{\"step\":1}\n{\"step\":2}\n{\"loss\":1.5,\"step\":3}\n"
+        );
     }
 }

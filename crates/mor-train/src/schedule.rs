@@ -130,17 +130,29 @@ mod tests {
 
     #[test]
     fn linear_ends_at_zero_and_trapezoid_waits() {
-        let linear = Schedule { decay: Decay::Linear, floor: 0.0, ..cosine() };
+        let linear = Schedule {
+            decay: Decay::Linear,
+            floor: 0.0,
+            ..cosine()
+        };
         assert_relative_eq!(linear.factor(0.525, 0.0), 0.5);
         assert_relative_eq!(linear.factor(1.0, 0.0), 0.0);
-        let trapezoid = Schedule { decay: Decay::Trapezoid, decay_fraction: 0.4, ..linear };
+        let trapezoid = Schedule {
+            decay: Decay::Trapezoid,
+            decay_fraction: 0.4,
+            ..linear
+        };
         assert_relative_eq!(trapezoid.factor(0.5, 0.0), 1.0);
         assert_relative_eq!(trapezoid.factor(0.8, 0.0), 0.5);
     }
 
     #[test]
     fn a_budget_of_minutes_is_time_over_all_sessions() {
-        let at = |seconds| Position { step: 3, epochs: 0.1, seconds };
+        let at = |seconds| Position {
+            step: 3,
+            epochs: 0.1,
+            seconds,
+        };
         let budget = Budget::Minutes(2.0);
         assert_relative_eq!(budget.progress(at(30.0)), 0.25);
         assert!(!budget.is_spent(at(119.0)) && budget.is_spent(at(120.0)));

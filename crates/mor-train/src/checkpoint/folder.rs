@@ -190,6 +190,9 @@ mod tests {
         replace(&last, fill("one")).expect("writable");
         link_copy(&last, &best).expect("writable");
         replace(&last, fill("two")).expect("writable");
-        assert_eq!((read(&last), read(&best)), ("two".to_owned(), "one".to_owned()));
+        assert_eq!(
+            (read(&last), read(&best)),
+            ("two".to_owned(), "one".to_owned())
+        );
     }
 }

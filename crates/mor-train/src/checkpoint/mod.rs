@@ -9,7 +9,9 @@ mod folder;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mor_config::{CONFIG_FILE, ModelConfig, Precision, WEIGHTS_FILE, Weights, save_tensors, write_atomic};
+use mor_config::{
+    CONFIG_FILE, ModelConfig, Precision, WEIGHTS_FILE, Weights, save_tensors, write_atomic,
+};
 use mor_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 

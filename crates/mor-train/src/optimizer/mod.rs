@@ -59,7 +59,9 @@ impl Optimizer {
     /// The state as named tensors, for a checkpoint.
     pub fn to_tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let named = self.names.iter().zip(&self.slots);
-        named.flat_map(|(name, slot)| slot.to_tensors(name)).collect()
+        named
+            .flat_map(|(name, slot)| slot.to_tensors(name))
+            .collect()
     }
 
     /// Takes the state back from a checkpoint.

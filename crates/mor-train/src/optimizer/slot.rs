@@ -197,7 +197,9 @@ fn split(steps: u64) -> [f32; 2] {
 }
 
 fn join([high, low]: [f32; 2]) -> u64 {
-    (high as u64).saturating_mul(HALF).saturating_add(low as u64)
+    (high as u64)
+        .saturating_mul(HALF)
+        .saturating_add(low as u64)
 }
 
 #[cfg(test)]
@@ -242,7 +244,10 @@ mod tests {
                 let g = f64::from(gradient[i]) * 0.5;
                 m[i] = 0.9 * m[i] + 0.1 * g;
                 v[i] = 0.99 * v[i] + 0.01 * g * g;
-                let (mh, vh) = (m[i] / (1.0 - 0.9_f64.powi(step)), v[i] / (1.0 - 0.99_f64.powi(step)));
+                let (mh, vh) = (
+                    m[i] / (1.0 - 0.9_f64.powi(step)),
+                    v[i] / (1.0 - 0.99_f64.powi(step)),
+                );
                 p[i] -= 1e-2 * (0.01 * p[i] + mh / (vh.sqrt() + 1e-8));
             }
         }

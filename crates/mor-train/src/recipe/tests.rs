@@ -45,26 +45,60 @@ fn overrides_a_preset_and_fills_in_defaults() {
 #[test]
 fn names_file_key_value_and_what_is_allowed() {
     let cases = [
-        ("batch_tokens = 4096", "batch_tokens = 0", "`train.batch_tokens` is 0; it must be from 1"),
-        ("minutes = 10", "minutes = 0", "`train.minutes` is 0; it must be above 0"),
-        ("minutes = 10", "minutes = 10\nsteps = 5", "exclude each other"),
+        (
+            "batch_tokens = 4096",
+            "batch_tokens = 0",
+            "`train.batch_tokens` is 0; it must be from 1",
+        ),
+        (
+            "minutes = 10",
+            "minutes = 0",
+            "`train.minutes` is 0; it must be above 0",
+        ),
+        (
+            "minutes = 10",
+            "minutes = 10\nsteps = 5",
+            "exclude each other",
+        ),
         ("minutes = 10", "", "give one of steps, epochs or minutes"),
-        ("minutes = 10", "minutes = 10\ncontext = 257", "`train.context` is 257; it must be from 1 to 256"),
-        ("learning_rate = 1e-3", "learning_rate = -1", "`train.learning_rate` is -1"),
-        ("learning_rate = 1e-3", "learning_rat = 1", "unknown field `learning_rat`"),
+        (
+            "minutes = 10",
+            "minutes = 10\ncontext = 257",
+            "`train.context` is 257; it must be from 1 to 256",
+        ),
+        (
+            "learning_rate = 1e-3",
+            "learning_rate = -1",
+            "`train.learning_rate` is -1",
+        ),
+        (
+            "learning_rate = 1e-3",
+            "learning_rat = 1",
+            "unknown field `learning_rat`",
+        ),
         ("[0.0, 1.0]", "[0.0, 0.0]", "all zero"),
         ("[0.0, 1.0]", "[0.0, 1.0, 1.0]", "allow at most 2"),
         ("momentum = 0.9", "momentum = 1.0", "at least 0 and below 1"),
         ("momentum = 0.9", "nesterov = 1", "nesterov"),
-        ("technical-10m", "technical-11m", "no preset is called `technical-11m`"),
-        ("num_hidden_layers = 5", "num_layers = 5", "`model.num_layers` is unknown"),
-        ("num_hidden_layers = 5", "num_hidden_layers = 0", "`num_hidden_layers` is 0"),
+        (
+            "technical-10m",
+            "technical-11m",
+            "no preset is called `technical-11m`",
+        ),
+        (
+            "num_hidden_layers = 5",
+            "num_layers = 5",
+            "`model.num_layers` is unknown",
+        ),
+        (
+            "num_hidden_layers = 5",
+            "num_hidden_layers = 0",
+            "`num_hidden_layers` is 0",
+        ),
     ];
     for (from, to, expected) in cases {
         assert!(RECIPE.contains(from));
-        let error = parse(&RECIPE.replace(from, to))
-            .expect_err(to)
-            .to_string();
+        let error = parse(&RECIPE.replace(from, to)).expect_err(to).to_string();
         assert!(error.contains(expected), "{to}: {error}");
         assert!(error.starts_with("configs/r.toml: "), "{error}");
         assert!(!error.contains('\n'), "{error}");

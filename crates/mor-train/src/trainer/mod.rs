@@ -181,7 +181,11 @@ impl Trainer {
                     step: self.state.step,
                 });
             }
-            if self.state.step.is_multiple_of(self.recipe.train.validate_every) {
+            if self
+                .state
+                .step
+                .is_multiple_of(self.recipe.train.validate_every)
+            {
                 self = self.validate(&clock, on_event)?;
                 validated = Some(self.state.step);
                 clock.saved = Instant::now();

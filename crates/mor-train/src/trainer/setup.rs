@@ -37,7 +37,13 @@ impl Trainer {
             Some(path) => {
                 let rows = settings.validate_rows;
                 let context = recipe.model.max_position_embeddings;
-                Some(Dataset::read(path, &tokenizer, context, Overlong::Split, rows)?)
+                Some(Dataset::read(
+                    path,
+                    &tokenizer,
+                    context,
+                    Overlong::Split,
+                    rows,
+                )?)
             }
             None => None,
         };
@@ -122,7 +128,12 @@ fn load_tokenizer(
         });
     };
     let tokenizer = Tokenizer::from_dir(dir)?;
-    check_tokenizer(&tokenizer, dir, recipe.model.vocab_size, recipe.model.pad_token_id)?;
+    check_tokenizer(
+        &tokenizer,
+        dir,
+        recipe.model.vocab_size,
+        recipe.model.pad_token_id,
+    )?;
     Ok(tokenizer)
 }
 
@@ -160,7 +171,8 @@ pub(crate) fn check_tokenizer(
 }
 
 /// A resumed run repeats what the uninterrupted one would have done, so nothing that decides over
-/// that may have changed. The budget and the intervals may.
+/// that may have changed. The budget, the intervals and the precision of products (which another
+/// machine may not have) may.
 fn check_same_run(recipe: &Recipe, data: &str, checkpoint: &Checkpoint) -> Result<()> {
     let fail = |problem: String| {
         Err(TrainError::Checkpoint {
@@ -169,7 +181,10 @@ fn check_same_run(recipe: &Recipe, data: &str, checkpoint: &Checkpoint) -> Resul
         })
     };
     if checkpoint.config != recipe.model {
-        return fail(format!("belongs to another model than {} describes", recipe.path.display()));
+        return fail(format!(
+            "belongs to another model than {} describes",
+            recipe.path.display()
+        ));
     }
     let free = |settings: &TrainSettings| TrainSettings {
         steps: None,
@@ -178,6 +193,7 @@ fn check_same_run(recipe: &Recipe, data: &str, checkpoint: &Checkpoint) -> Resul
         validate_every: 1,
         validate_rows: None,
         checkpoint_minutes: 1.0,
+        matmul: crate::recipe::Matmul::F32,
         ..settings.clone()
     };
     if free(&checkpoint.state.settings) != free(&recipe.train) {

@@ -97,7 +97,11 @@ impl Trainer {
             loss: 0.0,
             depth: 0.0,
             counted,
-            bytes: rows.iter().flatten().map(|&row| self.train.bytes(row)).sum(),
+            bytes: rows
+                .iter()
+                .flatten()
+                .map(|&row| self.train.bytes(row))
+                .sum(),
             gradients: Gradients::new(),
         };
         for batch in &batches {
