@@ -178,8 +178,9 @@ impl Bandwidth {
         let threads = self.pool.threads();
         let pass = || {
             let start = Instant::now();
-            self.pool.run(|thread| {
-                let part = share(self.buffer.len(), thread, threads);
+            let parts = threads * 8;
+            self.pool.run(parts, |part, _| {
+                let part = share(self.buffer.len(), part, parts);
                 std::hint::black_box(self.kernels.sum(&self.buffer[part]));
             });
             STREAM_BYTES as f64 / start.elapsed().as_secs_f64()

@@ -1,8 +1,11 @@
 //! A few threads that work on the same kernel at the same time.
 //!
-//! Decoding one token of a small model takes about a millisecond and some seventy parallel
+//! Decoding one token of a small model takes about a millisecond and some fifty parallel
 //! phases, so handing out a phase must take well under a microsecond: workers spin for a short
 //! while after each phase, then park.
+//!
+//! The parts of a phase are claimed one by one. A worker that the system has put aside claims none, and the
+//! others do not wait for it: on a busy machine two threads are then hardly slower than one.
 #![allow(unsafe_code)]
 
 use crate::Result;
@@ -31,8 +34,8 @@ mod single {
             1
         }
 
-        pub(crate) fn run(&mut self, job: impl Fn(usize) + Sync) {
-            job(0);
+        pub(crate) fn run(&mut self, parts: usize, job: impl Fn(usize, usize) + Sync) {
+            (0..parts).for_each(|part| job(part, 0));
         }
     }
 }
@@ -41,40 +44,82 @@ mod single {
 mod native {
     use std::cell::UnsafeCell;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     use std::thread::JoinHandle;
 
     /// Empty turns of the loop before a waiting thread lets others run.
     const SPINS: u32 = 2_000;
     /// How often a worker lets others run before it parks.
-    const YIELDS: u32 = 50;
+    const YIELDS: u32 = 12;
 
     /// A borrowed closure without its type and lifetime.
     #[derive(Clone, Copy)]
     struct Job {
         data: *const (),
-        call: unsafe fn(*const (), usize),
+        call: unsafe fn(*const (), usize, usize),
     }
 
-    /// One cache line, so that counters do not share one.
+    /// A cache line pair of its own, so that counters do not slow each other down.
     #[repr(align(128))]
     struct Line<T>(T);
 
     struct Shared {
-        /// Counts phases; odd bits are not used for anything else.
-        epoch: Line<AtomicUsize>,
-        /// Workers that have not finished the phase.
-        running: Line<AtomicUsize>,
+        /// The phase's number above, how many of its parts are unclaimed in the lower 32 bits. In one
+        /// word, so that a part can only be claimed from the phase it belongs to.
+        unclaimed: Line<AtomicU64>,
+        /// Parts of the phase that are not done.
+        undone: Line<AtomicUsize>,
         job: UnsafeCell<Job>,
         stop: AtomicBool,
         asleep: Vec<AtomicBool>,
     }
 
-    // SAFETY: `job` is written only by the pool's owner while no worker runs (`running` is 0), and
-    // read by workers after they have seen the new epoch.
+    // SAFETY: `job` is written only while no part is undone, and read only by the holder of a claimed
+    // part, which is undone until the holder has finished.
     unsafe impl Sync for Shared {}
     // SAFETY: the raw pointer in `job` is used only within `Pool::run`, which outlives its uses.
     unsafe impl Send for Shared {}
+
+    impl Shared {
+        /// Claims and runs parts until none is left.
+        fn work(&self, thread: usize) {
+            while let Some(part) = self.claim() {
+                let _done = Done(self);
+                // SAFETY: this thread holds a part of the phase that the job belongs to.
+                let job = unsafe { *self.job.get() };
+                // SAFETY: as above; the closure is `Sync` and outlives the phase.
+                unsafe { (job.call)(job.data, part, thread) };
+            }
+        }
+
+        fn claim(&self) -> Option<usize> {
+            let word = &self.unclaimed.0;
+            let mut seen = word.load(Ordering::SeqCst);
+            loop {
+                let left = seen as u32 as usize;
+                let part = left.checked_sub(1)?;
+                let claimed =
+                    word.compare_exchange_weak(seen, seen - 1, Ordering::SeqCst, Ordering::SeqCst);
+                match claimed {
+                    Ok(_) => return Some(part),
+                    Err(now) => seen = now,
+                }
+            }
+        }
+
+        fn has_work(&self) -> bool {
+            self.unclaimed.0.load(Ordering::SeqCst) as u32 > 0 || self.stop.load(Ordering::SeqCst)
+        }
+    }
+
+    /// Marks a part as done, also when the job panics.
+    struct Done<'a>(&'a Shared);
+
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.undone.0.fetch_sub(1, Ordering::Release);
+        }
+    }
 
     /// The calling thread and its workers.
     pub(crate) struct Pool {
@@ -87,11 +132,11 @@ mod native {
         pub(crate) fn new(threads: usize) -> super::Result<Self> {
             let workers = threads.saturating_sub(1);
             let shared = Arc::new(Shared {
-                epoch: Line(AtomicUsize::new(0)),
-                running: Line(AtomicUsize::new(0)),
+                unclaimed: Line(AtomicU64::new(0)),
+                undone: Line(AtomicUsize::new(workers)),
                 job: UnsafeCell::new(Job {
                     data: std::ptr::null(),
-                    call: |_, _| {},
+                    call: |_, _, _| {},
                 }),
                 stop: AtomicBool::new(false),
                 asleep: (0..workers).map(|_| AtomicBool::new(false)).collect(),
@@ -104,9 +149,17 @@ mod native {
                 let shared = Arc::clone(&pool.shared);
                 let worker = std::thread::Builder::new()
                     .name(format!("mor-engine-{}", index + 1))
-                    .spawn(move || work(&shared, index))?;
+                    .spawn(move || {
+                        shared.undone.0.fetch_sub(1, Ordering::Release);
+                        while !shared.stop.load(Ordering::SeqCst) {
+                            wait(&shared, index);
+                            shared.work(index + 1);
+                        }
+                    })?;
                 pool.workers.push(worker);
             }
+            // Starting up allocates, and the first phase should find the workers awake.
+            drop(Finish(&pool.shared));
             Ok(pool)
         }
 
@@ -114,44 +167,45 @@ mod native {
             self.workers.len() + 1
         }
 
-        /// Calls `job(part)` once for each `part` in `0..threads()`, all at the same time, and returns
-        /// when every call has.
-        pub(crate) fn run<F: Fn(usize) + Sync>(&mut self, job: F) {
-            if self.workers.is_empty() {
-                return job(0);
+        /// Calls `job(part, thread)` once for each part in `0..parts`, on whichever threads come to it,
+        /// and returns when every call has. No two calls with the same `thread` overlap.
+        pub(crate) fn run<F: Fn(usize, usize) + Sync>(&mut self, parts: usize, job: F) {
+            if self.workers.is_empty() || parts < 2 {
+                return (0..parts).for_each(|part| job(part, 0));
             }
-            unsafe fn call<F: Fn(usize)>(data: *const (), part: usize) {
+            unsafe fn call<F: Fn(usize, usize)>(data: *const (), part: usize, thread: usize) {
                 // SAFETY: `data` is the `&F` below, alive until `Finish` has waited.
-                unsafe { (*data.cast::<F>())(part) }
+                unsafe { (*data.cast::<F>())(part, thread) }
             }
+            let shared = &*self.shared;
             let erased = Job {
                 data: (&raw const job).cast(),
                 call: call::<F>,
             };
-            // SAFETY: `&mut self` and the wait of the previous run: no worker looks at the job now.
-            unsafe { *self.shared.job.get() = erased };
-            self.shared
-                .running
+            // SAFETY: `&mut self` and the wait of the previous run: no part is claimed now.
+            unsafe { *shared.job.get() = erased };
+            shared.undone.0.store(parts, Ordering::Relaxed);
+            // Sequentially consistent, like a worker's flag and its second look at the word: either it
+            // sees the new phase or this thread sees it asleep.
+            let phase = (shared.unclaimed.0.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
+            shared
+                .unclaimed
                 .0
-                .store(self.workers.len(), Ordering::Relaxed);
-            // Sequentially consistent, like a worker's flag and its second look at the epoch: either
-            // it sees the new phase or this thread sees it asleep.
-            self.shared.epoch.0.fetch_add(1, Ordering::SeqCst);
+                .store(phase | parts as u64, Ordering::SeqCst);
             // Waits even if the job panics on this thread: workers still use its borrows.
-            let _finish = Finish(&self.shared);
-            for (worker, asleep) in self.workers.iter().zip(&self.shared.asleep) {
+            let _finish = Finish(shared);
+            for (worker, asleep) in self.workers.iter().zip(&shared.asleep) {
                 if asleep.load(Ordering::SeqCst) {
                     worker.thread().unpark();
                 }
             }
-            job(0);
+            shared.work(0);
         }
     }
 
     impl Drop for Pool {
         fn drop(&mut self) {
             self.shared.stop.store(true, Ordering::SeqCst);
-            self.shared.epoch.0.fetch_add(1, Ordering::SeqCst);
             for worker in self.workers.drain(..) {
                 worker.thread().unpark();
                 let _ = worker.join();
@@ -159,13 +213,17 @@ mod native {
         }
     }
 
-    /// Waits for the workers when dropped.
+    /// Leaves no part unclaimed and waits for the claimed ones when dropped.
     struct Finish<'a>(&'a Shared);
 
     impl Drop for Finish<'_> {
         fn drop(&mut self) {
+            // Only after a panic is anything left to claim.
+            while self.0.claim().is_some() {
+                self.0.undone.0.fetch_sub(1, Ordering::Release);
+            }
             let mut turns = 0_u32;
-            while self.0.running.0.load(Ordering::Acquire) > 0 {
+            while self.0.undone.0.load(Ordering::Acquire) > 0 {
                 turns = turns.wrapping_add(1);
                 if turns.is_multiple_of(SPINS) {
                     // A worker may wait for this very processor.
@@ -177,53 +235,22 @@ mod native {
         }
     }
 
-    /// Marks a worker's part as done, also when the job panics.
-    struct Done<'a>(&'a Shared);
-
-    impl Drop for Done<'_> {
-        fn drop(&mut self) {
-            self.0.running.0.fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    fn work(shared: &Shared, index: usize) {
-        let mut seen = 0;
-        loop {
-            seen = wait(shared, index, seen);
-            if shared.stop.load(Ordering::SeqCst) {
-                return;
-            }
-            let _done = Done(shared);
-            // SAFETY: the new epoch was published after the job, and the job stays until `_done`.
-            let job = unsafe { *shared.job.get() };
-            // SAFETY: as above; the closure is `Sync`.
-            unsafe { (job.call)(job.data, index + 1) };
-        }
-    }
-
-    /// Returns the next epoch after `seen`.
-    fn wait(shared: &Shared, index: usize, seen: usize) -> usize {
-        let epoch = || shared.epoch.0.load(Ordering::SeqCst);
+    /// Returns when there may be something to do.
+    fn wait(shared: &Shared, index: usize) {
         for _ in 0..YIELDS {
             for _ in 0..SPINS {
-                let now = epoch();
-                if now != seen {
-                    return now;
+                if shared.has_work() {
+                    return;
                 }
                 std::hint::spin_loop();
             }
             std::thread::yield_now();
         }
         shared.asleep[index].store(true, Ordering::SeqCst);
-        let now = loop {
-            let now = epoch();
-            if now != seen {
-                break now;
-            }
+        while !shared.has_work() {
             std::thread::park();
-        };
+        }
         shared.asleep[index].store(false, Ordering::SeqCst);
-        now
     }
 }
 
@@ -236,9 +263,10 @@ mod tests {
     fn every_part_runs_once_per_phase() {
         for threads in [1, 2, 3] {
             let mut pool = Pool::new(threads).expect("threads");
-            let calls: Vec<_> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+            let calls: Vec<_> = (0..7).map(|_| AtomicUsize::new(0)).collect();
             for phase in 0..500 {
-                pool.run(|part| {
+                pool.run(calls.len(), |part, thread| {
+                    assert!(thread < threads);
                     calls[part].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(calls.iter().all(|n| n.load(Ordering::Relaxed) == phase + 1));
@@ -248,6 +276,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
+        let mut pool = Pool::new(2).expect("threads");
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.run(8, |_, thread| assert!(thread > 0, "on purpose"));
+        }));
+        // Unless the worker was quick enough to take every part.
+        drop(panicked);
+        let calls = AtomicUsize::new(0);
+        pool.run(5, |_, _| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(calls.into_inner(), 5);
     }
 
     #[test]

@@ -13,6 +13,11 @@ use crate::cpu::simd::LANES;
 use crate::model::{Layer, Linear, Model, Norm, PositionTable};
 use crate::pool::{Pool, share};
 
+/// Least bytes of weights, times tokens, that a part of a product reads.
+const PART_BYTES: usize = 96 << 10;
+/// Most parts of a product for each thread.
+const PARTS_PER_THREAD: usize = 6;
+
 /// Scratch memory of a decoder.
 pub(crate) struct Buffers {
     /// Step projection of the block, `[token][width]`.
@@ -161,53 +166,49 @@ impl Stage<'_> {
         let keys = Shared::of(&mut cache.keys);
         let values = Shared::of(&mut cache.values);
         let scratch = SharedScratch(self.buffers.scratch.as_mut_ptr());
-        let threads = self.pool.threads();
-        self.pool.run(|thread| {
-            // SAFETY: each thread has its own scratch, alive while the pool runs.
-            let scratch = unsafe { scratch.of(thread) };
-            for head in share(heads, thread, threads) {
-                // SAFETY: a head's channels of `qkv` and `mixed`, and its caches, are touched by
-                // one thread only; all offsets stay inside the buffers, whose sizes follow from
-                // the same configuration.
-                unsafe {
-                    let keys = keys.get().add(head * shape.key_stride());
-                    let values = values.get().add(head * shape.value_stride());
-                    for token in 0..tokens {
-                        let position = first + token;
-                        let q = qkv.get().add(token * qkv_stride + head * head_dim);
-                        let (k, v) = (q.add(dim), q.add(2 * dim));
-                        let q = std::slice::from_raw_parts_mut(q, head_dim);
-                        let k = std::slice::from_raw_parts_mut(k, head_dim);
-                        if let PositionTable::Rotary { cos, sin } = positions {
-                            let pairs = position * (head_dim / 2)..(position + 1) * (head_dim / 2);
-                            rotate(q, &cos[pairs.clone()], &sin[pairs.clone()]);
-                            rotate(k, &cos[pairs.clone()], &sin[pairs]);
-                        }
-                        q.iter_mut().for_each(|x| *x *= scale);
-                        let key = keys.add(shape.key_at(position));
-                        for (channel, x) in k.iter().enumerate() {
-                            *key.add(channel * LANES) = *x;
-                        }
-                        for channel in 0..head_dim {
-                            *values.add(shape.value_at(position, channel)) = *v.add(channel);
-                        }
+        self.pool.run(heads, |head, thread| {
+            // SAFETY: no two calls for one thread overlap, so its scratch is its own. A head's channels
+            // of `qkv` and `mixed`, and its caches, are touched by this call only; all offsets stay
+            // inside the buffers, whose sizes follow from the same configuration.
+            unsafe {
+                let scratch = scratch.of(thread);
+                let keys = keys.get().add(head * shape.key_stride());
+                let values = values.get().add(head * shape.value_stride());
+                for token in 0..tokens {
+                    let position = first + token;
+                    let q = qkv.get().add(token * qkv_stride + head * head_dim);
+                    let (k, v) = (q.add(dim), q.add(2 * dim));
+                    let q = std::slice::from_raw_parts_mut(q, head_dim);
+                    let k = std::slice::from_raw_parts_mut(k, head_dim);
+                    if let PositionTable::Rotary { cos, sin } = positions {
+                        let pairs = position * (head_dim / 2)..(position + 1) * (head_dim / 2);
+                        rotate(q, &cos[pairs.clone()], &sin[pairs.clone()]);
+                        rotate(k, &cos[pairs.clone()], &sin[pairs]);
                     }
-                    let (scores, out) = scratch.split_at_mut(shape.capacity);
-                    for token in 0..tokens {
-                        kernels.attend(&Query {
-                            q: qkv.get().add(token * qkv_stride + head * head_dim),
-                            keys,
-                            values,
-                            mask: mask.as_ptr(),
-                            len: first + token + 1,
-                            head_dim,
-                            capacity: shape.capacity,
-                            scores: scores.as_mut_ptr(),
-                            out: out.as_mut_ptr(),
-                        });
-                        let to = mixed.get().add(token * width + head * head_dim);
-                        to.copy_from_nonoverlapping(out.as_ptr(), head_dim);
+                    q.iter_mut().for_each(|x| *x *= scale);
+                    let key = keys.add(shape.key_at(position));
+                    for (channel, x) in k.iter().enumerate() {
+                        *key.add(channel * LANES) = *x;
                     }
+                    for channel in 0..head_dim {
+                        *values.add(shape.value_at(position, channel)) = *v.add(channel);
+                    }
+                }
+                let (scores, out) = scratch.split_at_mut(shape.capacity);
+                for token in 0..tokens {
+                    kernels.attend(&Query {
+                        q: qkv.get().add(token * qkv_stride + head * head_dim),
+                        keys,
+                        values,
+                        mask: mask.as_ptr(),
+                        len: first + token + 1,
+                        head_dim,
+                        capacity: shape.capacity,
+                        scores: scores.as_mut_ptr(),
+                        out: out.as_mut_ptr(),
+                    });
+                    let to = mixed.get().add(token * width + head * head_dim);
+                    to.copy_from_nonoverlapping(out.as_ptr(), head_dim);
                 }
             }
         });
@@ -279,10 +280,14 @@ impl Kernels {
             cols: matrix.cols(),
             activation,
         });
-        let threads = pool.threads();
-        pool.run(|thread| {
-            // SAFETY: the lengths were checked; threads write the columns of disjoint panels.
-            unsafe { self.matmul(matrix, share(matrix.panels(), thread, threads), job.get()) };
+        // Parts large enough to be worth handing out, and small enough to even out.
+        let parts = match pool.threads() {
+            1 => 1,
+            threads => (matrix.bytes() * tokens / PART_BYTES).clamp(1, threads * PARTS_PER_THREAD),
+        };
+        pool.run(parts, |part, _| {
+            // SAFETY: the lengths were checked; calls write the columns of disjoint panels.
+            unsafe { self.matmul(matrix, share(matrix.panels(), part, parts), job.get()) };
         });
     }
 

@@ -42,11 +42,17 @@ fn decoding_allocates_nothing() {
     config.intermediate_size = 160;
     config.num_hidden_layers = 3;
     let model = Arc::new(Model::random(config, 5, LoadOptions::default()).expect("a model"));
-    let sampling =
-        SamplingOptions { temperature: 1.0, top_p: 0.9, top_k: 50, ..SamplingOptions::default() };
-    for (depth, threads) in
-        [(Depth::Configured, 1), (Depth::Configured, 2), (Depth::Forced(2), 2)]
-    {
+    let sampling = SamplingOptions {
+        temperature: 1.0,
+        top_p: 0.9,
+        top_k: 50,
+        ..SamplingOptions::default()
+    };
+    for (depth, threads) in [
+        (Depth::Configured, 1),
+        (Depth::Configured, 2),
+        (Depth::Forced(2), 2),
+    ] {
         let options = DecodeOptions { depth, threads };
         let mut decoder = Decoder::new(Arc::clone(&model), options).expect("a decoder");
         let mut sampler = Sampler::new(&model, sampling).expect("options in range");

@@ -13,7 +13,10 @@ fn values(rng: &mut Rng, len: usize) -> Vec<f32> {
 fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
     assert_eq!(actual.len(), expected.len());
     for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
-        assert!((a - e).abs() <= 2e-5 * e.abs().max(1.0), "{what}: {i} is {a}, not {e}");
+        assert!(
+            (a - e).abs() <= 2e-5 * e.abs().max(1.0),
+            "{what}: {i} is {a}, not {e}"
+        );
     }
 }
 
@@ -28,7 +31,11 @@ fn run_matmul(isa: Isa, matrix: &Matrix, input: &[f32], bias: &[f32], gelu: bool
         bias: bias.as_ptr(),
         tokens,
         cols: matrix.cols(),
-        activation: if gelu { Activation::Gelu } else { Activation::None },
+        activation: if gelu {
+            Activation::Gelu
+        } else {
+            Activation::None
+        },
     };
     // SAFETY: the buffers have the product's shapes.
     unsafe { Kernels::new(isa).matmul(matrix, 0..matrix.panels(), &product) };
@@ -40,8 +47,9 @@ fn products_match_the_formula() {
     let mut rng = Rng::new(1);
     for (rows, cols) in [(1, 1), (16, 16), (97, 50), (40, 131)] {
         // Short binary fractions: the same in f16.
-        let weights: Vec<f32> =
-            (0..rows * cols).map(|_| (rng.uniform() * 64.0).floor() / 32.0 - 1.0).collect();
+        let weights: Vec<f32> = (0..rows * cols)
+            .map(|_| (rng.uniform() * 64.0).floor() / 32.0 - 1.0)
+            .collect();
         let mut bias = values(&mut rng, rows);
         bias.resize(padded(rows), 0.0);
         for tokens in 1..12 {
@@ -50,8 +58,11 @@ fn products_match_the_formula() {
                 let mut expected = vec![0.0; tokens * padded(rows)];
                 for (token, input) in input.chunks_exact(cols).enumerate() {
                     for (row, weights) in weights.chunks_exact(cols).enumerate() {
-                        let product =
-                            weights.iter().zip(input).map(|(w, x)| f64::from(w * x)).sum::<f64>();
+                        let product = weights
+                            .iter()
+                            .zip(input)
+                            .map(|(w, x)| f64::from(w * x))
+                            .sum::<f64>();
                         let x = product as f32 + bias[row];
                         expected[token * padded(rows) + row] = if gelu { exact_gelu(x) } else { x };
                     }
@@ -78,7 +89,11 @@ fn exact_gelu(x: f32) -> f32 {
     // Simpson's rule.
     let sum: f64 = (0..=STEPS)
         .map(|i| {
-            let weight = if i == 0 || i == STEPS { 1.0 } else { 2.0 + 2.0 * f64::from(i % 2) };
+            let weight = if i == 0 || i == STEPS {
+                1.0
+            } else {
+                2.0 + 2.0 * f64::from(i % 2)
+            };
             weight * density(f64::from(i) * h)
         })
         .sum();
@@ -107,7 +122,11 @@ fn norms_match_the_formula() {
             for isa in Isa::available() {
                 let mut actual = x.clone();
                 let out = actual.as_mut_ptr();
-                let add = if with_add { add.as_ptr() } else { std::ptr::null() };
+                let add = if with_add {
+                    add.as_ptr()
+                } else {
+                    std::ptr::null()
+                };
                 // SAFETY: all buffers are `dim` long.
                 unsafe { Kernels::new(isa).add_norm(out, add, (&gain, &bias), 1e-5, out) };
                 assert_close(&actual, &expected, &format!("{dim} on {}", isa.name()));
@@ -145,7 +164,11 @@ fn attention_matches_the_formula() {
             let expected: Vec<f32> = (0..head_dim)
                 .map(|c| {
                     let mixed = seen.iter().map(|p| weight(*p) * f64::from(channels[*p][c]));
-                    if seen.is_empty() { 0.0 } else { (mixed.sum::<f64>() / total) as f32 }
+                    if seen.is_empty() {
+                        0.0
+                    } else {
+                        (mixed.sum::<f64>() / total) as f32
+                    }
                 })
                 .collect();
             for isa in Isa::available() {
