@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::phases::Phases;
-use crate::{tools, web};
+use crate::tools::{self, Background};
+use crate::web;
 
 /// The model that ships, relative to the workspace.
 const MODEL: &str = "models/technical-10m";
@@ -47,18 +48,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn build(phases: &mut Phases) -> Result<()> {
+    // Only files are served, so neither training nor the native engine is built; and handing out files
+    // needs no optimisation, so the profile is the one that this task was built with, which shares most
+    // packages. The page's build has long stretches on one core: the server fits beside it.
+    let server = Background::start(tools::cargo().args([
+        "build",
+        "--quiet",
+        "--package",
+        "mor-cli",
+        "--no-default-features",
+        "--features",
+        "serve",
+    ]))?;
     web::build(phases)?;
-    phases.run("server (mor serve)", || {
-        // Only files are served, so neither training nor the native engine is built; and handing out
-        // files needs no optimisation, so the profile is the one that this task was built with, which
-        // shares most packages.
-        tools::run(tools::cargo().args([
-            "build",
-            "--package",
-            "mor-cli",
-            "--no-default-features",
-            "--features",
-            "serve",
-        ]))
-    })
+    phases.run("server (rest)", || server.finish())
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -56,6 +56,41 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         return Ok(());
     }
     bail!("`{line}` {}", ending(status));
+}
+
+/// A command that runs beside others; it is stopped when dropped before its end.
+pub(crate) struct Background {
+    line: String,
+    child: Child,
+}
+
+impl Background {
+    /// Starts a command, whose output should be short: it mixes with that of others.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let line = describe(command);
+        eprintln!("$ {line} &");
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{line}`"))?;
+        Ok(Self { line, child })
+    }
+
+    /// Waits for the end; an exit code other than 0 is an error that names the command.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("`{}` {}", self.line, ending(status));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // Both fail when the command has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What a command prints, with the white space around it removed.
@@ -296,6 +331,18 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert_eq!(error, "cannot start `no-such-program-here`");
+    }
+
+    #[test]
+    fn work_in_the_background_reports_its_failure() {
+        let start = |argument| {
+            let mut command = cargo();
+            command.arg(argument).stdout(Stdio::null());
+            Background::start(command.stderr(Stdio::null())).unwrap()
+        };
+        assert!(start("--version").finish().is_ok());
+        let error = start("no-such-subcommand").finish().unwrap_err();
+        assert!(error.to_string().contains("failed with exit code"));
     }
 
     #[test]
