@@ -6,8 +6,9 @@ export default defineConfig({
   testDir: "tests",
   // One browser at a time: some tests look at an answer while it is being written.
   workers: 1,
-  timeout: 30_000,
-  expect: { timeout: 10_000 },
+  // Generous: the browser may share its machine with a build or a training run.
+  timeout: 120_000,
+  expect: { timeout: 30_000 },
   forbidOnly: process.env["CI"] !== undefined,
   reporter: [["list"]],
   use: {

@@ -48,7 +48,7 @@ export interface Token {
   text: string;
   /** Steps each layer took. */
   steps: number[];
-  /** The probability the model gave it, before temperature. */
+  /** Its probability among the tokens that took part in the choice. */
   probability: number;
 }
 

@@ -45,3 +45,25 @@ export async function answered(page: Page): Promise<void> {
   await expect(answers(page).last()).toHaveAttribute("data-state", "done");
   await expect(page.getByTestId("stats")).toBeVisible();
 }
+
+/**
+ * Notes every state of the answer that the page paints from now on, and presses Stop at the first text if asked to.
+ * A machine may write an answer faster than a test can look twice, so the page itself keeps the notes.
+ */
+export async function watch(page: Page, stop: boolean): Promise<() => Promise<string[]>> {
+  await page.evaluate((stop) => {
+    const seen: string[] = [];
+    (window as unknown as { seen: string[] }).seen = seen;
+    new MutationObserver(() => {
+      const answer = document.querySelector<HTMLElement>('[data-role="assistant"][data-state="streaming"]');
+      const text = answer?.textContent?.trimEnd() ?? "";
+      if (text !== "" && text !== seen.at(-1)) {
+        seen.push(text);
+        if (stop) {
+          document.querySelector<HTMLButtonElement>("#stop")?.click();
+        }
+      }
+    }).observe(document.querySelector('[role="log"]') ?? document.body, { childList: true, subtree: true });
+  }, stop);
+  return () => page.evaluate(() => (window as unknown as { seen: string[] }).seen);
+}

@@ -32,8 +32,8 @@ const RECIPES = {
   long: () => scriptedModel(LONG_REPLY),
   markdown: () => scriptedModel(MARKDOWN_REPLY),
   hostile: () => scriptedModel(HOSTILE_REPLY),
-  // Some five million multiplications a token, so that there is time to look.
-  slow: () => scriptedModel(LONG_REPLY, { layers: 3, ffn: 256, depth: 4 }),
+  // Some fourteen million multiplications a token, so that there is time to look.
+  slow: () => scriptedModel(LONG_REPLY, { layers: 6, ffn: 512, depth: 4 }),
   missing: () => without("model.safetensors"),
   "missing-tokenizer": () => without("tokenizer.json"),
   // Whole as far as HTTP can tell, cut as far as safetensors can.
