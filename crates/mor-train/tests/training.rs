@@ -8,8 +8,9 @@ use mor_train::evaluate::Evaluator;
 use mor_train::{Device, Event, Outcome, Paths, Recipe, RunFolder, Trainer};
 use serde_json::Value;
 
-/// Everything that could upset a resumed run is switched on: dropout, a moving average, random
-/// depths, gradient accumulation.
+/// Much that could upset a resumed run is switched on: a moving average, random depths, gradient
+/// accumulation. Dropout joins in one test only, because its noise comes from a generator that the
+/// whole process shares.
 const RECIPE: &str = r#"
 [model]
 preset = "technical-10m"
@@ -19,7 +20,6 @@ num_hidden_layers = 2
 num_attention_heads = 4
 intermediate_size = 96
 max_position_embeddings = 96
-hidden_dropout_prob = 0.05
 
 [train]
 steps = 12
@@ -107,11 +107,13 @@ fn copy(from: &Path, to: &Path) {
 fn an_interrupted_run_equals_a_straight_one() {
     let root = tempfile::tempdir().expect("a folder");
     let (straight, stopped) = (root.path().join("straight"), root.path().join("stopped"));
-    run(RECIPE, &straight, false, None);
-    let outcome = run(RECIPE, &stopped, false, Some(5));
+    let dropout = "vocab_size = 512\nhidden_dropout_prob = 0.05";
+    let text = RECIPE.replace("vocab_size = 512", dropout);
+    run(&text, &straight, false, None);
+    let outcome = run(&text, &stopped, false, Some(5));
     assert_eq!(outcome, Outcome::Interrupted { step: 5 });
-    run(RECIPE, &stopped, true, None);
-    assert_eq!(metrics(&straight), metrics(&stopped));
+    run(&text, &stopped, true, None);
+    assert!(metrics(&straight) == metrics(&stopped), "other metrics");
     assert!(weights(&straight) == weights(&stopped), "other weights");
 }
 
@@ -141,7 +143,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     std::fs::write(output.join(".partial-killed/model.safetensors"), "half").expect("writable");
 
     run(RECIPE, &output, true, None);
-    assert_eq!(metrics(&output), expected);
+    assert!(metrics(&output) == expected, "other metrics");
     assert!(weights(&output) == expected_weights, "other weights");
     assert!(!output.join(".partial-killed").exists());
 }
