@@ -13,13 +13,14 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
-/** A parameter count in words: `9.9 million`. */
-export function formatCount(count: number): string {
+/** A parameter count in short (`9.9 M`) or in words (`9.9 million`). */
+export function formatCount(count: number, style: "short" | "words"): string {
+  const [billion, million] = style === "short" ? ["B", "M"] : ["billion", "million"];
   if (count >= 1e9) {
-    return `${(count / 1e9).toFixed(1)} billion`;
+    return `${(count / 1e9).toFixed(1)} ${billion}`;
   }
   if (count >= 1e6) {
-    return `${(count / 1e6).toFixed(1)} million`;
+    return `${(count / 1e6).toFixed(1)} ${million}`;
   }
   return count.toLocaleString("en");
 }

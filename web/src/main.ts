@@ -86,8 +86,9 @@ async function load(reload: boolean): Promise<void> {
     modelName = decodeURIComponent(folder.pathname.split("/").at(-2) ?? "") || "model";
     files = loaded;
     settings = readSettings(withModelDefaults(loaded.defaults, loaded.info.context));
-    const summary = `${formatCount(loaded.info.parameters)} parameters, ${formatBytes(loaded.info.weight_bytes)}`;
-    byId("model-name", HTMLElement).textContent = `${modelName} · ${summary}`;
+    const parameters = `${formatCount(loaded.info.parameters, "short")} parameters`;
+    byId("model-name", HTMLElement).textContent =
+      [modelName, parameters, formatBytes(loaded.info.weight_bytes)].join(" · ");
     panel.offer(loaded.info);
     panel.show(settings);
     settings = panel.read();

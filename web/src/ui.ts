@@ -73,9 +73,10 @@ export class Welcome {
     this.load.hidden = true;
     this.examples.hidden = false;
     byId("note", HTMLElement).textContent =
-      `${name} is a language model of ${formatCount(files.info.parameters)} parameters, thousands of times smaller ` +
+      `${name} is a language model of ${formatCount(files.info.parameters, "words")} parameters, thousands of times smaller ` +
       "than the assistants you may know. It answers short technical questions, and it is often wrong: check an " +
-      "answer before you use it. It runs wholly in this tab; nothing you type leaves this machine.";
+      "answer before you use it. It runs wholly in this tab; nothing you type leaves this machine." +
+      (files.card === null ? "" : " “About” tells what it was trained on.");
   }
 
   failed(problem: Problem): void {

@@ -263,8 +263,9 @@ function describe(error: unknown): Problem {
       remedy: "It needs WebAssembly with SIMD: Chrome 91, Firefox 89, Safari 16.4 or later.",
     };
   }
-  if (error instanceof WebAssembly.RuntimeError) {
-    return { message: `The engine stopped: ${text}`, remedy: "Load the model again; please report what you asked." };
+  // A trap, or the words of the module's panic hook: either way the module cannot be used any more.
+  if (error instanceof WebAssembly.RuntimeError || text.startsWith("the engine stopped unexpectedly")) {
+    return { message: `The engine failed: ${text}`, remedy: "Reload the page, and please report what you asked." };
   }
   const file = REQUIRED.find((name) => text.includes(name));
   if (file !== undefined) {

@@ -16,7 +16,7 @@ test("loads with a bar of bytes and says what the model is", async ({ page }) =>
   await expect(page.getByText(/of \d+\.\d MB/)).toBeVisible();
   await expect(page.getByRole("status")).toHaveText("Ready");
   await expect(page.getByRole("banner")).toContainText(name);
-  await expect(page.getByRole("banner")).toContainText(/\d+\.\d million parameters, \d+\.\d MB/);
+  await expect(page.getByRole("banner")).toContainText(/\d+\.\d M parameters · \d+\.\d MB/);
   await expect(page.getByText(/nothing you type leaves this machine/i)).toBeVisible();
   expect(errors).toEqual([]);
 });
