@@ -175,6 +175,9 @@ export class ModelLoader {
       received = await pump(response, sink, size, progress, copy);
     } catch (error) {
       copy?.abort(error);
+      if (!(error instanceof BrokenBody)) {
+        throw error;
+      }
       throw new LoadError({
         file: name,
         message: `${name} is incomplete: the connection broke while it was being fetched.`,
@@ -189,7 +192,7 @@ export class ModelLoader {
         remedy: "Check the connection, then try again.",
       });
     }
-    await copy?.finish(received);
+    await copy?.finish();
     return received;
   }
 
@@ -209,6 +212,9 @@ export class ModelLoader {
     });
   }
 }
+
+/** The connection ended before the body did. Anything else that goes wrong meanwhile is the sink's. */
+class BrokenBody extends Error {}
 
 /** A cache entry being written. Failing to cache never fails the load. */
 class CacheCopy {
@@ -244,7 +250,7 @@ class CacheCopy {
     }
   }
 
-  async finish(_received: number): Promise<void> {
+  async finish(): Promise<void> {
     if (!this.broken) {
       await this.writer.close().catch(() => undefined);
     }
@@ -279,7 +285,9 @@ async function pump(
   let received = 0;
   const reader = response.body.getReader();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error: unknown) => {
+      throw new BrokenBody(String(error));
+    });
     if (done) {
       return received;
     }
