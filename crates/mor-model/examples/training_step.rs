@@ -1,10 +1,11 @@
-//! Times forward and backward of one batch: `training_step [PRESET] [BATCH] [SEQ] [DEPTH] [RUNS]`.
+//! Times forward and backward of one batch:
+//! `training_step [PRESET] [BATCH] [SEQ] [DEPTH] [RUNS] [f32|bf16]`.
 
 use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mor_config::{Depth, Preset};
-use mor_model::{ForwardOptions, TechnicalModel};
+use mor_model::{ForwardOptions, TechnicalModel, recycle_gradients};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,6 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (batch, seq) = (number(64)?, number(64)?);
     let (depth, runs) = (number(1)?, number(5)?);
+    if args.next().as_deref() == Some("bf16") {
+        mor_kernels::set_matmul_precision(mor_kernels::MatmulPrecision::Bf16);
+    }
 
     let device = Device::flex().autodiff();
     let mut model = TechnicalModel::new(&config, &device, 1)?;
@@ -49,6 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
         });
+        recycle_gradients(gradients);
         let step = start.elapsed();
         println!(
             "run {run}: {:.0} tokens/s; layers {:.0} ms, head and loss {:.0} ms, backward {:.0} ms, update {:.0} ms",

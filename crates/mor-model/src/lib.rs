@@ -34,5 +34,5 @@ pub use feed_forward::FeedForward;
 pub use layer::Layer;
 pub use model::{ForwardOptions, Output, TechnicalModel};
 pub use modules::{LayerNorm, Linear, Table};
-pub use parameters::Parameter;
+pub use parameters::{Parameter, recycle_gradients};
 pub use router::{Router, Routing};

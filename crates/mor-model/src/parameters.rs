@@ -5,7 +5,16 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use mor_config::{ModelConfig, TensorSpec};
 
+use crate::ops::fused::pool::reclaim;
 use crate::{LayerNorm, Linear, ModelError, Table, TechnicalModel};
+
+/// Gives the memory of gradients that are no longer needed to the next backward pass, which would
+/// otherwise ask the system for as much fresh memory, at the price of clearing it.
+pub fn recycle_gradients(gradients: Vec<Option<Vec<f32>>>) {
+    for gradient in gradients.into_iter().flatten() {
+        reclaim(gradient);
+    }
+}
 
 /// One parameter of a model, lent to an optimizer.
 #[derive(Debug)]
@@ -34,7 +43,8 @@ impl TechnicalModel {
     }
 
     /// Takes the gradients out of a backward pass, in the order of [`ModelConfig::tensors`], each
-    /// in the shape of its parameter. `None` where a parameter had no part in the loss.
+    /// in the shape of its parameter. `None` where a parameter had no part in the loss. Nothing is
+    /// copied on the CPU; [`recycle_gradients`] takes them back when they have been used.
     pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<Option<Vec<f32>>> {
         let mut taker = GradientTaker {
             gradients,

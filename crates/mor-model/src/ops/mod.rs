@@ -2,7 +2,7 @@
 //! device, and the reference the other is tested against), and fused (the CPU).
 
 pub mod composed;
-mod fused;
+pub(crate) mod fused;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};

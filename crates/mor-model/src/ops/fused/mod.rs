@@ -10,7 +10,7 @@ mod cross_entropy;
 mod embedding;
 mod layer_norm;
 mod linear;
-mod pool;
+pub(crate) mod pool;
 mod rotary;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
