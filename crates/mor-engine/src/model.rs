@@ -178,11 +178,7 @@ impl Model {
         })
     }
 
-    fn build(
-        config: ModelConfig,
-        options: LoadOptions,
-        tensor: &dyn Fn(&str) -> Result<(Vec<f32>, bool)>,
-    ) -> Result<Self> {
+    fn build(config: ModelConfig, options: LoadOptions, tensor: &TensorSource<'_>) -> Result<Self> {
         let isa = options.isa.unwrap_or(Isa::available()[0]);
         let source = Source {
             tensor,
@@ -273,10 +269,12 @@ impl Model {
     }
 }
 
+/// Gives a tensor's values by name, and whether they are f16 in the file.
+type TensorSource<'a> = dyn Fn(&str) -> Result<(Vec<f32>, bool)> + 'a;
+
 /// Where tensors come from, and how they are packed.
 struct Source<'a> {
-    /// Values, and whether they are f16 in the file.
-    tensor: &'a dyn Fn(&str) -> Result<(Vec<f32>, bool)>,
+    tensor: &'a TensorSource<'a>,
     precision: WeightPrecision,
 }
 

@@ -16,7 +16,8 @@ const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /quit e
 
 /// Chat with a model in the terminal.
 ///
-/// Answers appear as they are made. After each, a line tells its tokens, speed and depth. Commands:
+/// Answers appear as they are made, sampled as the model's generation_config.json says unless options
+/// say otherwise. After each, a line tells its tokens, speed and depth. Commands:
 /// /new starts anew, /depth N sets the steps per layer (/depth alone: as configured), /quit ends.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -35,7 +36,7 @@ pub(crate) struct Args {
 /// Converses until the input ends.
 pub(crate) fn run(args: Args) -> Result<()> {
     let options = ChatOptions {
-        sampling: args.sampling.options()?,
+        sampling: args.sampling.options_for(&args.model)?,
         max_new_tokens: args.sampling.max_new_tokens,
     };
     let decoder = args.execution.decoder(&args.model)?;

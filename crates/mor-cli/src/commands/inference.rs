@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mor_config::Depth;
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, SamplingOptions, WeightPrecision};
 
@@ -14,29 +14,68 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) max_new_tokens: usize,
     /// 0 always takes the likeliest token; higher values are more varied.
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    temperature: f32,
+    #[arg(long, value_name = "X")]
+    temperature: Option<f32>,
     /// Only the N likeliest tokens take part; 0 for all.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    top_k: usize,
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
     /// Only the likeliest tokens that together have this probability take part; 1 for all.
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    top_p: f32,
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
     /// Above 1, tokens that have occurred become less likely.
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    repetition_penalty: f32,
+    #[arg(long, value_name = "X")]
+    repetition_penalty: Option<f32>,
     /// The same seed gives the same text.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
 
+/// The part of `generation_config.json` that says how to sample.
+#[derive(serde::Deserialize, Default)]
+#[serde(default)]
+struct GenerationConfig {
+    do_sample: bool,
+    temperature: Option<f32>,
+    top_k: Option<usize>,
+    top_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+}
+
 impl Sampling {
+    /// Options as given, and greedy otherwise.
     pub(crate) fn options(&self) -> Result<SamplingOptions> {
+        self.over(&GenerationConfig::default())
+    }
+
+    /// Options as given, and as the model's `generation_config.json` says otherwise.
+    pub(crate) fn options_for(&self, folder: &Path) -> Result<SamplingOptions> {
+        let path = folder.join("generation_config.json");
+        if !path.exists() {
+            return self.options();
+        }
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let config = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+        self.over(&config)
+    }
+
+    fn over(&self, config: &GenerationConfig) -> Result<SamplingOptions> {
+        let greedy = SamplingOptions::default();
+        let temperature = if config.do_sample {
+            config.temperature.or(Some(1.0))
+        } else {
+            None
+        };
         let options = SamplingOptions {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
+            temperature: self
+                .temperature
+                .or(temperature)
+                .unwrap_or(greedy.temperature),
+            top_k: self.top_k.or(config.top_k).unwrap_or(greedy.top_k),
+            top_p: self.top_p.or(config.top_p).unwrap_or(greedy.top_p),
+            repetition_penalty: self
+                .repetition_penalty
+                .or(config.repetition_penalty)
+                .unwrap_or(greedy.repetition_penalty),
             seed: self.seed,
         };
         options.validate()?;

@@ -17,7 +17,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         let shifted = S::fma(x, S::splat(std::f32::consts::LOG2_E), S::splat(ROUND));
         let n = S::sub(shifted, S::splat(ROUND));
         // ln 2 in two parts, so that n · ln 2 is subtracted without losing bits.
-        let r = S::fma(n, S::splat(-0.693_359_375), x);
+        let r = S::fma(n, S::splat(-355.0 / 512.0), x);
         let r = S::fma(n, S::splat(2.121_944_4e-4), r);
         let mut p = S::splat(1.987_569_1e-4);
         for c in [
@@ -37,13 +37,18 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 /// erf(x), as a quotient of polynomials in x² on |x| < 3.8325, beyond which erf is ±1 in f32.
 #[inline(always)]
 pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
-    const LIMIT: f32 = 3.832_506_9;
+    const LIMIT: f32 = 3.832_507;
     // SAFETY: arithmetic only; the caller has enabled the instruction set.
     unsafe {
         let x = S::max(S::min(x, S::splat(LIMIT)), S::splat(-LIMIT));
         let x2 = S::mul(x, x);
         let mut p = S::splat(2.290_506_6e-4);
-        for c in [3.408_291e-3, 5.095_569_6e-2, 0.185_208_32, 1.128_379_1] {
+        for c in [
+            3.408_291e-3,
+            5.095_569_6e-2,
+            0.185_208_32,
+            std::f32::consts::FRAC_2_SQRT_PI,
+        ] {
             p = S::fma(p, x2, S::splat(c));
         }
         let mut q = S::splat(-1.179_160_3e-7);

@@ -39,25 +39,32 @@ pub enum Isa {
 impl Isa {
     /// Those this processor has, best first; never empty.
     pub fn available() -> Vec<Self> {
-        let mut list = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                list.push(Self::Avx512);
+        let all = [
+            Self::Avx512,
+            Self::Avx2,
+            Self::Neon,
+            Self::Simd128,
+            Self::Scalar,
+        ];
+        all.into_iter().filter(|isa| isa.is_available()).collect()
+    }
+
+    fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
             }
-            if is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-            {
-                list.push(Self::Avx2);
-            }
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
+            Self::Scalar => true,
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512 | Self::Avx2 => false,
         }
-        #[cfg(target_arch = "aarch64")]
-        list.push(Self::Neon);
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        list.push(Self::Simd128);
-        list.push(Self::Scalar);
-        list
     }
 
     /// A short name.
@@ -92,6 +99,8 @@ pub(crate) struct Kernels {
     add_norm: AddNorm,
     attend: Attend,
     exponentials: Exponentials,
+    // Only the benchmarks, which the browser does without, read memory for its own sake.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
     sum: Sum,
 }
 
@@ -176,7 +185,7 @@ impl Kernels {
     /// The kernels of an instruction set; plain code where this processor lacks it.
     pub(crate) fn new(isa: Isa) -> Self {
         // The check is what makes every other `unsafe` here sound.
-        if !Isa::available().contains(&isa) {
+        if !isa.is_available() {
             return scalar::KERNELS;
         }
         match isa {

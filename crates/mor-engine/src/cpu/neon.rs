@@ -11,10 +11,10 @@ use super::simd::{LANES, Simd};
 #[derive(Clone, Copy)]
 pub(crate) struct Neon;
 
-/// Applies an intrinsic to each of four registers.
+/// Applies an intrinsic to each of four registers; spelled out, since `array::map` may not be inlined.
 macro_rules! each {
-    ($f:ident, $($v:ident),+) => {
-        [0, 1, 2, 3].map(|i: usize| unsafe { $f($($v[i]),+) })
+    ($f:expr, $($v:ident),+) => {
+        unsafe { [$f($($v[0]),+), $f($($v[1]),+), $f($($v[2]),+), $f($($v[3]),+)] }
     };
 }
 
@@ -82,9 +82,15 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn pow2(n: Self::V) -> Self::V {
-        n.map(|n| unsafe {
+        let exponent = |n| unsafe {
             let biased = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
             vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
-        })
+        };
+        [
+            exponent(n[0]),
+            exponent(n[1]),
+            exponent(n[2]),
+            exponent(n[3]),
+        ]
     }
 }

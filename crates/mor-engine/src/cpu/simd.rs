@@ -35,11 +35,6 @@ pub(crate) trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// 2ⁿ for lanes that hold whole numbers from -126 to 127.
     unsafe fn pow2(n: Self::V) -> Self::V;
-    /// Asks for the cache line `from` points into.
-    #[inline(always)]
-    unsafe fn prefetch<T>(from: *const T) {
-        let _ = from;
-    }
 }
 
 /// A stored weight: f32, or f16 widened on its way into the register.

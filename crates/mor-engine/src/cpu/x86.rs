@@ -67,10 +67,6 @@ impl Simd for Avx512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
         }
     }
-    #[inline(always)]
-    unsafe fn prefetch<T>(from: *const T) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
 }
 
 /// Two 256-bit registers.
@@ -141,13 +137,10 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn pow2(n: Self::V) -> Self::V {
-        n.map(|n| unsafe {
+        let exponent = |n| unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-        })
-    }
-    #[inline(always)]
-    unsafe fn prefetch<T>(from: *const T) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        };
+        [exponent(n[0]), exponent(n[1])]
     }
 }

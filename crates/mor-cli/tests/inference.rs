@@ -1,0 +1,204 @@
+//! The commands that run a model, as a shell meets them.
+
+#![cfg(feature = "model")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const CONFIG: &str = r#"{
+    "model_type": "mor-technical", "vocab_size": 97, "hidden_size": 48, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 32,
+    "routing": { "kind": "adaptive", "max_steps": 4, "halted_rows": "renormalize" }
+}"#;
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens")
+}
+
+/// A folder with the goldens' model.
+fn model() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), CONFIG).unwrap();
+    let weights = goldens().join("m1_learned.weights.safetensors");
+    fs::copy(weights, folder.path().join("model.safetensors")).unwrap();
+    folder
+}
+
+fn mor(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mor"));
+    command
+        .current_dir(folder)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line of a command that fails as it should.
+fn failure(output: Output, code: i32) -> String {
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    assert!(output.stdout.is_empty());
+    if code == 1 {
+        assert!(
+            error.starts_with("error: ") && error.lines().count() == 1,
+            "{error}"
+        );
+    }
+    error
+}
+
+fn integers(case: &str, name: &str) -> Vec<i64> {
+    let path = goldens().join(format!("m1_learned.{case}.io.safetensors"));
+    mor_config::Weights::open(&path)
+        .unwrap()
+        .to_i64(name)
+        .unwrap()
+}
+
+#[test]
+fn generate_gives_the_reference_ids() {
+    let folder = model();
+    for case in ["gen_steady", "gen_depth_changes"] {
+        let prompt: Vec<_> = integers(case, "prompt_ids")
+            .iter()
+            .map(i64::to_string)
+            .collect();
+        let args = [
+            "generate",
+            "--model",
+            ".",
+            "--max-new-tokens",
+            "20",
+            "--json",
+            "--prompt-ids",
+        ];
+        let out = stdout(mor(
+            folder.path(),
+            &[&args[..], &[&prompt.join(",")]].concat(),
+        ));
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let numbers = |value: &serde_json::Value| -> Vec<i64> {
+            value
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_i64().unwrap())
+                .collect()
+        };
+        assert_eq!(
+            numbers(&json["generated_ids"]),
+            integers(case, "generated_ids")
+        );
+        let rows = json["steps_per_token"].as_array().unwrap();
+        let steps: Vec<i64> = rows.iter().flat_map(numbers).collect();
+        assert_eq!(steps, integers(case, "steps_per_token"));
+        assert_eq!(json["finish_reason"], "length");
+    }
+}
+
+#[test]
+fn logits_match_the_reference() {
+    let folder = model();
+    let input = goldens().join("m1_learned.b1_len7.io.safetensors");
+    let args = [
+        "logits",
+        "--model",
+        ".",
+        "--output",
+        "out.safetensors",
+        "--input",
+    ];
+    stdout(mor(
+        folder.path(),
+        &[&args[..], &[input.to_str().unwrap()]].concat(),
+    ));
+    let open = |path: &Path| mor_config::Weights::open(path).unwrap();
+    let (actual, expected) = (open(&folder.path().join("out.safetensors")), open(&input));
+    assert_eq!(
+        actual.shape("logits").unwrap(),
+        expected.shape("logits").unwrap()
+    );
+    assert_eq!(
+        actual.to_i64("steps").unwrap(),
+        expected.to_i64("steps").unwrap()
+    );
+    let pairs = actual
+        .to_f32("logits")
+        .unwrap()
+        .into_iter()
+        .zip(expected.to_f32("logits").unwrap());
+    assert!(pairs.into_iter().all(|(a, e)| (a - e).abs() < 1e-4));
+}
+
+#[test]
+fn info_counts_parameters() {
+    let folder = model();
+    let out = stdout(mor(
+        folder.path(),
+        &["info", "--preset", "technical-card", "--json"],
+    ));
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["total_parameters"], 41_401_758);
+    let out = stdout(mor(folder.path(), &["info", "--model", "."]));
+    assert!(out.contains("total parameters") && out.contains("each layer chooses 0 to 4 steps"));
+}
+
+#[test]
+fn bench_reports_speed_and_bandwidth() {
+    let folder = model();
+    let args = "bench decode --model . --threads 1 --depth 2 --new-tokens 12 --runs 1 --json";
+    let out = stdout(mor(folder.path(), &args.split(' ').collect::<Vec<_>>()));
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["depth"], 2.0);
+    for key in [
+        "tokens_per_second",
+        "bytes_per_token",
+        "read_bandwidth",
+        "bandwidth_fraction",
+    ] {
+        assert!(json[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+}
+
+#[test]
+fn failures_are_one_line() {
+    let folder = model();
+    let run = |line: &str| mor(folder.path(), &line.split(' ').collect::<Vec<_>>());
+    let expect = |line: &str, part: &str| {
+        let error = failure(run(line), 1);
+        assert!(error.contains(part), "{line}: {error}");
+    };
+    expect("info --model nowhere", "nowhere");
+    expect("info --preset nothing", "technical-10m");
+    expect("generate --model . --prompt hello", "tokenizer");
+    expect("generate --model . --prompt-ids 97", "vocabulary");
+    expect("generate --model . --prompt-ids 1 --depth 5", "depth");
+    expect(
+        "generate --model . --prompt-ids 1 --temperature=-1",
+        "temperature",
+    );
+    expect("chat --model .", "tokenizer");
+    expect("bench decode --model . --new-tokens 100", "context");
+    expect("logits --model . --input nowhere --output out", "nowhere");
+    failure(run("generate --model ."), 2);
+    failure(run("info"), 2);
+    failure(run("bench decode --model . --threads 100000"), 2);
+
+    let path = folder.path().join("model.safetensors");
+    let weights = fs::read(&path).unwrap();
+    fs::write(&path, &weights[..weights.len() / 2]).unwrap();
+    expect("generate --model . --prompt-ids 1", "model.safetensors");
+    fs::write(folder.path().join("config.json"), CONFIG.replace("48", "0")).unwrap();
+    expect("generate --model . --prompt-ids 1", "hidden_size");
+}
