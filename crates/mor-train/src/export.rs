@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mor_config::{CONFIG_FILE, Precision, WEIGHTS_FILE, save_tensors, write_atomic};
 use mor_text::Tokenizer;
 
-use crate::checkpoint::{Checkpoint, recover};
+use crate::checkpoint::{Checkpoint, existing};
 use crate::run::RunFolder;
 use crate::{Result, TrainError};
 
@@ -13,7 +13,7 @@ use crate::{Result, TrainError};
 const GENERATION_FILE: &str = "generation_config.json";
 
 /// Writes the model of a run's best checkpoint (its last, if it was never validated) to `output`.
-/// Returns the checkpoint's folder.
+/// Returns the checkpoint's folder. The run may still be training.
 ///
 /// # Errors
 /// [`TrainError::Run`] when `run` holds no checkpoint, [`TrainError::Checkpoint`] when it is
@@ -21,17 +21,14 @@ const GENERATION_FILE: &str = "generation_config.json";
 pub fn export(run: &Path, output: &Path, precision: Precision) -> Result<PathBuf> {
     let folder = RunFolder::new(run);
     let candidates = [folder.best(), folder.last()];
-    for dir in &candidates {
-        recover(dir)?;
-    }
-    let Some(dir) = candidates.iter().find(|dir| dir.is_dir()) else {
+    let Some(dir) = candidates.iter().find_map(|dir| existing(dir)) else {
         return Err(TrainError::Run {
             path: run.to_owned(),
             problem: "holds no checkpoint; it must be a folder that `mor train` wrote".to_owned(),
         });
     };
-    let checkpoint = Checkpoint::open(dir)?;
-    let tokenizer = Tokenizer::from_dir(dir)?;
+    let checkpoint = Checkpoint::open(&dir)?;
+    let tokenizer = Tokenizer::from_dir(&dir)?;
     let weights = checkpoint.usable_weights()?;
     save_tensors(&output.join(WEIGHTS_FILE), &weights, precision)?;
     tokenizer.save(output)?;
@@ -39,7 +36,7 @@ pub fn export(run: &Path, output: &Path, precision: Precision) -> Result<PathBuf
     write_atomic(&output.join(GENERATION_FILE), generation.as_bytes())?;
     let config = checkpoint.config.to_json();
     write_atomic(&output.join(CONFIG_FILE), config.as_bytes())?;
-    Ok(dir.clone())
+    Ok(dir)
 }
 
 /// Sampling defaults that suit small models: close to greedy.

@@ -114,6 +114,9 @@ fn an_interrupted_run_equals_a_straight_one() {
     assert_eq!(outcome, Outcome::Interrupted { step: 5 });
     run(&text, &stopped, true, None);
     assert!(metrics(&straight) == metrics(&stopped), "other metrics");
+    // Going on with a finished run changes nothing.
+    run(&text, &stopped, true, None);
+    assert!(metrics(&straight) == metrics(&stopped), "other metrics");
     assert!(weights(&straight) == weights(&stopped), "other weights");
 }
 
@@ -195,7 +198,11 @@ fn reports_what_is_wrong_with_a_run_folder() {
     let error = trainer(&other, &output, true).expect_err("other settings");
     assert!(error.contains("other [train] settings"), "{error}");
     // A longer budget is no other run.
-    trainer(&RECIPE.replace("steps = 12", "steps = 20"), &output, true).expect("same run");
+    let longer = RECIPE.replace("steps = 12", "steps = 20");
+    let running = trainer(&longer, &output, true).expect("same run");
+    let error = trainer(RECIPE, &output, true).expect_err("in use");
+    assert!(error.contains("another process is training"), "{error}");
+    drop(running);
 
     let weights = output.join("last/model.safetensors");
     let mut bytes = std::fs::read(&weights).expect("readable");

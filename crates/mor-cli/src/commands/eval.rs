@@ -5,9 +5,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use mor_train::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use mor_config::Depth;
+use mor_train::Device;
 use mor_train::evaluate::{Evaluator, Report, Summary};
 use serde::Serialize;
 
@@ -19,7 +19,9 @@ const BAR: u64 = 1000;
 /// Every token of each conversation after <bos> is scored. Bits per byte divide the summed loss by
 /// the UTF-8 bytes of the message contents, so they compare models with different tokenizers.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  mor eval --model models/technical-10m --data valid.jsonl --json")]
+#[command(
+    after_help = "Example:\n  mor eval --model models/technical-10m --data valid.jsonl --json"
+)]
 pub(crate) struct Args {
     /// Model folder: config.json, model.safetensors, tokenizer.json.
     #[arg(long, value_name = "DIR")]
@@ -121,10 +123,7 @@ fn print(report: &Report, malformed: u64, seconds: f64) {
         .map(|(depth, count)| format!("{depth} × {count}"))
         .collect();
     println!("depth (steps × times): {}", depths.join(", "));
-    println!(
-        "{:.0} tokens/s",
-        total.tokens as f64 / seconds.max(1e-9)
-    );
+    println!("{:.0} tokens/s", total.tokens as f64 / seconds.max(1e-9));
     if malformed > 0 {
         eprintln!("warning: {malformed} malformed lines were left out");
     }

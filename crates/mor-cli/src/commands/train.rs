@@ -24,8 +24,10 @@ const BAR: u64 = 10_000;
 /// `mor eval`, `mor chat` and `mor serve` read. Ctrl-C finishes the step and saves; the same
 /// command with --resume goes on as if nothing had happened.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  mor train --config configs/technical-10m.toml \
-    --data train.jsonl --valid valid.jsonl --output runs/first --minutes 30")]
+#[command(
+    after_help = "Example:\n  mor train --config configs/technical-10m.toml \
+    --data train.jsonl --valid valid.jsonl --output runs/first --minutes 30"
+)]
 pub(crate) struct Args {
     /// Recipe: model, optimizer, schedule and budget, in TOML.
     #[arg(long, value_name = "FILE")]
@@ -128,7 +130,10 @@ fn introduce(trainer: &Trainer, parameters: usize) {
     }
     let state = trainer.state();
     if state.step > 0 {
-        println!("going on after step {} ({:.0} s)", state.step, state.seconds);
+        println!(
+            "going on after step {} ({:.0} s)",
+            state.step, state.seconds
+        );
     }
 }
 
@@ -202,7 +207,8 @@ impl Display {
             self.note
         );
         if !self.plain {
-            self.bar.set_position((metrics.progress * BAR as f64) as u64);
+            self.bar
+                .set_position((metrics.progress * BAR as f64) as u64);
             self.bar.set_message(text);
         } else if metrics.step == 1 || metrics.step.is_multiple_of(PLAIN_EVERY) {
             println!("{:5.1} %  {text}", metrics.progress * 100.0);

@@ -36,8 +36,16 @@ pub(super) fn replace(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Res
 
 const PARTIAL: &str = ".partial-";
 
+/// Where to read a folder that another process may be replacing: under its name, or, between the
+/// two renames of a replacement, beside it.
+pub(crate) fn existing(dir: &Path) -> Option<PathBuf> {
+    [dir.to_owned(), old_name(dir)]
+        .into_iter()
+        .find(|dir| dir.is_dir())
+}
+
 /// Repairs what a crash may have left: brings back a folder that had stepped aside and removes
-/// unfinished ones.
+/// unfinished ones. No other process may be writing there.
 ///
 /// # Errors
 /// [`TrainError::Io`].

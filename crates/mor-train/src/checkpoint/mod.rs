@@ -15,7 +15,7 @@ use mor_config::{
 use mor_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use folder::hex;
+pub(crate) use folder::{existing, hex};
 pub use folder::{link_copy, recover};
 
 use crate::recipe::{Recipe, TrainSettings};
@@ -56,6 +56,9 @@ pub struct State {
     pub skipped: u32,
     /// Best validation so far.
     pub best: Option<Best>,
+    /// The step after which the last validation was.
+    #[serde(default)]
+    pub validated: Option<u64>,
     /// SHA-256 of the tokenized training data: another file would be another run.
     pub data: String,
     /// The settings of the run.
@@ -85,6 +88,7 @@ impl State {
             seconds: 0.0,
             skipped: 0,
             best: None,
+            validated: None,
             data,
             settings,
             files: BTreeMap::new(),

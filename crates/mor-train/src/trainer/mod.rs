@@ -5,6 +5,7 @@ mod step;
 
 pub(crate) use setup::check_tokenizer;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -96,6 +97,8 @@ pub struct Trainer {
     depths: DepthPlan,
     /// The current epoch's batches.
     batches: Vec<Vec<usize>>,
+    /// Keeps other processes out of the folder.
+    _lock: File,
 }
 
 /// The clock of one session.
@@ -146,7 +149,6 @@ impl Trainer {
             crate::schedule::Budget::Steps(steps) => 1.0 / steps as f64,
             _ => self.recipe.train.warmup * 1e-2,
         };
-        let mut validated = None;
         while !budget.is_spent(self.position()) {
             if stop.load(Ordering::Relaxed) {
                 if self.state.step > 0 {
@@ -187,7 +189,6 @@ impl Trainer {
                 .is_multiple_of(self.recipe.train.validate_every)
             {
                 self = self.validate(&clock, on_event)?;
-                validated = Some(self.state.step);
                 clock.saved = Instant::now();
             } else if clock.saved.elapsed().as_secs_f64()
                 >= self.recipe.train.checkpoint_minutes * 60.0
@@ -196,7 +197,7 @@ impl Trainer {
                 clock.saved = Instant::now();
             }
         }
-        if validated != Some(self.state.step) {
+        if self.state.validated != Some(self.state.step) {
             self = self.validate(&clock, on_event)?;
         }
         let model = self.folder.model();
@@ -220,6 +221,7 @@ impl Trainer {
     /// `best`.
     fn validate(mut self, clock: &Clock, on_event: &mut dyn FnMut(Event)) -> Result<Self> {
         let Some(valid) = &self.valid else {
+            self.state.validated = Some(self.state.step);
             self.save()?;
             return Ok(self);
         };
@@ -248,6 +250,7 @@ impl Trainer {
                 bits_per_byte,
             });
         }
+        self.state.validated = Some(self.state.step);
         self.metrics.write(&metrics)?;
         self.save()?;
         if best {

@@ -26,6 +26,11 @@ impl Trainer {
     /// run folder that holds a run already (or none, with `resume`).
     pub fn new(recipe: Recipe, paths: &Paths, resume: bool, device: &Device) -> Result<Self> {
         let folder = RunFolder::new(&paths.output);
+        // An existing run is claimed before it is looked at, a new one made only when all is well.
+        let mut lock = None;
+        if folder.path().is_dir() {
+            lock = Some(folder.lock()?);
+        }
         let checkpoint = find_checkpoint(&folder, resume)?;
         let tokenizer = load_tokenizer(&recipe, paths, checkpoint.as_ref())?;
         let settings = &recipe.train;
@@ -67,6 +72,10 @@ impl Trainer {
             }
         };
         state.settings = settings.clone();
+        let lock = match lock {
+            Some(lock) => lock,
+            None => folder.lock()?,
+        };
         let metrics = MetricsFile::open(&folder.metrics(), state.step)?;
         let mut trainer = Self {
             depths: DepthPlan::new(settings.depth.clone()),
@@ -81,6 +90,7 @@ impl Trainer {
             state,
             metrics,
             batches: Vec::new(),
+            _lock: lock,
         };
         trainer.batches = trainer.epoch(trainer.state.epoch);
         Ok(trainer)

@@ -1,0 +1,227 @@
+//! `mor train`, `mor eval` and `mor export` as a person uses them.
+#![cfg(feature = "train")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const RECIPE: &str = r#"
+[model]
+preset = "technical-10m"
+vocab_size = 512
+hidden_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 48
+max_position_embeddings = 64
+
+[train]
+steps = 8
+batch_tokens = 1024
+learning_rate = 4e-3
+
+[train.optimizer]
+kind = "adamw"
+"#;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        folder.write("recipe.toml", RECIPE);
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).expect("writable");
+    }
+
+    /// `mor train` with the sample data, changed by further arguments.
+    fn train(&self, more: &[&str]) -> Command {
+        let mut command = mor();
+        let mut set = |name: &str, path: PathBuf| {
+            if !more.contains(&name) {
+                command.arg(name).arg(path);
+            }
+        };
+        set("--config", self.path("recipe.toml"));
+        set("--data", sample("technical-sample.jsonl"));
+        set("--valid", sample("technical-sample-valid.jsonl"));
+        set("--tokenizer", sample("tokenizer"));
+        set("--output", self.path("run"));
+        command.args(more);
+        command
+    }
+}
+
+fn mor() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_mor"))
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/data")
+        .join(name)
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().expect("runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The one line that a failed command prints.
+fn fail(command: &mut Command, code: i32) -> String {
+    let Output { status, stderr, .. } = command.output().expect("runs");
+    let errors = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(code), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+    if code == 1 {
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    errors
+}
+
+#[test]
+fn trains_measures_and_exports() {
+    let folder = Folder::new();
+    let printed = succeed(&mut folder.train(&[]));
+    assert!(printed.contains("the model is in"), "{printed}");
+    assert!(printed.contains("validation after step 8"), "{printed}");
+
+    let exported = folder.path("half");
+    succeed(
+        mor()
+            .arg("export")
+            .arg("--run")
+            .arg(folder.path("run"))
+            .arg("--output")
+            .arg(&exported)
+            .args(["--precision", "f16"]),
+    );
+    let files = [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+    ];
+    for file in files {
+        assert!(exported.join(file).is_file(), "{file}");
+    }
+
+    let eval = |more: &[&str]| {
+        let mut command = mor();
+        command.arg("eval").arg("--model").arg(&exported);
+        command
+            .arg("--data")
+            .arg(sample("technical-sample-valid.jsonl"))
+            .args(more);
+        command
+    };
+    let report: serde_json::Value =
+        serde_json::from_str(&succeed(&mut eval(&["--json", "--depth", "1"]))).expect("JSON");
+    assert!(
+        report["bits_per_byte"]
+            .as_f64()
+            .is_some_and(|bits| bits > 1.0)
+    );
+    assert_eq!(report["depths"]["1"], 40);
+    assert!(
+        report["sources"]
+            .as_object()
+            .is_some_and(|all| all.len() > 1)
+    );
+    assert!(succeed(&mut eval(&["--limit", "5"])).contains("perplexity"));
+    assert!(fail(&mut eval(&["--depth", "9"]), 1).contains("at most 2"));
+}
+
+#[test]
+fn refuses_what_cannot_work_in_one_line() {
+    let folder = Folder::new();
+    folder.write("empty.jsonl", "");
+    folder.write(
+        "zero.toml",
+        &RECIPE.replace("batch_tokens = 1024", "batch_tokens = 0"),
+    );
+    folder.write(
+        "narrow.toml",
+        &RECIPE.replace("vocab_size = 512", "vocab_size = 400"),
+    );
+    let path = |name: &str| folder.path(name).display().to_string();
+    let cases = [
+        (["--data", &path("none.jsonl")], "none.jsonl"),
+        (["--data", &path("empty.jsonl")], "is empty"),
+        (["--config", &path("none.toml")], "none.toml"),
+        (
+            ["--config", &path("zero.toml")],
+            "`train.batch_tokens` is 0",
+        ),
+        (["--config", &path("narrow.toml")], "has 512 tokens"),
+        (["--tokenizer", &path("none")], "none"),
+    ];
+    for (arguments, expected) in cases {
+        let error = fail(&mut folder.train(&arguments), 1);
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = fail(&mut folder.train(&["--resume"]), 1);
+    assert!(error.contains("holds no checkpoint"), "{error}");
+    fail(
+        &mut folder.train(&["--max-steps", "3", "--minutes", "3"]),
+        2,
+    );
+    fail(mor().arg("train"), 2);
+    assert!(!folder.path("run").exists(), "nothing half-written");
+
+    let missing = path("none");
+    let error = fail(
+        mor().args(["eval", "--model", &missing, "--data", &missing]),
+        1,
+    );
+    assert!(error.contains("no such folder"), "{error}");
+    let error = fail(
+        mor().args(["export", "--run", &missing, "--output", &path("out")]),
+        1,
+    );
+    assert!(error.contains("holds no checkpoint"), "{error}");
+}
+
+/// Ctrl-C saves, and the same command with `--resume` finishes.
+#[cfg(unix)]
+#[test]
+fn stops_on_control_c_and_goes_on() {
+    let folder = Folder::new();
+    let mut child = folder
+        .train(&["--max-steps", "1000000"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let metrics = folder.path("run").join("metrics.jsonl");
+    let started = std::time::Instant::now();
+    while std::fs::metadata(&metrics).map_or(0, |file| file.len()) == 0 {
+        assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
+        assert!(child.try_wait().expect("alive").is_none(), "ended early");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let interrupt = Command::new("kill")
+        .arg("-INT")
+        .arg(child.id().to_string())
+        .status();
+    assert!(interrupt.expect("kill exists").success());
+    let output = child.wait_with_output().expect("ends");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("--resume"), "{printed}");
+
+    let lines = std::fs::read_to_string(&metrics).expect("readable");
+    let steps = lines.lines().count() + 2;
+    let steps = steps.to_string();
+    succeed(&mut folder.train(&["--resume", "--max-steps", &steps]));
+    let lines = std::fs::read_to_string(&metrics).expect("readable");
+    assert!(lines.contains(&format!("\"step\":{steps},")), "{lines}");
+}
