@@ -93,7 +93,11 @@ impl Drop for Server {
 fn the_page_and_the_model_are_served_with_their_headers() {
     let folder = folders();
     let server = Server::start(folder.path());
-    assert!(server.url.ends_with("/?model=models/tiny"), "{}", server.url);
+    assert!(
+        server.url.ends_with("/?model=models/tiny"),
+        "{}",
+        server.url
+    );
 
     let (head, body) = server.request("GET", "/?model=models/tiny", "");
     assert!(head.starts_with("http/1.1 200"), "{head}");
