@@ -12,7 +12,6 @@ hidden_size = 32
 num_hidden_layers = 1
 num_attention_heads = 2
 intermediate_size = 48
-max_position_embeddings = 64
 
 [train]
 steps = 8
@@ -43,6 +42,7 @@ impl Folder {
     /// `mor train` with the sample data, changed by further arguments.
     fn train(&self, more: &[&str]) -> Command {
         let mut command = mor();
+        command.arg("train");
         let mut set = |name: &str, path: PathBuf| {
             if !more.contains(&name) {
                 command.arg(name).arg(path);
