@@ -161,3 +161,23 @@ fn maybe_float<const D: usize>(tensor: Option<Tensor<D>>) -> MaybeFloat<Dispatch
         None => MaybeFloat::Absent,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropout_keeps_the_mean_and_only_acts_in_training() {
+        let x: Tensor<3> = Tensor::ones([10, 100, 100], &Device::flex());
+        let values = |x: Tensor<3>| x.into_data().try_into_vec::<f32>().expect("f32");
+        let dropped = values(dropout(x.clone(), 0.25, true));
+        let zeros = dropped.iter().filter(|v| **v == 0.0).count();
+        assert!((24_000..26_000).contains(&zeros), "{zeros}");
+        assert!(
+            dropped
+                .iter()
+                .all(|v| *v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6)
+        );
+        assert!(values(dropout(x, 0.25, false)).iter().all(|v| *v == 1.0));
+    }
+}

@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(second.as_ptr(), at);
         assert!(second.iter().all(|value| *value == 7.0));
         let values = second.into_bytes().try_into_vec::<f32>();
-        let values = values.ok().expect("no copy needed");
+        let values = values.expect("no copy needed");
         assert_eq!((values.len(), values.as_ptr()), (len - 1, at));
         reclaim(values);
         let third = Buffer::zeroed(len);
