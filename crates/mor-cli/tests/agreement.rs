@@ -1,0 +1,126 @@
+//! The Burn model and the engine are two implementations of one formula: they must agree.
+#![cfg(feature = "train")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use mor_config::{
+    Depth, HaltedRows, ModelConfig, Positions, Precision, Preset, RouterKind, Weights, save_tensors,
+};
+use mor_engine::{DecodeOptions, Decoder, Model};
+use mor_model::{ForwardOptions, TechnicalModel};
+
+/// Largest difference allowed between logits.
+const TOLERANCE: f32 = 1e-4;
+
+fn small() -> ModelConfig {
+    let mut config = Preset::TechnicalCard.config();
+    config.vocab_size = 300;
+    config.hidden_size = 64;
+    config.num_hidden_layers = 3;
+    config.num_attention_heads = 4;
+    config.intermediate_size = 160;
+    config.max_position_embeddings = 48;
+    config.dropout = 0.0;
+    config.routing.halted_rows = HaltedRows::Freeze;
+    config
+}
+
+/// Ids from 1 up: 0 is the pad, whose meaning the goldens test.
+fn ids(len: usize, vocab: usize) -> Vec<u32> {
+    (0..len)
+        .map(|i| (1 + (i * i * 31 + i * 7 + 3) % (vocab - 1)) as u32)
+        .collect()
+}
+
+/// Compares every position's logits and every layer's steps, for a prompt read at once and for one
+/// read token by token.
+fn assert_agreement(burn: &TechnicalModel, engine: Model, depth: Depth, len: usize) {
+    let vocab = engine.config().vocab_size;
+    let ids = ids(len, vocab);
+    let batch = TensorData::new(ids.iter().map(|id| i64::from(*id)).collect(), [1, len]);
+    let batch = Tensor::<2, Int>::from_data(batch, &Device::flex());
+    let options = ForwardOptions {
+        attention_mask: None,
+        depth,
+        training: false,
+    };
+    let output = burn.forward(batch, &options).expect("forward");
+    let expected = burn.logits(output.hidden).into_data();
+    let expected = expected.try_into_vec::<f32>().expect("f32");
+
+    let options = DecodeOptions { depth, threads: 1 };
+    let engine = Arc::new(engine);
+    for token_by_token in [false, true] {
+        let mut decoder = Decoder::new(engine.clone(), options).expect("decoder");
+        if token_by_token {
+            ids.iter().for_each(|id| decoder.push(*id).expect("token"));
+        } else {
+            decoder.prefill(&ids).expect("prompt");
+        }
+        let steps: Vec<usize> = decoder.steps().iter().map(|s| usize::from(*s)).collect();
+        let expected_steps: Vec<usize> = output.steps.iter().map(|layer| layer[0]).collect();
+        assert_eq!(steps, expected_steps);
+        let mut logits = vec![0.0; vocab];
+        for (position, expected) in expected.chunks_exact(vocab).enumerate() {
+            decoder.logits_at(position, &mut logits).expect("logits");
+            for (got, want) in logits.iter().zip(expected) {
+                let difference = (got - want).abs();
+                assert!(
+                    difference <= TOLERANCE,
+                    "position {position}: {got} and {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn random_models_agree() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (seed, positions) in [Positions::Learned, Positions::Sinusoidal, Positions::Rotary]
+        .into_iter()
+        .enumerate()
+    {
+        for kind in [RouterKind::Adaptive, RouterKind::Fixed] {
+            for tied in [false, true] {
+                let mut config = small();
+                config.positions = positions;
+                config.routing.kind = kind;
+                config.tie_word_embeddings = tied;
+                let burn =
+                    TechnicalModel::new(&config, &Device::flex(), seed as u64).expect("model");
+                let path = folder.path().join("model.safetensors");
+                save_tensors(&path, &burn.to_tensors(), Precision::F32).expect("written");
+                let depths = [
+                    Depth::Configured,
+                    Depth::Forced(0),
+                    Depth::Forced(1),
+                    Depth::Forced(4),
+                ];
+                for depth in depths {
+                    let weights = Weights::open(&path).expect("weights");
+                    let engine = Model::from_parts(config.clone(), weights).expect("engine");
+                    assert_agreement(&burn, engine, depth, 37);
+                }
+            }
+        }
+    }
+}
+
+/// The model in the repository, at every depth it has.
+#[test]
+fn the_shipped_model_agrees() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/technical-10m");
+    let dir: PathBuf = dir.components().collect();
+    let burn = TechnicalModel::load(&dir, &Device::flex()).expect("the shipped model");
+    let deepest = ModelConfig::from_dir(&dir)
+        .expect("config")
+        .routing
+        .max_steps;
+    for depth in 0..=deepest {
+        let engine = Model::load(&dir).expect("the shipped model");
+        assert_agreement(&burn, engine, Depth::Forced(depth), 96);
+    }
+}
