@@ -10,6 +10,7 @@ use mor_config::{
 };
 use mor_engine::{DecodeOptions, Decoder, Model};
 use mor_model::{ForwardOptions, TechnicalModel};
+use mor_text::{Message, Role};
 
 /// Largest difference allowed between logits, for logits of up to ten in size. A trained model's are
 /// larger, and the rounding of `f32` grows with them.
@@ -37,9 +38,8 @@ fn ids(len: usize, vocab: usize) -> Vec<u32> {
 
 /// Compares every position's logits and every layer's steps, for a prompt read at once and for one
 /// read token by token.
-fn assert_agreement(burn: &TechnicalModel, engine: Model, depth: Depth, len: usize) {
-    let vocab = engine.config().vocab_size;
-    let ids = ids(len, vocab);
+fn assert_agreement(burn: &TechnicalModel, engine: Model, depth: Depth, ids: &[u32]) {
+    let (vocab, len) = (engine.config().vocab_size, ids.len());
     let batch = TensorData::new(ids.iter().map(|id| i64::from(*id)).collect(), [1, len]);
     let batch = Tensor::<2, Int>::from_data(batch, &Device::flex());
     let options = ForwardOptions {
@@ -61,7 +61,7 @@ fn assert_agreement(burn: &TechnicalModel, engine: Model, depth: Depth, len: usi
         if token_by_token {
             ids.iter().for_each(|id| decoder.push(*id).expect("token"));
         } else {
-            decoder.prefill(&ids).expect("prompt");
+            decoder.prefill(ids).expect("prompt");
         }
         let steps: Vec<usize> = decoder.steps().iter().map(|s| usize::from(*s)).collect();
         let expected_steps: Vec<usize> = output.steps.iter().map(|layer| layer[0]).collect();
@@ -106,25 +106,32 @@ fn random_models_agree() {
                 for depth in depths {
                     let weights = Weights::open(&path).expect("weights");
                     let engine = Model::from_parts(config.clone(), weights).expect("engine");
-                    assert_agreement(&burn, engine, depth, 37);
+                    assert_agreement(&burn, engine, depth, &ids(37, config.vocab_size));
                 }
             }
         }
     }
 }
 
-/// The model in the repository, at every depth it has.
+/// The model in the repository, at every depth it has, on text of the kind it was trained on.
 #[test]
 fn the_shipped_model_agrees() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/technical-10m");
     let dir: PathBuf = dir.components().collect();
     let burn = TechnicalModel::load(&dir, &Device::flex()).expect("the shipped model");
+    let tokenizer = mor_text::Tokenizer::from_dir(&dir).expect("tokenizer");
+    let question = "What does `tar --list` do, and how do I see the files in an archive?";
+    let messages = [
+        Message::new(Role::User, question),
+        Message::new(Role::Assistant, "`tar --list --file path/to/archive.tar`"),
+    ];
+    let ids = tokenizer.encode_chat(&messages, false).expect("ids");
     let deepest = ModelConfig::from_dir(&dir)
         .expect("config")
         .routing
         .max_steps;
     for depth in 0..=deepest {
         let engine = Model::load(&dir).expect("the shipped model");
-        assert_agreement(&burn, engine, Depth::Forced(depth), 96);
+        assert_agreement(&burn, engine, Depth::Forced(depth), &ids);
     }
 }
