@@ -47,7 +47,7 @@ fn generation_config(tokenizer: &Tokenizer, context: usize) -> String {
         "bos_token_id": tokenizer.bos_id(),
         "eos_token_id": ends,
         "pad_token_id": tokenizer.pad_id(),
-        "do_sample": true,
+        "do_sample": false,
         "temperature": 0.3,
         "top_p": 0.9,
         "max_length": context,
