@@ -46,6 +46,14 @@ pub enum TextError {
         /// Why the line is unusable.
         reason: String,
     },
+    /// A file of rewording rules is not of the expected form.
+    #[error("{}: {reason}", path.display())]
+    Rewrites {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what is expected.
+        reason: String,
+    },
     /// The inputs hold no usable text.
     #[error("{input} has no text: expected chat JSON lines ({{\"messages\":[…]}}) or plain text")]
     Empty {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use mor_text::AtomicFile;
-use mor_text::data::{Filter, FilterReport, Reason, Rows, Selection};
+use mor_text::data::{Filter, FilterReport, Reason, Rewrites, Rows, Selection};
+use mor_text::{AtomicFile, Conversation};
 use serde_json::json;
 
 /// Prepare training data.
@@ -64,6 +64,10 @@ struct Prepare {
     /// Keep at most N rows.
     #[arg(long, value_name = "N")]
     max_rows: Option<u64>,
+    /// Also write reworded copies of the rows kept, by the rules of this TOML file
+    /// (configs/technical-rewrites.toml is one).
+    #[arg(long, value_name = "FILE")]
+    rewrites: Option<PathBuf>,
     /// Stop at the first malformed line, writing nothing, instead of skipping and counting it.
     #[arg(long)]
     strict: bool,
@@ -112,6 +116,7 @@ impl Prepare {
 
 fn prepare(args: &Prepare) -> Result<()> {
     let mut selection = Selection::new(args.filter())?;
+    let mut rewrites = args.rewrites.as_deref().map(Rewrites::open).transpose()?;
     refuse_overwriting_input(&args.input, &args.output)?;
     let mut output = AtomicFile::create(&args.output)?;
     let progress = progress(&args.input);
@@ -121,8 +126,10 @@ fn prepare(args: &Prepare) -> Result<()> {
         match row {
             Ok(row) => {
                 if selection.admit(&row).is_ok() {
-                    serde_json::to_writer(&mut output, &row)?;
-                    output.write_all(b"\n")?;
+                    write_row(&mut output, &row)?;
+                    for copy in rewrites.iter_mut().flat_map(|rules| rules.copies(&row)) {
+                        write_row(&mut output, &copy)?;
+                    }
                 }
             }
             Err(error) if error.is_malformed() && !args.strict => {
@@ -151,12 +158,18 @@ fn prepare(args: &Prepare) -> Result<()> {
     }
     output.commit()?;
 
+    let copies: Vec<(&str, u64)> = rewrites.iter().flat_map(Rewrites::made).collect();
     let mut stdout = std::io::stdout().lock();
     if args.json {
-        let report = json!({ "output": args.output.display().to_string(), "report": report });
+        let copies: serde_json::Map<_, _> = copies
+            .iter()
+            .map(|&(name, made)| (name.to_owned(), made.into()))
+            .collect();
+        let output = args.output.display().to_string();
+        let report = json!({ "output": output, "report": report, "copies": copies });
         writeln!(stdout, "{report:#}")?;
     } else {
-        write!(stdout, "{}", table(report))?;
+        write!(stdout, "{}", table(report, &copies))?;
         writeln!(
             stdout,
             "{}: {} of text",
@@ -165,6 +178,11 @@ fn prepare(args: &Prepare) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn write_row(output: &mut impl Write, row: &Conversation) -> Result<()> {
+    serde_json::to_writer(&mut *output, row)?;
+    Ok(output.write_all(b"\n")?)
 }
 
 /// Preparing a file in place would work, and lose the rows that were dropped.
@@ -199,12 +217,12 @@ fn progress(inputs: &[PathBuf]) -> ProgressBar {
     bar
 }
 
-/// The rows kept and dropped, with the share of each.
-fn table(report: &FilterReport) -> String {
+/// The rows kept, dropped and copied, with the share of each.
+fn table(report: &FilterReport, copies: &[(&str, u64)]) -> String {
     let share = |count: u64| 100.0 * count as f64 / (report.rows.max(1)) as f64;
     let line = |name: &str, count: u64| {
         format!(
-            "{name:<22}{:>12}  {:>5.1} %\n",
+            "{name:<32}{:>12}  {:>5.1} %\n",
             HumanCount(count).to_string(),
             share(count)
         )
@@ -214,9 +232,12 @@ fn table(report: &FilterReport) -> String {
         table += &line(&format!("  {}", reason.describe()), report.dropped(reason));
     }
     table += &line("kept", report.kept);
+    for (name, made) in copies {
+        table += &line(&format!("  copies, {name}"), *made);
+    }
     if report.malformed > 0 {
         table += &format!(
-            "{:<22}{:>12}\n",
+            "{:<32}{:>12}\n",
             "malformed lines",
             HumanCount(report.malformed).to_string()
         );
@@ -305,10 +326,25 @@ mod tests {
         );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 
+        std::fs::write(path("rules.toml"), "[[copy]]\nname = 'x'\nrules = 1").unwrap();
+        let error =
+            run("--input {}/in.jsonl --output {}/out.jsonl --rewrites {}/rules.toml").unwrap_err();
+        assert!(
+            error.contains("rules.toml: ") && !path("out.jsonl").exists(),
+            "{error}"
+        );
+
         run("--input {}/in.jsonl {}/empty.txt --output {}/new/out.jsonl").unwrap();
         assert_eq!(
             std::fs::read_to_string(path("new/out.jsonl")).unwrap(),
             format!("{good}\n")
+        );
+        let rules = "[[copy]]\nname = 'x'\nrules = [{ find = 'q', replace = 'Q' }]";
+        std::fs::write(path("rules.toml"), rules).unwrap();
+        run("--input {}/in.jsonl --output {}/new/out.jsonl --rewrites {}/rules.toml").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(path("new/out.jsonl")).unwrap(),
+            format!("{good}\n{}\n", good.replace("\"q\"", "\"Q\""))
         );
     }
 }

@@ -1,9 +1,11 @@
-//! Readers for datasets, chat JSON lines and plain text, one item at a time in bounded memory, and the filters
-//! that choose among their rows.
+//! Readers for datasets, chat JSON lines and plain text, one item at a time in bounded memory, the filters that
+//! choose among their rows, and the rules that reword some.
 
 mod filter;
 mod lines;
 mod reader;
+#[cfg(feature = "fs")]
+mod rewrite;
 #[cfg(feature = "fs")]
 mod rows;
 
@@ -12,5 +14,7 @@ pub use lines::MAX_LINE_BYTES;
 #[cfg(feature = "fs")]
 pub use reader::FileReader;
 pub use reader::{ChatReader, Format, TextReader};
+#[cfg(feature = "fs")]
+pub use rewrite::Rewrites;
 #[cfg(feature = "fs")]
 pub use rows::Rows;
