@@ -6,6 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::ConfigError;
 
+/// Which of the two families a model belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// Post-LN layers, each of which recurs by a router of its own, with a projection before each step.
+    #[serde(rename = "mor-technical")]
+    Technical,
+    /// Pre-LN blocks, then one shared block that recurs as a single router decides for the whole sequence.
+    #[serde(rename = "mor-conversational")]
+    Conversational,
+}
+
+impl Architecture {
+    /// The `model_type` in `config.json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Technical => "mor-technical",
+            Self::Conversational => "mor-conversational",
+        }
+    }
+}
+
 /// Where the position of a token enters the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,13 +39,13 @@ pub enum Positions {
     Rotary,
 }
 
-/// How a layer's depth is decided.
+/// How depth is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouterKind {
-    /// Each layer's router classifies its pooled input into `0..=max_steps` steps.
+    /// A router classifies its pooled input into one of [`RoutingConfig::steps_of_classes`].
     Adaptive,
-    /// Every layer takes [`RoutingConfig::depth`] steps; the model has no router.
+    /// Always [`RoutingConfig::depth`] steps; the model has no router.
     Fixed,
 }
 
@@ -32,8 +53,13 @@ pub enum RouterKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
-    /// All positions, pads included: the original. Later tokens change earlier depths.
+    /// All positions, pads included: the technical original. Later tokens change earlier depths.
     Sequence,
+    /// All positions that are not pads: the conversational original. Later tokens change earlier depths.
+    Real,
+    /// The position itself and those before it, pads left out. Each position then has a depth of its own and, at
+    /// each step, attends to the positions that took that step: later tokens change nothing.
+    Prefix,
 }
 
 /// What happens to a row that has halted while others of its batch go on.
@@ -50,11 +76,16 @@ pub enum HaltedRows {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoutingConfig {
-    /// How a layer's depth is decided.
+    /// How depth is decided.
     pub kind: RouterKind,
-    /// The most steps a layer can take; each has a step projection of its own.
+    /// The most steps that a layer, or the shared block, can take. In the technical model each has a step projection
+    /// of its own.
     pub max_steps: usize,
-    /// Steps per layer under [`RouterKind::Fixed`]; defaults to `max_steps`.
+    /// Steps for each of the conversational router's classes, increasing, up to `max_steps`. The technical model's
+    /// classes are `0..=max_steps`, and its list stays empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_steps: Vec<usize>,
+    /// Steps under [`RouterKind::Fixed`]; defaults to `max_steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
     /// What a router pools over.
@@ -63,6 +94,17 @@ pub struct RoutingConfig {
     /// What happens to halted rows of a batch.
     #[serde(default = "default_halted_rows")]
     pub halted_rows: HaltedRows,
+}
+
+impl RoutingConfig {
+    /// The number of steps that each class of a router stands for.
+    pub fn steps_of_classes(&self) -> Vec<usize> {
+        if self.class_steps.is_empty() {
+            (0..=self.max_steps).collect()
+        } else {
+            self.class_steps.clone()
+        }
+    }
 }
 
 fn default_pooling() -> Pooling {
@@ -79,20 +121,33 @@ pub enum Depth {
     /// As the configuration says: routed, or its fixed depth.
     #[default]
     Configured,
-    /// This many steps in every layer.
+    /// This many steps in every layer, or of the shared block.
     Forced(usize),
 }
 
-/// A technical mixture-of-recursions model. Keys are Hugging Face's where it has a name for them.
+/// Token embeddings whose width falls with the frequency of the token, each projected to the model's width
+/// (Baevski & Auli 2018, section 3). Ids are ordered by frequency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveEmbedding {
+    /// Where bands of ids end, increasing, below the vocabulary's size; the last band ends there.
+    pub cutoffs: Vec<usize>,
+    /// Band `i` has width `hidden_size / div_val^i`.
+    pub div_val: usize,
+}
+
+/// A mixture-of-recursions model. Keys are Hugging Face's where it has a name for them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// Always `mor-technical`.
-    pub model_type: String,
+    /// The family.
+    #[serde(rename = "model_type")]
+    pub architecture: Architecture,
     /// Number of token ids.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Number of layers; each recurs on its own.
+    /// Number of layers. The technical model's recur one by one; the conversational model's run once, before the
+    /// shared block.
     pub num_hidden_layers: usize,
     /// Attention heads per layer; divides `hidden_size`.
     pub num_attention_heads: usize,
@@ -118,6 +173,9 @@ pub struct ModelConfig {
     /// Id of the padding token; hidden as a key.
     #[serde(default)]
     pub pad_token_id: u32,
+    /// Token embeddings of several widths; one table when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive_embedding: Option<AdaptiveEmbedding>,
     /// Where and how depth is decided.
     pub routing: RoutingConfig,
 }
@@ -153,9 +211,6 @@ impl Limits {
 }
 
 impl ModelConfig {
-    /// The `model_type` of this architecture.
-    pub const TECHNICAL: &'static str = "mor-technical";
-
     /// Parses and validates a `config.json`. `origin` is what errors call the file.
     ///
     /// # Errors
@@ -213,16 +268,6 @@ impl ModelConfig {
                 problem,
             })
         };
-        if self.model_type != Self::TECHNICAL {
-            return fail(
-                "model_type",
-                format!(
-                    "is `{}`; this version reads `{}`",
-                    self.model_type,
-                    Self::TECHNICAL
-                ),
-            );
-        }
         let sizes = [
             ("vocab_size", self.vocab_size, Limits::VOCAB),
             ("hidden_size", self.hidden_size, Limits::WIDTH),
@@ -301,6 +346,84 @@ impl ModelConfig {
                 format!("is {}; it must be at least 0 and below 1", self.dropout),
             );
         }
+        self.validate_architecture(origin)
+    }
+
+    /// What one family has and the other has not.
+    fn validate_architecture(&self, origin: &Path) -> Result<(), ConfigError> {
+        let fail = |field, problem: String| {
+            Err(ConfigError::Field {
+                path: PathBuf::from(origin),
+                field,
+                problem,
+            })
+        };
+        let classes = &self.routing.class_steps;
+        match self.architecture {
+            Architecture::Technical => {
+                if !classes.is_empty() {
+                    return fail(
+                        "routing.class_steps",
+                        "belongs to mor-conversational; here the classes are 0 to max_steps"
+                            .to_owned(),
+                    );
+                }
+            }
+            Architecture::Conversational => {
+                if self.positions != Positions::Rotary {
+                    return fail(
+                        "position_embedding_type",
+                        "must be rotary in mor-conversational".to_owned(),
+                    );
+                }
+                let increasing = classes.windows(2).all(|pair| pair[0] < pair[1]);
+                if classes.is_empty()
+                    || !increasing
+                    || classes.last() != Some(&self.routing.max_steps)
+                {
+                    return fail(
+                        "routing.class_steps",
+                        format!(
+                            "is {classes:?}; it must increase up to max_steps {}",
+                            self.routing.max_steps
+                        ),
+                    );
+                }
+            }
+        }
+        let Some(AdaptiveEmbedding { cutoffs, div_val }) = &self.adaptive_embedding else {
+            return Ok(());
+        };
+        let bounds = || std::iter::once(&0).chain(cutoffs).chain([&self.vocab_size]);
+        if cutoffs.is_empty()
+            || bounds()
+                .zip(bounds().skip(1))
+                .any(|(low, high)| low >= high)
+        {
+            return fail(
+                "adaptive_embedding.cutoffs",
+                format!(
+                    "is {cutoffs:?}; it must increase between 0 and vocab_size {}",
+                    self.vocab_size
+                ),
+            );
+        }
+        let narrowest = u32::try_from(cutoffs.len())
+            .ok()
+            .and_then(|bands| div_val.checked_pow(bands))
+            .and_then(|divisor| self.hidden_size.checked_div(divisor));
+        if !narrowest.is_some_and(|width| width > 0) {
+            return fail(
+                "adaptive_embedding.div_val",
+                format!("is {div_val}; the last band must keep a width of at least 1"),
+            );
+        }
+        if self.tie_word_embeddings {
+            return fail(
+                "tie_word_embeddings",
+                "must be false with adaptive_embedding: the head has one width".to_owned(),
+            );
+        }
         Ok(())
     }
 
@@ -309,12 +432,24 @@ impl ModelConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    /// Width of a router's hidden layer: a quarter of the model's.
+    /// Width of a router's hidden layer: a quarter of the model's in the technical model, half in the conversational.
     pub fn router_hidden(&self) -> usize {
-        (self.hidden_size / 4).max(1)
+        let part = match self.architecture {
+            Architecture::Technical => 4,
+            Architecture::Conversational => 2,
+        };
+        (self.hidden_size / part).max(1)
     }
 
-    /// The fixed number of steps per layer, or `None` where routers decide.
+    /// Number of routed depths of a row: one a layer, or one in all.
+    pub fn routed_depths(&self) -> usize {
+        match self.architecture {
+            Architecture::Technical => self.num_hidden_layers,
+            Architecture::Conversational => 1,
+        }
+    }
+
+    /// The fixed number of steps, or `None` where routers decide.
     ///
     /// # Errors
     /// [`ConfigError::Field`] when a forced depth exceeds `routing.max_steps`.
@@ -324,7 +459,7 @@ impl ModelConfig {
                 path: PathBuf::from("depth"),
                 field: "depth",
                 problem: format!(
-                    "is {steps}, but this model has step projections for at most {}",
+                    "is {steps}, but this model takes at most {}",
                     self.routing.max_steps
                 ),
             }),

@@ -13,12 +13,13 @@ mod weights;
 mod writer;
 
 pub use config::{
-    Depth, HaltedRows, Limits, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
+    AdaptiveEmbedding, Architecture, Depth, HaltedRows, Limits, ModelConfig, Pooling, Positions,
+    RouterKind, RoutingConfig,
 };
 pub use error::ConfigError;
 pub use params::{Component, ParameterCount, TensorSpec};
 pub use preset::Preset;
-pub use weights::{Weights, check_tensors};
+pub use weights::{QUANTIZED_BLOCK, Weights, check_tensors};
 #[cfg(feature = "fs")]
 pub use writer::{Precision, save_tensors, write_atomic};
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ModelConfig, Positions, RouterKind};
+use crate::{Architecture, ModelConfig, RouterKind};
+
+mod conversational;
+mod technical;
 
 /// Part of a model that parameters are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +20,8 @@ pub enum Component {
     Attention,
     /// Feed-forward networks.
     FeedForward,
+    /// The block that the conversational model applies as often as its router decides.
+    RecursionBlock,
     /// Layer norms.
     LayerNorms,
     /// Routers.
@@ -34,6 +39,7 @@ impl Component {
             Self::StepProjections => "step projections",
             Self::Attention => "attention",
             Self::FeedForward => "feed-forward",
+            Self::RecursionBlock => "recursion block",
             Self::LayerNorms => "layer norms",
             Self::Routers => "routers",
             Self::Head => "output head",
@@ -65,78 +71,43 @@ impl ModelConfig {
     /// Every tensor of the model, in the order in which a token meets them.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut list = TensorList::default();
-        let (d, ffn) = (self.hidden_size, self.intermediate_size);
-        list.add(
-            "embeddings.token_embedding.weight",
-            &[self.vocab_size, d],
-            Component::TokenEmbedding,
-        );
-        if self.positions == Positions::Learned {
-            list.add(
-                "embeddings.pos_encoding.pos_embedding.weight",
-                &[self.max_position_embeddings, d],
-                Component::PositionEmbedding,
-            );
-        }
-        list.add_norm("embeddings.layer_norm", d);
-        for layer in 0..self.num_hidden_layers {
-            let at = |part: &str| format!("layers.{layer}.{part}");
-            if self.routing.kind == RouterKind::Adaptive {
-                let hidden = self.router_hidden();
-                list.add_linear(
-                    &at("router.complexity_classifier.0"),
-                    [hidden, d],
-                    true,
-                    Component::Routers,
-                );
-                let classes = self.routing.max_steps + 1;
-                list.add_linear(
-                    &at("router.complexity_classifier.3"),
-                    [classes, hidden],
-                    true,
-                    Component::Routers,
-                );
-            }
-            for step in 0..self.routing.max_steps {
-                let name = at(&format!("step_projections.{step}"));
-                list.add_linear(&name, [d, d], true, Component::StepProjections);
-            }
-            for part in ["w_q", "w_k", "w_v"] {
-                list.add_linear(
-                    &at(&format!("attention.{part}")),
-                    [d, d],
-                    false,
-                    Component::Attention,
-                );
-            }
-            list.add_linear(&at("attention.w_o"), [d, d], true, Component::Attention);
-            list.add_norm(&at("norm1"), d);
-            list.add_linear(
-                &at("feedforward.linear1"),
-                [ffn, d],
-                true,
-                Component::FeedForward,
-            );
-            list.add_linear(
-                &at("feedforward.linear2"),
-                [d, ffn],
-                true,
-                Component::FeedForward,
-            );
-            list.add_norm(&at("norm2"), d);
-        }
-        list.add_norm("final_norm", d);
-        if !self.tie_word_embeddings {
-            list.add("lm_head.weight", &[self.vocab_size, d], Component::Head);
+        match self.architecture {
+            Architecture::Technical => technical::add(self, &mut list),
+            Architecture::Conversational => conversational::add(self, &mut list),
         }
         list.0
     }
 
-    /// Whether a tensor may be present although this configuration does not use it: the routers
-    /// of a model whose depth was fixed afterwards, or the head of a tied one.
+    /// Whether a tensor may be present although this configuration does not use it: the routers of a model whose depth
+    /// was fixed afterwards, the head of a tied one, or a table that follows from the configuration.
     pub fn tolerates_tensor(&self, name: &str) -> bool {
-        (self.routing.kind == RouterKind::Fixed && name.contains(".router.complexity_classifier."))
+        let (router, derived): (_, &[&str]) = match self.architecture {
+            Architecture::Technical => (name.contains(".router.complexity_classifier."), &[]),
+            Architecture::Conversational => (
+                name.starts_with("router."),
+                &[".rope.inv_freq", "router.steps_map"],
+            ),
+        };
+        (self.routing.kind == RouterKind::Fixed && router)
+            || derived.iter().any(|suffix| name.ends_with(suffix))
             || (self.tie_word_embeddings && name == "lm_head.weight")
+    }
+
+    /// The ids and the width of each band of the token embedding; one band where it is not adaptive.
+    pub fn embedding_bands(&self) -> Vec<(std::ops::Range<usize>, usize)> {
+        let (cutoffs, div_val) = match &self.adaptive_embedding {
+            Some(adaptive) => (adaptive.cutoffs.as_slice(), adaptive.div_val),
+            None => (&[][..], 1),
+        };
+        let starts = std::iter::once(0).chain(cutoffs.iter().copied());
+        let ends = cutoffs.iter().copied().chain([self.vocab_size]);
+        let mut width = self.hidden_size;
+        let bands = starts.zip(ends).map(|(start, end)| {
+            let band = (start..end, width);
+            width /= div_val.max(1);
+            band
+        });
+        bands.collect()
     }
 
     /// Parameters per component and in total; a tied head counts once.
@@ -173,15 +144,38 @@ impl TensorList {
         }
     }
 
-    fn add_norm(&mut self, name: &str, dim: usize) {
-        self.add(&format!("{name}.weight"), &[dim], Component::LayerNorms);
-        self.add(&format!("{name}.bias"), &[dim], Component::LayerNorms);
+    fn add_norm(&mut self, name: &str, dim: usize, component: Component) {
+        self.add(&format!("{name}.weight"), &[dim], component);
+        self.add(&format!("{name}.bias"), &[dim], component);
+    }
+}
+
+/// One table, or a table and a projection for each band of an adaptive embedding.
+fn add_token_embedding(config: &ModelConfig, list: &mut TensorList, name: &str) {
+    let bands = config.embedding_bands();
+    let d = config.hidden_size;
+    if config.adaptive_embedding.is_none() {
+        list.add(
+            &format!("{name}.weight"),
+            &[config.vocab_size, d],
+            Component::TokenEmbedding,
+        );
+        return;
+    }
+    for (band, (ids, width)) in bands.into_iter().enumerate() {
+        let table = format!("{name}.emb_layers.{band}.weight");
+        list.add(&table, &[ids.len(), width], Component::TokenEmbedding);
+        let projection = format!("{name}.emb_projs.{band}.weight");
+        list.add(&projection, &[d, width], Component::TokenEmbedding);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::Preset;
+    use std::path::Path;
+
+    use super::Component;
+    use crate::{AdaptiveEmbedding, Preset};
 
     #[test]
     fn technical_card_has_the_size_its_shapes_give() {
@@ -189,6 +183,42 @@ mod tests {
         assert_eq!(config.parameter_count().total, 41_401_758);
         config.tie_word_embeddings = true;
         assert_eq!(config.parameter_count().total, 41_401_758 - 32_000 * 384);
+    }
+
+    #[test]
+    fn conversational_198m_has_exactly_the_cards_size() {
+        let count = Preset::Conversational198m.config().parameter_count();
+        assert_eq!(count.total, 198_464_259);
+        assert_eq!(count.by_component[&Component::RecursionBlock], 7_080_960);
+    }
+
+    #[test]
+    fn adaptive_embeddings_narrow_from_band_to_band() {
+        let mut config = Preset::TechnicalCard.config();
+        config.adaptive_embedding = Some(AdaptiveEmbedding {
+            cutoffs: vec![2000, 10_000],
+            div_val: 4,
+        });
+        config.validate(Path::new("test")).expect("valid");
+        assert_eq!(
+            config.embedding_bands(),
+            [(0..2000, 384), (2000..10_000, 96), (10_000..32_000, 24)]
+        );
+        let count = config.parameter_count();
+        let expected = 2000 * 384 + 8000 * 96 + 22_000 * 24 + 384 * (384 + 96 + 24);
+        assert_eq!(count.by_component[&Component::TokenEmbedding], expected);
+
+        for (cutoffs, div_val) in [
+            (vec![], 4),
+            (vec![0], 4),
+            (vec![9, 9], 4),
+            (vec![32_000], 4),
+            (vec![9], 0),
+            (vec![9], 385),
+        ] {
+            config.adaptive_embedding = Some(AdaptiveEmbedding { cutoffs, div_val });
+            assert!(config.validate(Path::new("test")).is_err(), "{config:?}");
+        }
     }
 
     #[test]

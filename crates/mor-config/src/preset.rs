@@ -1,7 +1,7 @@
 //! Named configurations.
 
+use crate::{Architecture, HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig};
 use crate::{ConfigError, config};
-use crate::{HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig};
 use std::str::FromStr;
 
 /// A configuration known by name.
@@ -11,24 +11,32 @@ pub enum Preset {
     TechnicalCard,
     /// The size that card promises: at most 10.5 M parameters, tied, vocabulary 8,192.
     Technical10m,
+    /// The conversational model card's sizes: GPT-2's vocabulary and three tokens, 16 blocks of width 768 and a shared
+    /// one, 198,464,259 parameters.
+    Conversational198m,
 }
 
 impl Preset {
     /// Every preset.
-    pub const ALL: [Self; 2] = [Self::TechnicalCard, Self::Technical10m];
+    pub const ALL: [Self; 3] = [
+        Self::TechnicalCard,
+        Self::Technical10m,
+        Self::Conversational198m,
+    ];
 
     /// The name used on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::TechnicalCard => "technical-card",
             Self::Technical10m => "technical-10m",
+            Self::Conversational198m => "conversational-198m",
         }
     }
 
     /// The configuration itself.
     pub fn config(self) -> ModelConfig {
         let card = ModelConfig {
-            model_type: ModelConfig::TECHNICAL.to_owned(),
+            architecture: Architecture::Technical,
             vocab_size: 32_000,
             hidden_size: 384,
             num_hidden_layers: 6,
@@ -41,9 +49,11 @@ impl Preset {
             dropout: 0.1,
             tie_word_embeddings: false,
             pad_token_id: 0,
+            adaptive_embedding: None,
             routing: RoutingConfig {
                 kind: RouterKind::Adaptive,
                 max_steps: 4,
+                class_steps: Vec::new(),
                 depth: None,
                 pooling: Pooling::Sequence,
                 halted_rows: HaltedRows::Renormalize,
@@ -62,8 +72,29 @@ impl Preset {
                 routing: RoutingConfig {
                     kind: RouterKind::Fixed,
                     max_steps: 2,
+                    class_steps: Vec::new(),
                     depth: Some(2),
                     pooling: Pooling::Sequence,
+                    halted_rows: HaltedRows::Freeze,
+                },
+                ..card
+            },
+            Self::Conversational198m => ModelConfig {
+                architecture: Architecture::Conversational,
+                vocab_size: 50_260,
+                hidden_size: 768,
+                num_hidden_layers: 16,
+                num_attention_heads: 12,
+                intermediate_size: 3072,
+                max_position_embeddings: 512,
+                positions: Positions::Rotary,
+                pad_token_id: 50_259,
+                routing: RoutingConfig {
+                    kind: RouterKind::Adaptive,
+                    max_steps: 5,
+                    class_steps: vec![1, 3, 5],
+                    depth: None,
+                    pooling: Pooling::Real,
                     halted_rows: HaltedRows::Freeze,
                 },
                 ..card

@@ -1,5 +1,6 @@
 //! `model.safetensors`: tensors of an untrusted file, checked once and then borrowed.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -132,12 +133,41 @@ impl Weights {
         Ok((info.dtype, &info.shape, bytes))
     }
 
-    /// A tensor's values, converted to f32 from f32, f16 or bf16.
+    /// The quantized values and the scales of a matrix `[rows, cols]` of int8: values row by row, and an f16 scale
+    /// (two little-endian bytes) for every [`QUANTIZED_BLOCK`] columns of a row, the last block of a row being as
+    /// short as it must. `None` where the tensor is not quantized.
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`] when the tensor is missing, or its scales are missing or of another shape.
+    pub fn quantized(&self, name: &str) -> Result<Option<(&[u8], &[u8])>, ConfigError> {
+        let (dtype, shape, values) = self.raw(name)?;
+        if dtype != Dtype::I8 {
+            return Ok(None);
+        }
+        let scales = scales_of(name);
+        let &[rows, cols] = shape else {
+            return Err(self.error(format!(
+                "tensor `{name}` is int8 of shape {shape:?}; only matrices can be"
+            )));
+        };
+        let expected = [rows, cols.div_ceil(QUANTIZED_BLOCK)];
+        match self.raw(&scales)? {
+            (Dtype::F16, shape, scales) if shape == expected => Ok(Some((values, scales))),
+            (dtype, shape, _) => Err(self.error(format!(
+                "tensor `{scales}` is {dtype:?} of shape {shape:?}; expected F16 of shape {expected:?}"
+            ))),
+        }
+    }
+
+    /// A tensor's values, converted to f32 from f32, f16, bf16 or int8 with scales.
     ///
     /// # Errors
     /// [`ConfigError::Weights`] when the tensor is missing or of another type.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>, ConfigError> {
         let (dtype, _, bytes) = self.raw(name)?;
+        if let Some((values, scales)) = self.quantized(name)? {
+            return Ok(dequantize(values, scales, self.shape(name)?[1]));
+        }
         let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
         match dtype {
             Dtype::F32 => Ok(bytes
@@ -147,7 +177,7 @@ impl Weights {
             Dtype::F16 => Ok(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
             Dtype::BF16 => Ok(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
             other => Err(self.error(format!(
-                "tensor `{name}` is {other:?}; expected F32, F16 or BF16"
+                "tensor `{name}` is {other:?}; expected F32, F16, BF16 or I8 with scales"
             ))),
         }
     }
@@ -173,12 +203,41 @@ impl Weights {
     }
 }
 
+/// Columns of a quantized matrix that share a scale.
+pub const QUANTIZED_BLOCK: usize = 32;
+
+/// Name of the scales of a quantized tensor.
+pub(crate) fn scales_of(name: &str) -> String {
+    format!("{name}.scales")
+}
+
+fn dequantize(values: &[u8], scales: &[u8], cols: usize) -> Vec<f32> {
+    let blocks = cols.div_ceil(QUANTIZED_BLOCK);
+    let mut out = Vec::with_capacity(values.len());
+    // Without columns there is nothing to do, and no row length to cut by.
+    for (row, scales) in values
+        .chunks_exact(cols.max(1))
+        .zip(scales.chunks_exact(2 * blocks.max(1)))
+    {
+        for (block, scale) in row.chunks(QUANTIZED_BLOCK).zip(scales.chunks_exact(2)) {
+            let scale = f16::from_le_bytes([scale[0], scale[1]]).to_f32();
+            out.extend(
+                block
+                    .iter()
+                    .map(|value| f32::from(value.cast_signed()) * scale),
+            );
+        }
+    }
+    out
+}
+
 /// Checks that a weights file holds exactly the tensors its configuration asks for.
 ///
 /// # Errors
 /// [`ConfigError::Weights`], listing missing, unknown and misshapen tensors by name.
 pub fn check_tensors(config: &ModelConfig, weights: &Weights) -> Result<(), ConfigError> {
     let specs = config.tensors();
+    let mut known: HashSet<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let mut problems = Vec::new();
     for spec in &specs {
         match weights.raw(&spec.name) {
@@ -188,13 +247,18 @@ pub fn check_tensors(config: &ModelConfig, weights: &Weights) -> Result<(), Conf
                 spec.name, spec.shape
             )),
             Ok((Dtype::F32 | Dtype::F16 | Dtype::BF16, ..)) => {}
+            Ok((Dtype::I8, ..)) => match weights.quantized(&spec.name) {
+                Ok(_) => {
+                    known.insert(scales_of(&spec.name));
+                }
+                Err(ConfigError::Weights { problem, .. }) => problems.push(problem),
+                Err(error) => return Err(error),
+            },
             Ok((dtype, ..)) => problems.push(format!("`{}` is {dtype:?}", spec.name)),
         }
     }
-    let known: std::collections::HashSet<&str> =
-        specs.iter().map(|spec| spec.name.as_str()).collect();
     for name in weights.names() {
-        if !known.contains(name.as_str()) && !config.tolerates_tensor(&name) {
+        if !known.contains(&name) && !config.tolerates_tensor(&name) {
             problems.push(format!("`{name}` is unknown"));
         }
     }

@@ -7,6 +7,7 @@ use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 
 use crate::ConfigError;
+use crate::weights::{QUANTIZED_BLOCK, scales_of};
 
 /// Element type of stored weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +17,9 @@ pub enum Precision {
     F32,
     /// 16-bit floats: half the size.
     F16,
+    /// Matrices as int8 with an f16 scale for every [`QUANTIZED_BLOCK`] values of a row, a quarter of the size; the
+    /// rest as f32.
+    Q8,
 }
 
 /// Writes a file so that a crash leaves either the old one or the new one, never a part.
@@ -79,17 +83,28 @@ pub fn save_tensors(
         path: path.to_owned(),
         problem: format!("cannot be written: {error}"),
     };
-    let dtype = match precision {
-        Precision::F32 => Dtype::F32,
-        Precision::F16 => Dtype::F16,
-    };
-    let encoded: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, _, values)| encode(values, precision))
-        .collect();
-    let mut views = Vec::with_capacity(tensors.len());
-    for ((name, shape, _), bytes) in tensors.iter().zip(&encoded) {
-        let view = TensorView::new(dtype, shape.clone(), bytes).map_err(|error| fail(&error))?;
+    let mut encoded: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::with_capacity(tensors.len());
+    for (name, shape, values) in tensors {
+        match (precision, shape.as_slice()) {
+            (Precision::Q8, &[rows, cols]) if rows * cols == values.len() => {
+                let (quantized, scales) = quantize(values, cols);
+                encoded.push((name.clone(), Dtype::I8, shape.clone(), quantized));
+                let shape = vec![rows, cols.div_ceil(QUANTIZED_BLOCK)];
+                encoded.push((scales_of(name), Dtype::F16, shape, scales));
+            }
+            (Precision::F16, _) => {
+                let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes());
+                encoded.push((name.clone(), Dtype::F16, shape.clone(), bytes.collect()));
+            }
+            (Precision::F32 | Precision::Q8, _) => {
+                let bytes = values.iter().flat_map(|v| v.to_le_bytes());
+                encoded.push((name.clone(), Dtype::F32, shape.clone(), bytes.collect()));
+            }
+        }
+    }
+    let mut views = Vec::with_capacity(encoded.len());
+    for (name, dtype, shape, bytes) in &encoded {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| fail(&error))?;
         views.push((name.as_str(), view));
     }
     let format = [("format".to_owned(), "pt".to_owned())].into();
@@ -97,14 +112,28 @@ pub fn save_tensors(
     write_atomic(path, &bytes)
 }
 
-fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
-    match precision {
-        Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Precision::F16 => values
-            .iter()
-            .flat_map(|v| f16::from_f32(*v).to_le_bytes())
-            .collect(),
+/// Rounds each block of a row to int8 by a scale of its own; values, and scales as little-endian f16.
+fn quantize(values: &[f32], cols: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut quantized = Vec::with_capacity(values.len());
+    let mut scales = Vec::with_capacity(2 * values.len().div_ceil(QUANTIZED_BLOCK));
+    for row in values.chunks(cols.max(1)) {
+        for block in row.chunks(QUANTIZED_BLOCK) {
+            let largest = block
+                .iter()
+                .fold(0.0_f32, |max, value| max.max(value.abs()));
+            let scale = f16::from_f32(largest / 127.0);
+            // Dividing by the scale as it is stored undoes its rounding.
+            let inverse = if scale.to_f32() > 0.0 {
+                scale.to_f32().recip()
+            } else {
+                0.0
+            };
+            let round = |value: &f32| (value * inverse).round().clamp(-127.0, 127.0) as i8;
+            quantized.extend(block.iter().map(|value| round(value).cast_unsigned()));
+            scales.extend(scale.to_le_bytes());
+        }
     }
+    (quantized, scales)
 }
 
 #[cfg(test)]
@@ -124,5 +153,42 @@ mod tests {
             assert_eq!(weights.shape("a").expect("there"), [2, 2]);
         }
         assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn quantized_values_are_within_half_a_step() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("model.safetensors");
+        // 40 columns: a whole block and a short one; the last row is zero.
+        let wave = |i: usize| {
+            if i < 80 {
+                (i as f32 * 0.7).sin() * (i as f32 + 1.0)
+            } else {
+                0.0
+            }
+        };
+        let matrix: Vec<f32> = (0..120).map(wave).collect();
+        let tensors = vec![
+            ("m.weight".to_owned(), vec![3, 40], matrix.clone()),
+            ("m.bias".to_owned(), vec![3], vec![0.1, 0.2, 0.3]),
+        ];
+        save_tensors(&path, &tensors, Precision::Q8).expect("writable");
+        let weights = Weights::open(&path).expect("whole");
+        assert_eq!(weights.to_f32("m.bias").expect("there"), tensors[1].2);
+        assert_eq!(weights.shape("m.weight.scales").expect("there"), [3, 2]);
+        let read = weights.to_f32("m.weight").expect("there");
+        for (row, read) in matrix.chunks(40).zip(read.chunks(40)) {
+            for (block, read) in row.chunks(32).zip(read.chunks(32)) {
+                let largest = block
+                    .iter()
+                    .fold(0.0_f32, |max, value| max.max(value.abs()));
+                for (value, read) in block.iter().zip(read) {
+                    assert!(
+                        (value - read).abs() <= largest / 127.0 * 0.51,
+                        "{value} {read}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mor_config::{
-    Depth, HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig, Weights,
-};
+use mor_config::{Depth, ModelConfig, RouterKind, Weights};
 use mor_engine::{DecodeOptions, Decoder, Isa, LoadOptions, Model};
 
 const TOLERANCE: f32 = 1e-4;
@@ -16,28 +14,10 @@ fn golden(name: &str) -> Weights {
 }
 
 fn config() -> ModelConfig {
-    ModelConfig {
-        model_type: ModelConfig::TECHNICAL.to_owned(),
-        vocab_size: 97,
-        hidden_size: 48,
-        num_hidden_layers: 3,
-        num_attention_heads: 4,
-        intermediate_size: 96,
-        max_position_embeddings: 32,
-        positions: Positions::Learned,
-        rope_theta: 10_000.0,
-        layer_norm_eps: 1e-5,
-        dropout: 0.0,
-        tie_word_embeddings: false,
-        pad_token_id: 0,
-        routing: RoutingConfig {
-            kind: RouterKind::Adaptive,
-            max_steps: 4,
-            depth: None,
-            pooling: Pooling::Sequence,
-            halted_rows: HaltedRows::Renormalize,
-        },
-    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/goldens/m1_learned.config.json");
+    let text = std::fs::read(&path).expect("a configuration");
+    ModelConfig::from_json(&text, &path).expect("valid")
 }
 
 fn model(isa: Isa) -> Arc<Model> {

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Model folder to write.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Element type of the weights: f32 as trained, f16 at half the size.
+    /// Element type of the weights: f32 as trained, f16 at half the size, q8 (int8 in blocks of 32) at a quarter.
     #[arg(long, value_enum, default_value_t = Stored::F32)]
     precision: Stored,
 }
@@ -30,6 +30,7 @@ pub(crate) struct Args {
 enum Stored {
     F32,
     F16,
+    Q8,
 }
 
 /// Exports and says what from.
@@ -37,6 +38,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let precision = match args.precision {
         Stored::F32 => Precision::F32,
         Stored::F16 => Precision::F16,
+        Stored::Q8 => Precision::Q8,
     };
     let from = mor_train::export::export(&args.run, &args.output, precision)?;
     println!("{} is now in {}", from.display(), args.output.display());

@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use mor_config::{
-    HaltedRows, ModelConfig, Pooling, Positions, Preset, RouterKind, RoutingConfig, Weights,
-};
+use mor_config::{ModelConfig, Weights};
 use mor_model::{ForwardOptions, TechnicalModel};
 
 fn path(name: &str) -> PathBuf {
@@ -22,25 +20,10 @@ pub fn open(name: &str) -> Weights {
 
 /// The configuration of the golden weights.
 pub fn config() -> ModelConfig {
-    ModelConfig {
-        vocab_size: 97,
-        hidden_size: 48,
-        num_hidden_layers: 3,
-        num_attention_heads: 4,
-        intermediate_size: 96,
-        max_position_embeddings: 32,
-        positions: Positions::Learned,
-        dropout: 0.0,
-        tie_word_embeddings: false,
-        routing: RoutingConfig {
-            kind: RouterKind::Adaptive,
-            max_steps: 4,
-            depth: None,
-            pooling: Pooling::Sequence,
-            halted_rows: HaltedRows::Renormalize,
-        },
-        ..Preset::TechnicalCard.config()
-    }
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/m1_learned.config.json");
+    let text = std::fs::read(&path).expect("a configuration");
+    ModelConfig::from_json(&text, &path).expect("valid")
 }
 
 pub fn model(config: &ModelConfig, device: &Device) -> TechnicalModel {
