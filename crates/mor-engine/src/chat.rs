@@ -89,10 +89,10 @@ impl ChatSession {
     /// An empty conversation.
     ///
     /// # Errors
-    /// [`EngineError::TokenizerMismatch`] when the tokenizer has ids the model does not know.
+    /// [`EngineError::TokenizerMismatch`] when the tokenizer is another model's.
     pub fn new(decoder: Decoder, tokenizer: Arc<Tokenizer>) -> Result<Self> {
         let (tokens, rows) = (tokenizer.vocab_size(), decoder.model().config().vocab_size);
-        if tokens > rows {
+        if !tokenizer.fits(rows) {
             return Err(EngineError::TokenizerMismatch {
                 tokenizer: tokens,
                 model: rows,

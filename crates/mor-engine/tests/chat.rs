@@ -142,13 +142,17 @@ fn the_oldest_turns_are_forgotten_first() {
 }
 
 #[test]
-fn a_larger_tokenizer_is_refused() {
+fn another_models_tokenizer_is_refused() {
     let tokenizer = tokenizer();
-    let refused = ChatSession::new(decoder(tokenizer.vocab_size() - 1), tokenizer);
-    assert!(matches!(
-        refused,
-        Err(EngineError::TokenizerMismatch { .. })
-    ));
+    let size = tokenizer.vocab_size();
+    for rows in [size - 1, 2 * size] {
+        let refused = ChatSession::new(decoder(rows), tokenizer.clone());
+        assert!(matches!(
+            refused,
+            Err(EngineError::TokenizerMismatch { .. })
+        ));
+    }
+    ChatSession::new(decoder(size + size / 16), tokenizer).expect("padded to a round number");
 }
 
 #[test]

@@ -14,6 +14,44 @@ pub struct LinearShape {
     pub outputs: usize,
 }
 
+impl LinearShape {
+    #[track_caller]
+    fn check_x(self, name: &str, x: &[f32]) {
+        check_len(name, x, &[self.rows, self.inputs]);
+    }
+
+    #[track_caller]
+    fn check_w(self, name: &str, w: &[f32]) {
+        check_len(name, w, &[self.outputs, self.inputs]);
+    }
+
+    #[track_caller]
+    fn check_y(self, name: &str, y: &[f32]) {
+        check_len(name, y, &[self.rows, self.outputs]);
+    }
+
+    /// `[m, n, k]` of the forward product with its operands, once all are checked.
+    #[track_caller]
+    fn forward<'a>(
+        self,
+        x: &'a [f32],
+        w: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> ([usize; 3], Matrix<'a>, Matrix<'a>, Start<'a>) {
+        self.check_x("x", x);
+        self.check_w("w", w);
+        if let Some(bias) = bias {
+            check_len("bias", bias, &[self.outputs]);
+        }
+        (
+            [self.rows, self.outputs, self.inputs],
+            Matrix::row_major(x, self.inputs),
+            Matrix::transposed(w, self.inputs),
+            bias.map_or(Start::Zero, Start::Bias),
+        )
+    }
+}
+
 /// `y = x · wᵀ + bias`, with `x: [rows, inputs]`, `w: [outputs, inputs]`, `bias: [outputs]` and
 /// `y: [rows, outputs]`.
 pub fn linear_forward(
@@ -23,24 +61,9 @@ pub fn linear_forward(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
-    let LinearShape {
-        rows,
-        inputs,
-        outputs,
-    } = shape;
-    check_len("x", x, &[rows, inputs]);
-    check_len("w", w, &[outputs, inputs]);
-    check_len("y", y, &[rows, outputs]);
-    if let Some(bias) = bias {
-        check_len("bias", bias, &[outputs]);
-    }
-    product(
-        [rows, outputs, inputs],
-        Matrix::row_major(x, inputs),
-        Matrix::transposed(w, inputs),
-        y,
-        bias.map_or(Start::Zero, Start::Bias),
-    );
+    let (sizes, x, w, start) = shape.forward(x, w, bias);
+    shape.check_y("y", y);
+    product(sizes, x, w, y, start);
 }
 
 /// `pre = x · wᵀ + bias` and `y = gelu(pre)`: the first half of a feed-forward block. Shapes as in
@@ -54,37 +77,21 @@ pub fn linear_gelu_forward(
     pre: &mut [f32],
     y: &mut [f32],
 ) {
-    let LinearShape {
-        rows,
-        inputs,
-        outputs,
-    } = shape;
-    check_len("x", x, &[rows, inputs]);
-    check_len("w", w, &[outputs, inputs]);
-    check_len("pre", pre, &[rows, outputs]);
-    check_len("y", y, &[rows, outputs]);
-    if let Some(bias) = bias {
-        check_len("bias", bias, &[outputs]);
-    }
-    let sizes = [rows, outputs, inputs];
-    let (x, w) = (Matrix::row_major(x, inputs), Matrix::transposed(w, inputs));
-    product_gelu(sizes, x, w, pre, bias.map_or(Start::Zero, Start::Bias), y);
+    let (sizes, x, w, start) = shape.forward(x, w, bias);
+    shape.check_y("pre", pre);
+    shape.check_y("y", y);
+    product_gelu(sizes, x, w, pre, start, y);
 }
 
 /// `dx = dy · w`, with `dy: [rows, outputs]`, `w: [outputs, inputs]` and `dx: [rows, inputs]`.
 pub fn linear_backward_input(shape: LinearShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    let LinearShape {
-        rows,
-        inputs,
-        outputs,
-    } = shape;
-    check_len("dy", dy, &[rows, outputs]);
-    check_len("w", w, &[outputs, inputs]);
-    check_len("dx", dx, &[rows, inputs]);
+    shape.check_y("dy", dy);
+    shape.check_w("w", w);
+    shape.check_x("dx", dx);
     product(
-        [rows, inputs, outputs],
-        Matrix::row_major(dy, outputs),
-        Matrix::row_major(w, inputs),
+        [shape.rows, shape.inputs, shape.outputs],
+        Matrix::row_major(dy, shape.outputs),
+        Matrix::row_major(w, shape.inputs),
         dx,
         Start::Zero,
     );
@@ -92,7 +99,7 @@ pub fn linear_backward_input(shape: LinearShape, dy: &[f32], w: &[f32], dx: &mut
 
 /// `dw = dyᵀ · x`, with `dy: [rows, outputs]`, `x: [rows, inputs]` and `dw: [outputs, inputs]`.
 pub fn linear_backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32]) {
-    backward_weight(shape, dy, x, dw, false);
+    backward_weight(shape, dy, x, dw, Start::Zero);
 }
 
 /// As [`linear_backward_weight`], but *accumulated*: `dw += dyᵀ · x`.
@@ -102,28 +109,19 @@ pub fn linear_backward_weight_accumulate(
     x: &[f32],
     dw: &mut [f32],
 ) {
-    backward_weight(shape, dy, x, dw, true);
+    backward_weight(shape, dy, x, dw, Start::Accumulate);
 }
 
-fn backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32], accumulate: bool) {
-    let LinearShape {
-        rows,
-        inputs,
-        outputs,
-    } = shape;
-    check_len("dy", dy, &[rows, outputs]);
-    check_len("x", x, &[rows, inputs]);
-    check_len("dw", dw, &[outputs, inputs]);
+fn backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32], start: Start<'_>) {
+    shape.check_y("dy", dy);
+    shape.check_x("x", x);
+    shape.check_w("dw", dw);
     product(
-        [outputs, inputs, rows],
-        Matrix::transposed(dy, outputs),
-        Matrix::row_major(x, inputs),
+        [shape.outputs, shape.inputs, shape.rows],
+        Matrix::transposed(dy, shape.outputs),
+        Matrix::row_major(x, shape.inputs),
         dw,
-        if accumulate {
-            Start::Accumulate
-        } else {
-            Start::Zero
-        },
+        start,
     );
 }
 

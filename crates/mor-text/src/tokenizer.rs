@@ -267,6 +267,13 @@ impl Tokenizer {
         self.vocabulary.tokens.len()
     }
 
+    /// Whether this can be the tokenizer of a model with `rows` embeddings: it has no id beyond them, and leaves at
+    /// most an eighth of them without a token. Vocabularies are padded to round numbers; more than that is another
+    /// model's tokenizer.
+    pub fn fits(&self, rows: usize) -> bool {
+        (rows - rows / 8..=rows).contains(&self.vocab_size())
+    }
+
     /// The id of a special token by its name (`<eos>`), or of a vocabulary entry by its spelling in the
     /// byte-level alphabet (`Ġthe`).
     pub fn token_id(&self, token: &str) -> Option<u32> {

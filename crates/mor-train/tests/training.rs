@@ -61,6 +61,25 @@ fn trainer(text: &str, output: &Path, resume: bool) -> Result<Trainer, String> {
         .map_err(|error| error.to_string())
 }
 
+#[test]
+fn the_vocabulary_is_the_tokenizers_unless_the_recipe_says_otherwise() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let free = RECIPE.replace("vocab_size = 512\n", "");
+    let made = trainer(&free, &dir.path().join("free"), false).expect("a run");
+    assert_eq!(made.model_config().vocab_size, 512);
+
+    let padded = RECIPE.replace("vocab_size = 512", "vocab_size = 576");
+    let made = trainer(&padded, &dir.path().join("padded"), false).expect("a run");
+    assert_eq!(made.model_config().vocab_size, 576);
+
+    for other in ["vocab_size = 8192", "vocab_size = 511"] {
+        let text = RECIPE.replace("vocab_size = 512", other);
+        let refused = trainer(&text, &dir.path().join("other"), false);
+        let error = refused.err().expect("another model's tokenizer");
+        assert!(error.contains("the tokenizer has 512 tokens"), "{error}");
+    }
+}
+
 /// Runs to the end, or until `stop_after` steps are done.
 fn run(text: &str, output: &Path, resume: bool, stop_after: Option<u64>) -> Outcome {
     let stop = AtomicBool::new(false);

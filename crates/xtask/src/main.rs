@@ -1,8 +1,9 @@
 //! Project tasks: everything continuous integration does, by hand.
 //!
 //! `cargo xtask demo` opens the chat page, `cargo xtask test` checks the whole project,
-//! `cargo xtask web` builds the page and `cargo xtask lint` the style alone.
+//! `cargo xtask web` builds the page, `cargo xtask bench` times it, and `cargo xtask lint` checks the style alone.
 
+mod bench;
 mod demo;
 mod lint;
 mod phases;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Project tasks: demo, test, web, lint.
+/// Project tasks: demo, test, web, bench, lint.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -33,6 +34,8 @@ enum Task {
     Test(test::Args),
     /// Build the chat page into web/dist, which any static server can host.
     Web,
+    /// Compare the engine in the browser with the native one.
+    Bench(bench::Args),
     /// Check formatting, Clippy and TypeScript.
     Lint,
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),
         Task::Web => web::run(),
+        Task::Bench(args) => bench::run(&args),
         Task::Lint => lint::run(),
     };
     match outcome {

@@ -94,7 +94,7 @@ impl Drop for Background {
 }
 
 /// What a command prints, with the white space around it removed.
-fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = describe(command);
     let output = command
         .stderr(Stdio::inherit())

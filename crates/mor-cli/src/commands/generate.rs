@@ -139,7 +139,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
 fn check_fit(decoder: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
     let (tokens, rows) = (tokenizer.vocab_size(), decoder.model().config().vocab_size);
-    if tokens > rows {
+    if !tokenizer.fits(rows) {
         return Err(EngineError::TokenizerMismatch {
             tokenizer: tokens,
             model: rows,

@@ -71,9 +71,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         tokenizer: args.tokenizer.clone(),
         output: args.output.clone(),
     };
-    let total = recipe.model.parameter_count().total;
     let trainer = Trainer::new(recipe, &paths, args.resume, &Device::flex())?;
-    introduce(&trainer, total);
+    introduce(&trainer);
 
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
@@ -110,10 +109,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn introduce(trainer: &Trainer, parameters: usize) {
+fn introduce(trainer: &Trainer) {
     let data = trainer.train_data();
     println!(
-        "{parameters} parameters; {} sequences, {} targets, {} bytes in {}",
+        "{} parameters; {} sequences, {} targets, {} bytes in {}",
+        trainer.model_config().parameter_count().total,
         data.len(),
         data.targets(),
         data.total_bytes(),

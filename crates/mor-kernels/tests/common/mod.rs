@@ -1,7 +1,9 @@
 //! Helpers of the kernel tests: random data, comparison, and numerical gradients.
 #![allow(dead_code, missing_docs)] // each test file uses its own part of this module
 
-use mor_kernels::Isa;
+use mor_kernels::{
+    Isa, LinearShape, linear_backward_input, linear_backward_weight, linear_forward,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -74,4 +76,74 @@ pub(crate) fn product(
         }
     }
     out
+}
+
+/// Operands of a linear layer's products with the results that a naive product in f64 gives.
+pub(crate) struct LinearCase {
+    pub(crate) shape: LinearShape,
+    pub(crate) x: Vec<f32>,
+    pub(crate) w: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) dy: Vec<f32>,
+    pub(crate) y: Vec<f64>,
+    pub(crate) dx: Vec<f64>,
+    pub(crate) dw: Vec<f64>,
+}
+
+impl LinearCase {
+    /// Random operands, each passed through `round` before it is multiplied.
+    pub(crate) fn new([rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> f32) -> Self {
+        let x = random(1, rows * inputs);
+        let w = random(2, outputs * inputs);
+        let bias = random(3, outputs);
+        let dy = random(4, rows * outputs);
+        let mut y = product(
+            [rows, outputs, inputs],
+            |i, p| round(x[i * inputs + p]),
+            |p, j| round(w[j * inputs + p]),
+        );
+        for row in y.chunks_mut(outputs) {
+            for (v, b) in row.iter_mut().zip(&bias) {
+                *v += f64::from(*b);
+            }
+        }
+        let dx = product(
+            [rows, inputs, outputs],
+            |i, p| round(dy[i * outputs + p]),
+            |p, j| round(w[p * inputs + j]),
+        );
+        let dw = product(
+            [outputs, inputs, rows],
+            |i, p| round(dy[p * outputs + i]),
+            |p, j| round(x[p * inputs + j]),
+        );
+        Self {
+            shape: LinearShape {
+                rows,
+                inputs,
+                outputs,
+            },
+            x,
+            w,
+            bias,
+            dy,
+            y,
+            dx,
+            dw,
+        }
+    }
+
+    /// Compares forward and both gradients.
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        let mut y = vec![f32::NAN; self.y.len()];
+        linear_forward(self.shape, &self.x, &self.w, Some(&self.bias), &mut y);
+        assert_close("y", &y, &self.y, 1e-5);
+        let mut dx = vec![f32::NAN; self.dx.len()];
+        linear_backward_input(self.shape, &self.dy, &self.w, &mut dx);
+        assert_close("dx", &dx, &self.dx, 1e-5);
+        let mut dw = vec![f32::NAN; self.dw.len()];
+        linear_backward_weight(self.shape, &self.dy, &self.x, &mut dw);
+        assert_close("dw", &dw, &self.dw, 1e-5);
+    }
 }

@@ -39,6 +39,8 @@ pub struct Recipe {
     pub tokenizer: Option<PathBuf>,
     /// The model to train.
     pub model: ModelConfig,
+    /// Whether a smaller tokenizer makes the model's vocabulary smaller: when `[model]` does not set `vocab_size`.
+    pub vocabulary_of_tokenizer: bool,
     /// How to train it.
     pub train: TrainSettings,
 }
@@ -247,6 +249,7 @@ impl Recipe {
             path: path.to_owned(),
             text: text.to_owned(),
             tokenizer: file.tokenizer.map(|dir| base.join(dir)),
+            vocabulary_of_tokenizer: !file.model.contains_key("vocab_size"),
             model: model::resolve(file.model, path)?,
             train: file.train,
         };

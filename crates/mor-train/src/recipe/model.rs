@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{Result, TrainError};
 
 /// Keys that a configuration may have but that presets leave out.
-const OPTIONAL_ROUTING: &str = "depth";
+const OPTIONAL: [&str; 3] = ["adaptive_embedding", "routing.class_steps", "routing.depth"];
 
 /// The configuration that a `[model]` table describes.
 pub(super) fn resolve(mut table: toml::Table, path: &Path) -> Result<ModelConfig> {
@@ -65,7 +65,7 @@ fn merge(
                 merge(base, inner, &format!("{full}."))?;
             }
             (Some(slot), value) => *slot = value,
-            (None, value) if prefix == "routing." && key == OPTIONAL_ROUTING => {
+            (None, value) if OPTIONAL.contains(&full.as_str()) => {
                 base.insert(key, value);
             }
             (None, _) => {

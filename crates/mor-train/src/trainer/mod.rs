@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mor_config::{Depth, Precision};
+use mor_config::{Depth, ModelConfig, Precision};
 use mor_kernels::{MatmulPrecision, set_matmul_precision};
 use mor_model::TechnicalModel;
 use mor_text::Tokenizer;
@@ -116,6 +116,11 @@ impl Clock {
 }
 
 impl Trainer {
+    /// The model's configuration, with the vocabulary as the tokenizer has it.
+    pub fn model_config(&self) -> &ModelConfig {
+        &self.recipe.model
+    }
+
     /// The data trained on.
     pub fn train_data(&self) -> &Dataset {
         &self.train

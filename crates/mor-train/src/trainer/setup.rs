@@ -24,7 +24,7 @@ impl Trainer {
     /// # Errors
     /// A [`TrainError`] that names the file at fault: the data, the tokenizer, the recipe, or a
     /// run folder that holds a run already (or none, with `resume`).
-    pub fn new(recipe: Recipe, paths: &Paths, resume: bool, device: &Device) -> Result<Self> {
+    pub fn new(mut recipe: Recipe, paths: &Paths, resume: bool, device: &Device) -> Result<Self> {
         let folder = RunFolder::new(&paths.output);
         // An existing run is claimed before it is looked at, a new one made only when all is well.
         let mut lock = None;
@@ -32,7 +32,7 @@ impl Trainer {
             lock = Some(folder.lock()?);
         }
         let checkpoint = find_checkpoint(&folder, resume)?;
-        let tokenizer = load_tokenizer(&recipe, paths, checkpoint.as_ref())?;
+        let tokenizer = load_tokenizer(&mut recipe, paths, checkpoint.as_ref())?;
         let settings = &recipe.train;
         let context = settings
             .context
@@ -122,9 +122,10 @@ fn find_checkpoint(folder: &RunFolder, resume: bool) -> Result<Option<Checkpoint
     }
 }
 
-/// The tokenizer of the checkpoint, the command line or the recipe, in this order.
+/// The tokenizer of the checkpoint, the command line or the recipe, in this order. A small one makes the model's
+/// vocabulary smaller, unless the recipe says how large that is.
 fn load_tokenizer(
-    recipe: &Recipe,
+    recipe: &mut Recipe,
     paths: &Paths,
     checkpoint: Option<&Checkpoint>,
 ) -> Result<Tokenizer> {
@@ -138,17 +139,15 @@ fn load_tokenizer(
         });
     };
     let tokenizer = Tokenizer::from_dir(dir)?;
-    check_tokenizer(
-        &tokenizer,
-        dir,
-        recipe.model.vocab_size,
-        recipe.model.pad_token_id,
-    )?;
+    if recipe.vocabulary_of_tokenizer {
+        recipe.model.vocab_size = tokenizer.vocab_size().min(recipe.model.vocab_size);
+    }
+    let (rows, pad) = (recipe.model.vocab_size, recipe.model.pad_token_id);
+    check_tokenizer(&tokenizer, dir, rows, pad)?;
     Ok(tokenizer)
 }
 
-/// Checks that every id of a tokenizer has a row in a model's embedding, and that both mean the
-/// same token by padding.
+/// Checks that a tokenizer's ids are those of a model's embedding, and that both mean the same token by padding.
 ///
 /// # Errors
 /// [`TrainError::Tokenizer`].
@@ -164,7 +163,7 @@ pub(crate) fn check_tokenizer(
             problem,
         })
     };
-    if tokenizer.vocab_size() > vocab_size {
+    if !tokenizer.fits(vocab_size) {
         return fail(format!(
             "the tokenizer has {} tokens, the model's vocab_size is {vocab_size}; \
              use the tokenizer that belongs to the model",
