@@ -63,7 +63,7 @@ fn a_learnt_vocabulary_gives_back_every_byte_and_no_text_is_a_special_token() {
         "--output",
     ];
     let first = json(&succeed(folder.path(), &[&train[..], &["a"]].concat(), b""));
-    assert_eq!(first["vocab_size"], 400);
+    assert_eq!(first["report"]["vocab_size"], 400);
     succeed(folder.path(), &[&train[..], &["b"]].concat(), b"");
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         let read = |dir: &str| std::fs::read(folder.path().join(dir).join(file)).expect("written");
