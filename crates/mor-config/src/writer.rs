@@ -30,7 +30,9 @@ pub enum Precision {
 /// # Errors
 /// [`ConfigError::Io`]; the old file is untouched then.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
-    write_atomic_with(path, |file| file.write_all(bytes).map_err(|e| io_error(path, e)))
+    write_atomic_with(path, |file| {
+        file.write_all(bytes).map_err(|e| io_error(path, e))
+    })
 }
 
 /// As [`write_atomic`], for contents that are written piece by piece.
@@ -176,7 +178,9 @@ fn layout(
     for (dtype, name, shape, index) in stored {
         let bytes = shape
             .iter()
-            .try_fold(dtype.bitsize() / 8, |product, size| product.checked_mul(*size))
+            .try_fold(dtype.bitsize() / 8, |product, size| {
+                product.checked_mul(*size)
+            })
             .and_then(|bytes| start.checked_add(bytes));
         let end = bytes.ok_or_else(|| format!("`{name}` of shape {shape:?} is too large"))?;
         // The scales of a quantized tensor are f16 and so stand before its values; they are written after them.
@@ -186,7 +190,14 @@ fn layout(
             places[index].push(start);
         }
         let data_offsets = (start, end);
-        infos.push((name, TensorInfo { dtype, shape, data_offsets }));
+        infos.push((
+            name,
+            TensorInfo {
+                dtype,
+                shape,
+                data_offsets,
+            },
+        ));
         start = end;
     }
     let format = [("format".to_owned(), "pt".to_owned())].into();

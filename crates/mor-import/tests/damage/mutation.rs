@@ -1,0 +1,148 @@
+//! Damage to a file, and what loading it may cost.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::allocator::{Usage, watch};
+
+/// Bytes that loading may ask for at once beyond twice the file: tables and patterns have a size of their own.
+const ALLOWANCE: usize = 1 << 20;
+
+/// Values at which arithmetic goes wrong.
+const NUMBERS: [u64; 11] = [
+    0,
+    1,
+    127,
+    255,
+    65_535,
+    1 << 31,
+    u32::MAX as u64,
+    1 << 61,
+    1 << 63,
+    u64::MAX - 7,
+    u64::MAX,
+];
+
+/// One change to a file.
+#[derive(Debug, Clone)]
+enum Mutation {
+    FlipBit(Index, u8),
+    Truncate(Index),
+    /// Copies a part of the file to another place, over what stands there or between.
+    Splice {
+        from: Index,
+        len: usize,
+        to: Index,
+        over: bool,
+    },
+    /// Replaces the next number in digits.
+    Digits(Index, u64),
+    /// Overwrites bytes by a little-endian number.
+    Binary {
+        at: Index,
+        value: u64,
+        width: usize,
+    },
+    Remove {
+        at: Index,
+        len: usize,
+    },
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let at = any::<Index>;
+    let number = || prop_oneof![3 => prop::sample::select(NUMBERS.to_vec()), 1 => any::<u64>()];
+    prop_oneof![
+        4 => (at(), 0..8_u8).prop_map(|(at, bit)| Mutation::FlipBit(at, bit)),
+        1 => at().prop_map(Mutation::Truncate),
+        2 => (at(), 1..200_usize, at(), any::<bool>())
+            .prop_map(|(from, len, to, over)| Mutation::Splice { from, len, to, over }),
+        3 => (at(), number()).prop_map(|(at, value)| Mutation::Digits(at, value)),
+        3 => (at(), number(), prop::sample::select(vec![1, 2, 4, 8]))
+            .prop_map(|(at, value, width)| Mutation::Binary { at, value, width }),
+        1 => (at(), 1..100_usize).prop_map(|(at, len)| Mutation::Remove { at, len }),
+    ]
+}
+
+impl Mutation {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let size = bytes.len();
+        match self {
+            Self::FlipBit(at, bit) => bytes[at.index(size)] ^= 1 << bit,
+            Self::Truncate(at) => bytes.truncate(at.index(size)),
+            Self::Splice {
+                from,
+                len,
+                to,
+                over,
+            } => {
+                let from = from.index(size);
+                let part = bytes[from..size.min(from + len)].to_vec();
+                let to = to.index(size);
+                let end = if *over { size.min(to + part.len()) } else { to };
+                bytes.splice(to..end, part);
+            }
+            Self::Digits(at, value) => {
+                let at = at.index(size);
+                let is_digit = |at: &usize| bytes[*at].is_ascii_digit();
+                if let Some(start) = (at..size).find(is_digit) {
+                    let end = (start..size).find(|at| !is_digit(at)).unwrap_or(size);
+                    bytes.splice(start..end, value.to_string().into_bytes());
+                }
+            }
+            Self::Binary { at, value, width } => {
+                let at = at.index(size);
+                let count = (*width).min(size - at);
+                bytes[at..at + count].copy_from_slice(&value.to_le_bytes()[..count]);
+            }
+            Self::Remove { at, len } => {
+                let at = at.index(size);
+                bytes.drain(at..size.min(at + len));
+            }
+        }
+    }
+}
+
+/// Calls `load` with the seeds as they are and with `cases` damaged ones, and holds its allocations to the size of what
+/// it is given. A panic fails the test, with the input reduced to a few mutations.
+pub(crate) fn survive(cases: u32, seeds: &[Vec<u8>], load: impl Fn(Vec<u8>)) {
+    let mut worst = Usage::default();
+    let mut check = |bytes: Vec<u8>| {
+        let len = bytes.len();
+        let ((), usage) = watch(|| load(bytes));
+        worst.largest = worst.largest.max(usage.largest);
+        worst.peak = worst.peak.max(usage.peak);
+        (usage.largest <= 2 * len + ALLOWANCE, len, usage)
+    };
+    for seed in seeds {
+        assert!(check(seed.clone()).0);
+    }
+    let check = std::cell::RefCell::new(check);
+    let mut runner = TestRunner::new(Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let input = (0..seeds.len(), prop::collection::vec(mutation(), 1..5));
+    let outcome = runner.run(&input, |(seed, mutations)| {
+        let mut bytes = seeds[seed].clone();
+        mutations
+            .iter()
+            .for_each(|mutation| mutation.apply(&mut bytes));
+        let (fits, len, usage) = (check.borrow_mut())(bytes);
+        prop_assert!(fits, "{len} bytes asked for {usage:?}");
+        Ok(())
+    });
+    drop(check);
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    println!(
+        "{cases} cases, at most {} bytes at once and {} in all",
+        worst.largest, worst.peak
+    );
+}
