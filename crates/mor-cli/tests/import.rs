@@ -139,7 +139,7 @@ fn failed_imports_leave_nothing() {
         "import technical --weights {data/pt/program.pt} --heads 4 --output model",
         1,
     );
-    assert!(error.contains("builtins.print"), "{error}");
+    assert!(error.contains("__builtin__.print"), "{error}");
     let error = run(
         "import technical --weights nowhere.pt --heads 4 --output model",
         1,

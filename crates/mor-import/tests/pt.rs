@@ -59,7 +59,7 @@ fn views_stay_inside_their_storage() {
 #[test]
 fn other_files_are_refused_by_name() {
     for (name, expected) in [
-        ("program.pt", "names `builtins.print`"),
+        ("program.pt", "names `__builtin__.print`"),
         ("script.pt", "TorchScript"),
         (
             "empty.pt",

@@ -43,6 +43,8 @@ impl Global {
             .find(|known| (known.0, known.1) == (module, name));
         known.map(|known| known.2).ok_or_else(|| {
             let full: String = format!("{module}.{name}").chars().take(200).collect();
+            // A name comes from the file and could hold anything.
+            let full = full.escape_debug();
             format!(
                 "names `{full}`, which is no part of a state dict and is not run; save \
                  `model.state_dict()` alone, with torch.save"

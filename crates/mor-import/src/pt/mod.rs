@@ -267,7 +267,7 @@ fn state_dict(
             } else {
                 "no dictionary"
             },
-            keys.join(", ").chars().take(200).collect::<String>()
+            keys.join(", ").escape_debug().take(200).collect::<String>()
         ));
     }
     Ok(tensors)
