@@ -141,6 +141,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`ConfigError::Weights`] when the tensor is missing, or its scales are missing or of another shape.
+    #[allow(clippy::type_complexity)]
     pub fn quantized(&self, name: &str) -> Result<Option<(&[u8], &[u8])>, ConfigError> {
         let (dtype, shape, values) = self.raw(name)?;
         if dtype != Dtype::I8 {

@@ -213,7 +213,10 @@ fn layout(
 fn encode(values: &[f32], shape: &[usize], precision: Precision) -> Result<Vec<Vec<u8>>, String> {
     match (precision, shape) {
         (Precision::Q8, &[_, cols]) => {
-            if let Some(value) = values.iter().find(|v| !(v.abs() <= MAX_QUANTIZED)) {
+            if let Some(value) = values
+                .iter()
+                .find(|v| v.is_nan() || v.abs() > MAX_QUANTIZED)
+            {
                 return Err(format!("holds {value}, which q8 cannot; use f32"));
             }
             let (quantized, scales) = quantize(values, cols);

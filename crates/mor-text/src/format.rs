@@ -203,7 +203,7 @@ impl TokenizerFile {
         };
         let file = NormalizerFile::deserialize(normalizer).map_err(|_| refuse())?;
         // Any other step could lose text, which byte-level tokenizers promise to keep.
-        if self.spelling()? == Spelling::Bytes && file != NormalizerFile::NFC {
+        if self.spelling()? == Spelling::Bytes && file != NormalizerFile::Nfc {
             return Err(refuse());
         }
         Normalizers::new(&file)

@@ -14,8 +14,10 @@ use crate::{Result, TextError};
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(tag = "type")]
 pub(crate) enum NormalizerFile {
-    NFC,
-    NFKC,
+    #[serde(rename = "NFC")]
+    Nfc,
+    #[serde(rename = "NFKC")]
+    Nfkc,
     Replace {
         pattern: ReplacePattern,
         content: String,
@@ -65,8 +67,8 @@ impl Normalizers {
 
 fn flatten(file: &NormalizerFile, steps: &mut Vec<Step>) -> Result<()> {
     match file {
-        NormalizerFile::NFC => steps.push(Step::Nfc(NFC)),
-        NormalizerFile::NFKC => steps.push(Step::Nfkc(NFKC)),
+        NormalizerFile::Nfc => steps.push(Step::Nfc(NFC)),
+        NormalizerFile::Nfkc => steps.push(Step::Nfkc(NFKC)),
         NormalizerFile::Replace { pattern, content } => {
             let (ReplacePattern::Regex(source) | ReplacePattern::String(source)) = pattern;
             if source.is_empty() {

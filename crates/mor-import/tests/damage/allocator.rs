@@ -15,6 +15,17 @@ pub(crate) struct Usage {
     pub(crate) largest: usize,
 }
 
+impl Usage {
+    /// The worse of each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            live: self.live.max(other.live),
+            peak: self.peak.max(other.peak),
+            largest: self.largest.max(other.largest),
+        }
+    }
+}
+
 thread_local! {
     static USAGE: Cell<Usage> = const { Cell::new(Usage { live: 0, peak: 0, largest: 0 }) };
 }

@@ -1,5 +1,7 @@
 //! Damage to a file, and what loading it may cost.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -115,18 +117,16 @@ impl Mutation {
 /// Calls `load` with the seeds as they are and with `cases` damaged ones, and holds its allocations to the size of what
 /// it is given. A panic fails the test, with the input reduced to a few mutations.
 pub(crate) fn survive(cases: u32, seeds: &[Vec<u8>], load: impl Fn(Vec<u8>)) {
-    let mut worst = Usage::default();
-    let mut check = |bytes: Vec<u8>| {
+    let worst = Cell::new(Usage::default());
+    let check = |bytes: Vec<u8>| {
         let len = bytes.len();
         let ((), usage) = watch(|| load(bytes));
-        worst.largest = worst.largest.max(usage.largest);
-        worst.peak = worst.peak.max(usage.peak);
+        worst.set(worst.get().max(usage));
         (is_in_proportion(usage, len), len, usage)
     };
     for seed in seeds {
         assert!(check(seed.clone()).0);
     }
-    let check = std::cell::RefCell::new(check);
     let config = Config {
         cases,
         failure_persistence: None,
@@ -141,16 +141,13 @@ pub(crate) fn survive(cases: u32, seeds: &[Vec<u8>], load: impl Fn(Vec<u8>)) {
         mutations
             .iter()
             .for_each(|mutation| mutation.apply(&mut bytes));
-        let (fits, len, usage) = (check.borrow_mut())(bytes);
+        let (fits, len, usage) = check(bytes);
         prop_assert!(fits, "{len} bytes asked for {usage:?}");
         Ok(())
     });
-    drop(check);
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
-    println!(
-        "{cases} cases, at most {} bytes at once and {} in all",
-        worst.largest, worst.peak
-    );
+    let (largest, peak) = (worst.get().largest, worst.get().peak);
+    println!("{cases} cases, at most {largest} bytes at once and {peak} in all");
 }
