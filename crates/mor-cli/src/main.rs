@@ -30,7 +30,9 @@ enum Command {
     Train(commands::train::Args),
     #[cfg(feature = "train")]
     Eval(commands::eval::Args),
-    #[cfg(feature = "train")]
+    #[cfg(feature = "model")]
+    Import(commands::import::Args),
+    #[cfg(feature = "model")]
     Export(commands::export::Args),
     #[cfg(feature = "model")]
     Generate(commands::generate::Args),
@@ -56,7 +58,9 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => commands::eval::run(args),
-        #[cfg(feature = "train")]
+        #[cfg(feature = "model")]
+        Command::Import(args) => commands::import::run(args),
+        #[cfg(feature = "model")]
         Command::Export(args) => commands::export::run(args),
         #[cfg(feature = "model")]
         Command::Generate(args) => commands::generate::run(args),
@@ -78,7 +82,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line, with the whole chain of causes.
             eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
-            ExitCode::FAILURE
+            if is_wrong_use(&error) {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -86,4 +94,22 @@ fn main() -> ExitCode {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Whether the arguments were at fault, though each by itself was well formed.
+#[cfg(feature = "model")]
+fn is_wrong_use(error: &anyhow::Error) -> bool {
+    use mor_import::ImportError;
+    use mor_text::TextError;
+
+    error.chain().any(|cause| {
+        cause.is::<commands::Usage>()
+            || matches!(cause.downcast_ref(), Some(TextError::Option(_)))
+            || matches!(cause.downcast_ref(), Some(ImportError::Missing(_)))
+    })
+}
+
+#[cfg(not(feature = "model"))]
+fn is_wrong_use(_: &anyhow::Error) -> bool {
+    false
 }

@@ -102,7 +102,7 @@ fn trains_measures_and_exports() {
             .arg(folder.path("run"))
             .arg("--output")
             .arg(&exported)
-            .args(["--precision", "f16"]),
+            .args(["--dtype", "f16"]),
     );
     let files = [
         "config.json",

@@ -412,7 +412,7 @@ impl ModelConfig {
             .ok()
             .and_then(|bands| div_val.checked_pow(bands))
             .and_then(|divisor| self.hidden_size.checked_div(divisor));
-        if !narrowest.is_some_and(|width| width > 0) {
+        if narrowest.is_none_or(|width| width == 0) {
             return fail(
                 "adaptive_embedding.div_val",
                 format!("is {div_val}; the last band must keep a width of at least 1"),

@@ -21,7 +21,7 @@ pub use params::{Component, ParameterCount, TensorSpec};
 pub use preset::Preset;
 pub use weights::{QUANTIZED_BLOCK, Weights, check_tensors};
 #[cfg(feature = "fs")]
-pub use writer::{Precision, save_tensors, write_atomic};
+pub use writer::{Precision, save_tensors, save_tensors_with, write_atomic};
 
 /// File name of the configuration inside a model folder.
 pub const CONFIG_FILE: &str = "config.json";

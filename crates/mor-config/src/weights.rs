@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 
-use crate::{ConfigError, ModelConfig};
+use crate::{Architecture, ConfigError, ModelConfig};
+
+mod header;
 
 /// The bytes of a weights file: owned, or mapped into memory.
 #[derive(Debug)]
@@ -71,8 +73,8 @@ impl Weights {
                 bytes.len()
             ),
         };
+        header::check(bytes).map_err(|problem| damaged(&problem))?;
         // Checks that offsets are in bounds, ordered, gapless and agree with the shapes.
-        SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
         let (header, metadata) =
             SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
         Ok(Self {
@@ -139,6 +141,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`ConfigError::Weights`] when the tensor is missing, or its scales are missing or of another shape.
+    #[allow(clippy::type_complexity)]
     pub fn quantized(&self, name: &str) -> Result<Option<(&[u8], &[u8])>, ConfigError> {
         let (dtype, shape, values) = self.raw(name)?;
         if dtype != Dtype::I8 {
@@ -236,6 +239,18 @@ fn dequantize(values: &[u8], scales: &[u8], cols: usize) -> Vec<f32> {
 /// # Errors
 /// [`ConfigError::Weights`], listing missing, unknown and misshapen tensors by name.
 pub fn check_tensors(config: &ModelConfig, weights: &Weights) -> Result<(), ConfigError> {
+    // Before every tensor is listed: a few digits in a damaged config.json could ask for a million.
+    let repeats = match config.architecture {
+        Architecture::Technical => config.routing.max_steps,
+        Architecture::Conversational => 1,
+    };
+    let (found, least) = (weights.names().len(), config.num_hidden_layers * repeats);
+    if found < least {
+        return Err(weights.error(format!(
+            "has {found} tensors, but config.json asks for at least {least}; use the config.json that belongs to \
+             these weights"
+        )));
+    }
     let specs = config.tensors();
     let mut known: HashSet<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let mut problems = Vec::new();

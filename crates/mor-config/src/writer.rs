@@ -1,10 +1,13 @@
 //! Writing model folders: each file is written beside its place, synced, and renamed.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::f16;
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::ConfigError;
 use crate::weights::{QUANTIZED_BLOCK, scales_of};
@@ -27,10 +30,17 @@ pub enum Precision {
 /// # Errors
 /// [`ConfigError::Io`]; the old file is untouched then.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
-    let io = |source| ConfigError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    write_atomic_with(path, |file| {
+        file.write_all(bytes).map_err(|e| io_error(path, e))
+    })
+}
+
+/// As [`write_atomic`], for contents that are written piece by piece.
+fn write_atomic_with<E: From<ConfigError>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    let io = |source| E::from(io_error(path, source));
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -40,11 +50,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
         .prefix(".partial-")
         .tempfile_in(dir)
         .map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
+    write(file.as_file_mut())?;
     set_readable(file.as_file()).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     file.persist(path).map_err(|error| io(error.error))?;
     sync_dir(dir).map_err(io)
+}
+
+fn io_error(path: &Path, source: std::io::Error) -> ConfigError {
+    ConfigError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Temporary files are private to their owner; a model folder is meant to be read by others.
@@ -73,44 +90,154 @@ fn sync_dir(_: &Path) -> std::io::Result<()> {
 /// Writes named f32 tensors as safetensors, atomically.
 ///
 /// # Errors
-/// [`ConfigError::Io`], or [`ConfigError::Weights`] when a shape does not fit its values.
+/// [`ConfigError::Io`], or [`ConfigError::Weights`] when a shape does not fit its values or a value does not fit
+/// `precision`.
 pub fn save_tensors(
     path: &Path,
     tensors: &[(String, Vec<usize>, Vec<f32>)],
     precision: Precision,
 ) -> Result<(), ConfigError> {
-    let fail = |error: &dyn std::fmt::Display| ConfigError::Weights {
+    let shapes: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape, _)| (name.clone(), shape.clone()))
+        .collect();
+    save_tensors_with(path, &shapes, precision, |index| {
+        Ok(Cow::Borrowed(tensors[index].2.as_slice()))
+    })
+}
+
+/// As [`save_tensors`], but asks for one tensor's values at a time, so that a model of any size needs memory for its
+/// largest tensor only. `values` gets the index of a tensor in `tensors` and is called once for each, in order.
+///
+/// # Errors
+/// As [`save_tensors`], and what `values` returns. Nothing is written then.
+pub fn save_tensors_with<'a, E: From<ConfigError>>(
+    path: &Path,
+    tensors: &[(String, Vec<usize>)],
+    precision: Precision,
+    mut values: impl FnMut(usize) -> Result<Cow<'a, [f32]>, E>,
+) -> Result<(), E> {
+    let fail = |problem: String| ConfigError::Weights {
         path: path.to_owned(),
-        problem: format!("cannot be written: {error}"),
+        problem: format!("cannot be written: {problem}"),
     };
-    let mut encoded: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::with_capacity(tensors.len());
-    for (name, shape, values) in tensors {
-        match (precision, shape.as_slice()) {
-            (Precision::Q8, &[rows, cols]) if rows * cols == values.len() => {
-                let (quantized, scales) = quantize(values, cols);
-                encoded.push((name.clone(), Dtype::I8, shape.clone(), quantized));
-                let shape = vec![rows, cols.div_ceil(QUANTIZED_BLOCK)];
-                encoded.push((scales_of(name), Dtype::F16, shape, scales));
+    let (places, header) = layout(tensors, precision).map_err(fail)?;
+    write_atomic_with(path, |file| {
+        let io = |source| E::from(io_error(path, source));
+        file.write_all(&header).map_err(io)?;
+        for (index, (name, shape)) in tensors.iter().enumerate() {
+            let values = values(index)?;
+            if values.len() != shape.iter().product::<usize>() {
+                let problem = format!("`{name}` has {} values, not {shape:?}", values.len());
+                return Err(fail(problem).into());
             }
-            (Precision::F16, _) => {
-                let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes());
-                encoded.push((name.clone(), Dtype::F16, shape.clone(), bytes.collect()));
-            }
-            (Precision::F32 | Precision::Q8, _) => {
-                let bytes = values.iter().flat_map(|v| v.to_le_bytes());
-                encoded.push((name.clone(), Dtype::F32, shape.clone(), bytes.collect()));
+            let encoded = encode(&values, shape, precision)
+                .map_err(|problem| fail(format!("`{name}` {problem}")))?;
+            for (start, bytes) in places[index].iter().zip(encoded) {
+                let start = (header.len() + start) as u64;
+                file.seek(SeekFrom::Start(start)).map_err(io)?;
+                file.write_all(&bytes).map_err(io)?;
             }
         }
+        Ok(())
+    })
+}
+
+/// How a tensor is stored: its type, and the shape of its scales if it has any.
+fn stored_as(shape: &[usize], precision: Precision) -> (Dtype, Option<Vec<usize>>) {
+    match (precision, shape) {
+        (Precision::Q8, &[rows, cols]) => {
+            (Dtype::I8, Some(vec![rows, cols.div_ceil(QUANTIZED_BLOCK)]))
+        }
+        (Precision::F16, _) => (Dtype::F16, None),
+        (Precision::F32 | Precision::Q8, _) => (Dtype::F32, None),
     }
-    let mut views = Vec::with_capacity(encoded.len());
-    for (name, dtype, shape, bytes) in &encoded {
-        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| fail(&error))?;
-        views.push((name.as_str(), view));
+}
+
+/// Where each tensor's values, and its scales, start behind the header; and the header with its length before it.
+/// Wide types come first, so that all are aligned.
+fn layout(
+    tensors: &[(String, Vec<usize>)],
+    precision: Precision,
+) -> Result<(Vec<Vec<usize>>, Vec<u8>), String> {
+    let mut stored = Vec::new();
+    for (index, (name, shape)) in tensors.iter().enumerate() {
+        let (dtype, scales) = stored_as(shape, precision);
+        stored.push((dtype, name.clone(), shape.clone(), index));
+        if let Some(shape) = scales {
+            stored.push((Dtype::F16, scales_of(name), shape, index));
+        }
+    }
+    stored.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    if stored.windows(2).any(|pair| pair[0].1 == pair[1].1) {
+        return Err("two tensors have one name".to_owned());
+    }
+    let mut places = vec![Vec::new(); tensors.len()];
+    let mut infos = Vec::with_capacity(stored.len());
+    let mut start = 0_usize;
+    for (dtype, name, shape, index) in stored {
+        let bytes = shape
+            .iter()
+            .try_fold(dtype.bitsize() / 8, |product, size| {
+                product.checked_mul(*size)
+            })
+            .and_then(|bytes| start.checked_add(bytes));
+        let end = bytes.ok_or_else(|| format!("`{name}` of shape {shape:?} is too large"))?;
+        // The scales of a quantized tensor are f16 and so stand before its values; they are written after them.
+        if dtype == Dtype::I8 {
+            places[index].insert(0, start);
+        } else {
+            places[index].push(start);
+        }
+        let data_offsets = (start, end);
+        infos.push((
+            name,
+            TensorInfo {
+                dtype,
+                shape,
+                data_offsets,
+            },
+        ));
+        start = end;
     }
     let format = [("format".to_owned(), "pt".to_owned())].into();
-    let bytes = safetensors::serialize(views, Some(format)).map_err(|error| fail(&error))?;
-    write_atomic(path, &bytes)
+    let metadata = Metadata::new(Some(format), infos).map_err(|error| error.to_string())?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|error| error.to_string())?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.append(&mut json);
+    Ok((places, header))
 }
+
+/// A tensor's bytes, and those of its scales if it has any.
+fn encode(values: &[f32], shape: &[usize], precision: Precision) -> Result<Vec<Vec<u8>>, String> {
+    match (precision, shape) {
+        (Precision::Q8, &[_, cols]) => {
+            if let Some(value) = values
+                .iter()
+                .find(|v| v.is_nan() || v.abs() > MAX_QUANTIZED)
+            {
+                return Err(format!("holds {value}, which q8 cannot; use f32"));
+            }
+            let (quantized, scales) = quantize(values, cols);
+            Ok(vec![quantized, scales])
+        }
+        (Precision::F16, _) => {
+            let too_large = |v: &&f32| v.is_finite() && f16::from_f32(**v).is_infinite();
+            if let Some(value) = values.iter().find(too_large) {
+                return Err(format!("holds {value}, which f16 cannot; use f32"));
+            }
+            let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes());
+            Ok(vec![bytes.collect()])
+        }
+        (Precision::F32 | Precision::Q8, _) => {
+            Ok(vec![values.iter().flat_map(|v| v.to_le_bytes()).collect()])
+        }
+    }
+}
+
+/// Largest value whose scale f16 can hold.
+const MAX_QUANTIZED: f32 = 65_504.0 * 127.0;
 
 /// Rounds each block of a row to int8 by a scale of its own; values, and scales as little-endian f16.
 fn quantize(values: &[f32], cols: usize) -> (Vec<u8>, Vec<u8>) {
@@ -153,6 +280,24 @@ mod tests {
             assert_eq!(weights.shape("a").expect("there"), [2, 2]);
         }
         assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_named_and_nothing_is_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("model.safetensors");
+        let save = |value: f32, shape: Vec<usize>, precision| {
+            let tensors = [("m.weight".to_owned(), shape, vec![value, 1.0])];
+            let error = save_tensors(&path, &tensors, precision).expect_err("refused");
+            assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0);
+            error.to_string()
+        };
+        let error = save(70_000.0, vec![2], Precision::F16);
+        assert!(error.contains("`m.weight` holds 70000"), "{error}");
+        let error = save(f32::NAN, vec![1, 2], Precision::Q8);
+        assert!(error.contains("`m.weight` holds NaN"), "{error}");
+        let error = save(1.0, vec![3], Precision::F32);
+        assert!(error.contains("2 values"), "{error}");
     }
 
     #[test]

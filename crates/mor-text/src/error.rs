@@ -24,6 +24,14 @@ pub enum TextError {
         /// What was found, and what is expected.
         reason: String,
     },
+    /// A file of a tokenizer that is being imported is not of the expected form.
+    #[error("{}: {reason}", path.display())]
+    Import {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found, and what is expected.
+        reason: String,
+    },
     /// A text could not be encoded.
     #[error("cannot encode this text: {reason}")]
     Encode {

@@ -1,25 +1,28 @@
-//! `tokenizer.json`, as far as byte-level BPE goes.
+//! `tokenizer.json`, as far as BPE goes: byte-level, or character by character as the technical original has it.
 //!
 //! The `tokenizers` crate can read this file itself, but panics on some damaged ones, and a panic ends the
-//! browser's worker. So the file is read and checked here, and the pipeline is built from its parts; kinds of
-//! tokenizer that would lose text are refused by name.
+//! browser's worker. So the file is read and checked here, and the pipeline is built from its parts; other kinds of
+//! tokenizer are refused by name.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokenizers::SplitDelimiterBehavior;
 use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{PreTokenizedString, PreTokenizer, SplitDelimiterBehavior, TokenizerImpl};
 
+use crate::normalize::{NormalizerFile, Normalizers};
+use crate::pipeline::{Pipeline, Splitter, Step};
 use crate::tokenizer::TOKENIZER_FILE;
 use crate::{Result, TextError};
 
-/// Text to ids: optional NFC, splits, merges. Without added tokens, so all it can produce is text.
-pub(crate) type Pipeline = TokenizerImpl<BPE, NFC, Splitter, ByteLevel, ByteLevel>;
+/// Longest pattern accepted, in bytes.
+const MAX_PATTERN: usize = 2048;
+/// Most copies of a part that the counted repetitions of a pattern may ask for: each is compiled.
+const MAX_REPETITIONS: u64 = 64;
 
 /// The parts of the file that matter here.
 #[derive(Debug, Deserialize)]
@@ -33,6 +36,15 @@ pub(crate) struct TokenizerFile {
     #[serde(default)]
     decoder: Option<Value>,
     pub(crate) model: Model,
+}
+
+/// How the tokens of a vocabulary spell text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// One printable character for each byte: any text can be spelled.
+    Bytes,
+    /// As they are, but for these tokens, which stand for something else. Text outside the alphabet is lost.
+    Characters(Vec<(String, String)>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +61,10 @@ pub(crate) struct Model {
     #[serde(default)]
     merges: Vec<Merge>,
     #[serde(default)]
+    pub(crate) unk_token: Option<String>,
+    #[serde(default)]
+    fuse_unk: bool,
+    #[serde(default)]
     continuing_subword_prefix: Option<String>,
     #[serde(default)]
     end_of_word_suffix: Option<String>,
@@ -62,6 +78,19 @@ pub(crate) struct Model {
 enum Merge {
     Pair(String, String),
     Line(String),
+}
+
+/// What is read first: other kinds have other fields, and errors about those would mislead.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default)]
+    model: ModelKind,
+}
+
+#[derive(Deserialize, Default)]
+struct ModelKind {
+    #[serde(default, rename = "type")]
+    name: Option<String>,
 }
 
 /// How text is cut before merging.
@@ -93,49 +122,27 @@ fn yes() -> bool {
     true
 }
 
-/// The steps that cut a text into the words merges work on, the last of which writes bytes as characters.
-#[derive(Debug)]
-pub(crate) struct Splitter(Vec<Step>);
-
-#[derive(Debug)]
-enum Step {
-    Split(Split),
-    Digits(Digits),
-    Bytes(ByteLevel),
-}
-
-impl PreTokenizer for Splitter {
-    fn pre_tokenize(&self, text: &mut PreTokenizedString) -> tokenizers::Result<()> {
-        self.0.iter().try_for_each(|step| match step {
-            Step::Split(step) => step.pre_tokenize(text),
-            Step::Digits(step) => step.pre_tokenize(text),
-            Step::Bytes(step) => step.pre_tokenize(text),
-        })
-    }
-}
-
 impl TokenizerFile {
     /// Reads and checks the file.
     pub(crate) fn parse(json: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(json)
-            .map_err(|error| unusable(format!("not valid JSON: {error}")))?;
-        // Named first, since other kinds have other fields, and errors about those would mislead.
-        let kind = value["model"]["type"].as_str().unwrap_or("BPE");
+        let kind: Kind = serde_json::from_slice(json).map_err(|error| {
+            let syntax = error.is_syntax() || error.is_eof();
+            let what = if syntax {
+                "not valid JSON"
+            } else {
+                "not a byte-level BPE tokenizer"
+            };
+            unusable(format!("{what}: {error}"))
+        })?;
+        let kind = kind.model.name.as_deref().unwrap_or("BPE");
         if kind != "BPE" {
             return Err(unusable(format!(
                 "the model is {kind}; only byte-level BPE is supported"
             )));
         }
-        let file: Self = serde_json::from_value(value)
+        let file: Self = serde_json::from_slice(json)
             .map_err(|error| unusable(format!("not a byte-level BPE tokenizer: {error}")))?;
-        let decoder = file.decoder.as_ref().map_or("none", |decoder| {
-            decoder["type"].as_str().unwrap_or("of no type")
-        });
-        if decoder != "ByteLevel" {
-            return Err(unusable(format!(
-                "the decoder is {decoder}; only byte-level BPE is supported"
-            )));
-        }
+        file.spelling()?;
         let affix = |affix: &Option<String>| affix.as_ref().is_some_and(|affix| !affix.is_empty());
         if affix(&file.model.continuing_subword_prefix) || affix(&file.model.end_of_word_suffix) {
             return Err(unusable(
@@ -145,40 +152,103 @@ impl TokenizerFile {
         Ok(file)
     }
 
+    /// How tokens spell text, which the decoder tells: `ByteLevel`, or replacements of whole tokens and then `Fuse`.
+    pub(crate) fn spelling(&self) -> Result<Spelling> {
+        let kind = |decoder: &Value| decoder["type"].as_str().unwrap_or("of no type").to_owned();
+        let decoder = self.decoder.as_ref().unwrap_or(&Value::Null);
+        let refuse = |kind: String| {
+            let reason = format!("the decoder is {kind}; only byte-level BPE is supported");
+            Err(unusable(reason))
+        };
+        if decoder.is_null() {
+            return refuse("none".to_owned());
+        }
+        match kind(decoder).as_str() {
+            "ByteLevel" => return Ok(Spelling::Bytes),
+            "Fuse" => return Ok(Spelling::Characters(Vec::new())),
+            "Sequence" => {}
+            other => return refuse(other.to_owned()),
+        }
+        let steps = decoder["decoders"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let Some((last, replacements)) = steps.split_last() else {
+            return refuse("an empty Sequence".to_owned());
+        };
+        let mut replaced = Vec::new();
+        for step in replacements {
+            match (&step["pattern"]["String"], &step["content"]) {
+                (Value::String(token), Value::String(text)) if step["type"] == "Replace" => {
+                    replaced.push((token.clone(), text.clone()));
+                }
+                _ => return refuse(format!("a Sequence with {}", kind(step))),
+            }
+        }
+        match kind(last).as_str() {
+            "Fuse" => Ok(Spelling::Characters(replaced)),
+            other => refuse(format!("a Sequence that ends with {other}")),
+        }
+    }
+
+    /// What happens to text before it is cut.
+    pub(crate) fn normalizers(&self) -> Result<Normalizers> {
+        let Some(normalizer) = self.normalizer.as_ref().filter(|value| !value.is_null()) else {
+            return Ok(Normalizers::default());
+        };
+        let refuse = || {
+            unusable(format!(
+                "the normalizer {} is not supported",
+                normalizer["type"]
+            ))
+        };
+        let file = NormalizerFile::deserialize(normalizer).map_err(|_| refuse())?;
+        // Any other step could lose text, which byte-level tokenizers promise to keep.
+        if self.spelling()? == Spelling::Bytes && file != NormalizerFile::Nfc {
+            return Err(refuse());
+        }
+        Normalizers::new(&file)
+    }
+
     /// Builds what encodes.
     pub(crate) fn pipeline(&self) -> Result<Pipeline> {
-        let mut pipeline = Pipeline::new(self.bpe()?);
-        match &self.normalizer {
-            None | Some(Value::Null) => {}
-            Some(normalizer) if normalizer["type"] == "NFC" => {
-                pipeline
-                    .with_normalizer(Some(NFC))
-                    .map_err(|error| unusable(error.to_string()))?;
-            }
-            Some(normalizer) => {
-                return Err(unusable(format!(
-                    "the normalizer {} is not supported",
-                    normalizer["type"]
-                )));
-            }
-        }
+        let spelling = self.spelling()?;
+        let mut pipeline = Pipeline::new(self.bpe(&spelling)?);
         let mut steps = Vec::new();
         if let Some(splits) = &self.pre_tokenizer {
-            flatten(splits, &mut steps)?;
+            flatten(splits, &spelling, &mut steps)?;
         }
         let bytes = steps.iter().position(|step| matches!(step, Step::Bytes(_)));
-        if bytes.is_none_or(|at| at + 1 != steps.len()) {
-            return Err(unusable(
-                "the pre-tokenizer must end with the only `ByteLevel`".to_owned(),
-            ));
+        match spelling {
+            Spelling::Bytes if bytes.is_none_or(|at| at + 1 != steps.len()) => {
+                return Err(unusable(
+                    "the pre-tokenizer must end with the only `ByteLevel`".to_owned(),
+                ));
+            }
+            Spelling::Characters(_) if bytes.is_some() => {
+                return Err(unusable(
+                    "the pre-tokenizer is `ByteLevel`, but the decoder is not".to_owned(),
+                ));
+            }
+            _ => {}
         }
         pipeline.with_pre_tokenizer(Some(Splitter(steps)));
         Ok(pipeline)
     }
 
     /// The merges over the vocabulary. Dropout, a training device, is ignored.
-    fn bpe(&self) -> Result<BPE> {
+    fn bpe(&self, spelling: &Spelling) -> Result<BPE> {
         let vocab = &self.model.vocab;
+        let unknown = self
+            .model
+            .unk_token
+            .as_ref()
+            .filter(|_| *spelling != Spelling::Bytes);
+        if *spelling != Spelling::Bytes && !unknown.is_some_and(|token| vocab.contains_key(token)) {
+            return Err(unusable(
+                "`unk_token` must be in the vocabulary of a tokenizer that is not byte-level"
+                    .to_owned(),
+            ));
+        }
         let mut merges = Vec::with_capacity(self.model.merges.len());
         for merge in &self.model.merges {
             let (left, right) = match merge {
@@ -202,7 +272,13 @@ impl TokenizerFile {
             .iter()
             .map(|(token, &id)| (token.clone(), id))
             .collect();
-        BPE::builder()
+        let mut builder = BPE::builder();
+        if let Some(token) = unknown {
+            builder = builder
+                .unk_token(token.clone())
+                .fuse_unk(self.model.fuse_unk);
+        }
+        builder
             .vocab_and_merges(
                 vocab
                     .into_iter()
@@ -216,7 +292,7 @@ impl TokenizerFile {
 }
 
 /// Appends the steps of `splits` in order.
-fn flatten(splits: &Splits, steps: &mut Vec<Step>) -> Result<()> {
+fn flatten(splits: &Splits, spelling: &Spelling, steps: &mut Vec<Step>) -> Result<()> {
     match splits {
         Splits::ByteLevel {
             add_prefix_space,
@@ -233,17 +309,20 @@ fn flatten(splits: &Splits, steps: &mut Vec<Step>) -> Result<()> {
             behavior,
             invert,
         } => {
-            // `Removed` drops text. Inverted it drops what the pattern misses, which is nothing in the tokenizers that
-            // use it; `Isolated` then cuts at the same places and keeps the rest.
-            let (behavior, invert) = match (*behavior, *invert) {
-                (SplitDelimiterBehavior::Removed, true) => {
+            // `Removed` drops text. Inverted it drops what the pattern misses, which is nothing in the byte-level
+            // tokenizers that use it; `Isolated` then cuts at the same places and keeps the rest.
+            let (behavior, invert) = match (*behavior, *invert, spelling) {
+                (SplitDelimiterBehavior::Removed, true, Spelling::Bytes) => {
                     (SplitDelimiterBehavior::Isolated, false)
                 }
-                (SplitDelimiterBehavior::Removed, false) => {
+                (SplitDelimiterBehavior::Removed, false, Spelling::Bytes) => {
                     return Err(unusable("the pre-tokenizer removes text".to_owned()));
                 }
-                kept => kept,
+                (behavior, invert, _) => (behavior, invert),
             };
+            if let SplitPattern::Regex(pattern) = pattern {
+                check_pattern(pattern)?;
+            }
             let split = Split::new(pattern.clone(), behavior, invert).map_err(|error| {
                 unusable(format!(
                     "a pattern of the pre-tokenizer is malformed: {error}"
@@ -256,14 +335,38 @@ fn flatten(splits: &Splits, steps: &mut Vec<Step>) -> Result<()> {
         }
         Splits::Sequence { pretokenizers } => {
             for splits in pretokenizers {
-                flatten(splits, steps)?;
+                flatten(splits, spelling, steps)?;
             }
         }
     }
     Ok(())
 }
 
-fn unusable(reason: String) -> TextError {
+/// Refuses patterns that would take long, or much memory, to compile.
+pub(crate) fn check_pattern(pattern: &str) -> Result<()> {
+    if pattern.len() > MAX_PATTERN {
+        return Err(unusable(format!(
+            "a pattern has {} bytes; at most {MAX_PATTERN} are accepted",
+            pattern.len()
+        )));
+    }
+    let counts = pattern.split('{').skip(1).filter_map(|rest| {
+        let (bounds, _) = rest.split_once('}')?;
+        let bounds = bounds
+            .split(',')
+            .map(|bound| bound.trim().parse::<u64>().unwrap_or(0));
+        bounds.max().filter(|count| *count > 1)
+    });
+    let copies = counts.fold(1_u64, u64::saturating_mul);
+    if copies > MAX_REPETITIONS {
+        return Err(unusable(format!(
+            "the repetitions of a pattern ask for {copies} copies; at most {MAX_REPETITIONS} are accepted"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn unusable(reason: String) -> TextError {
     bad(TOKENIZER_FILE, reason)
 }
 

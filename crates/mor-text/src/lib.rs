@@ -2,6 +2,8 @@
 //!
 //! - [`Tokenizer`]: byte-level BPE. Any UTF-8 text survives `encode` → `decode` byte for byte, and text never
 //!   becomes a special token: only the chat template writes those, so nobody can forge a turn.
+//! - [`import_tokenizer`]: the same from the files of other programs: GPT-2's, and the technical original's, which is
+//!   not byte-level and loses text.
 //! - [`TokenStream`]: whole characters out of tokens that arrive one at a time.
 //! - [`train_tokenizer`]: learns a vocabulary from plain text and chat JSON lines.
 //! - [`data`]: streaming readers for both formats and the filters that select training rows.
@@ -13,6 +15,8 @@ mod bytes;
 mod error;
 mod format;
 mod message;
+mod normalize;
+mod pipeline;
 mod special;
 mod stream;
 mod template;
@@ -24,11 +28,15 @@ pub mod data;
 #[cfg(feature = "fs")]
 mod atomic;
 #[cfg(feature = "fs")]
+mod import;
+#[cfg(feature = "fs")]
 mod train;
 
 #[cfg(feature = "fs")]
 pub use atomic::AtomicFile;
 pub use error::{Result, TextError};
+#[cfg(feature = "fs")]
+pub use import::{ImportReport, import_tokenizer};
 pub use message::{Conversation, Message, Role};
 pub use special::{DEFAULT_CHAT_TEMPLATE, SPECIAL_TOKENS};
 pub use stream::TokenStream;

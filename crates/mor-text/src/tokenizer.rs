@@ -1,12 +1,14 @@
-//! Byte-level BPE with special tokens that text can never become.
+//! BPE with special tokens that text can never become.
 
 use serde_json::Value;
 use tokenizers::Model;
 
-use crate::format::{Pipeline, TokenizerFile, bad};
+use crate::format::{TokenizerFile, bad};
+use crate::normalize::Normalizers;
+use crate::pipeline::Pipeline;
 use crate::special::STOP_TOKENS;
 use crate::template::{ChatTemplate, Piece, pieces};
-use crate::vocabulary::{AddedToken, Vocabulary, token_name};
+use crate::vocabulary::{AddedToken, Letters, Vocabulary, token_name};
 use crate::{Message, Result, TextError, TokenStream};
 
 /// The vocabulary's file in a model folder.
@@ -14,9 +16,15 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The file of the chat template and the special tokens' roles in a model folder.
 pub const CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// A byte-level BPE tokenizer with its chat template, read from a Hugging Face model folder.
+/// A BPE tokenizer with its chat template, read from a Hugging Face model folder.
+///
+/// Byte-level ones keep every text byte for byte. The technical original's, which works on characters, is accepted as
+/// well and is lossy by design: it drops white space outside code and what it has no symbols for, and decoding joins
+/// words without spaces between them. In both, text never becomes a special token, but for the one that stands for
+/// unknown characters.
 #[derive(Debug)]
 pub struct Tokenizer {
+    normalizers: Normalizers,
     pipeline: Pipeline,
     vocabulary: Vocabulary,
     template: Option<ChatTemplate>,
@@ -41,6 +49,7 @@ impl Tokenizer {
             return Err(bad(CONFIG_FILE, "expected a JSON object".to_owned()));
         }
         let file = TokenizerFile::parse(tokenizer_json)?;
+        let normalizers = file.normalizers()?;
         let pipeline = file.pipeline()?;
         let vocabulary = Vocabulary::new(&file, &config)?;
         let template = chat_template(&config)?.map(ChatTemplate::new).transpose()?;
@@ -59,6 +68,7 @@ impl Tokenizer {
         );
 
         Ok(Self {
+            normalizers,
             pipeline,
             vocabulary,
             template,
@@ -121,7 +131,48 @@ impl Tokenizer {
             .collect()
     }
 
+    /// Appends the ids of plain text. Where letters are characters, added tokens that are not special stand for
+    /// characters too: the technical original's tab.
     fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+        let has_extra_letters = matches!(self.vocabulary.letters, Letters::Characters { .. });
+        let counts = |token: &AddedToken| has_extra_letters && !token.special;
+        self.encode_around(&self.normalizers.apply(text)?, counts, ids)
+    }
+
+    /// Appends the ids of normalized text in which the added tokens that `counts` accepts count.
+    fn encode_around(
+        &self,
+        text: &str,
+        counts: impl Fn(&AddedToken) -> bool,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        let added: Vec<_> = self
+            .vocabulary
+            .added
+            .iter()
+            .filter(|token| counts(token))
+            .collect();
+        let mut text_start = 0;
+        let mut at = 0;
+        while at < text.len() && !added.is_empty() {
+            let here = &text[at..];
+            if let Some(token) = added
+                .iter()
+                .find(|token| here.starts_with(token.name.as_str()))
+            {
+                self.encode_words(&text[text_start..at], ids)?;
+                ids.push(token.id);
+                at += token.name.len();
+                text_start = at;
+            } else {
+                at += here.chars().next().map_or(1, char::len_utf8);
+            }
+        }
+        self.encode_words(&text[text_start..], ids)
+    }
+
+    /// Appends the ids of normalized text without added tokens.
+    fn encode_words(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
         if text.is_empty() {
             return Ok(());
         }
@@ -131,14 +182,11 @@ impl Tokenizer {
                 .map_err(|error| TextError::Encode {
                     reason: error.to_string(),
                 })?;
+        let letters = &self.vocabulary.letters;
         for &id in encoding.get_ids() {
-            if self.is_special(id) {
-                // A foreign vocabulary may spell a special token with ordinary merges: spell it in bytes instead.
-                ids.extend(
-                    self.token_bytes(id)
-                        .iter()
-                        .map(|&byte| self.vocabulary.byte_ids[usize::from(byte)]),
-                );
+            if self.is_special(id) && !letters.is_unknown(id) {
+                // A foreign vocabulary may spell a special token with ordinary merges: spell it letter by letter.
+                letters.spell(self.token_bytes(id), ids);
             } else {
                 ids.push(id);
             }
@@ -175,7 +223,7 @@ impl Tokenizer {
         let mut ids = Vec::new();
         for piece in pieces(&rendered, messages.len())? {
             match piece {
-                Piece::Markup(markup) => self.encode_markup(markup, &mut ids)?,
+                Piece::Markup(markup) => ids.extend(self.encode_markup(markup)?),
                 Piece::Content(index) => self.encode_into(&messages[index].content, &mut ids)?,
             }
         }
@@ -199,27 +247,14 @@ impl Tokenizer {
             .collect()
     }
 
-    /// Encodes text in which special tokens count.
-    fn encode_markup(&self, markup: &str, ids: &mut Vec<u32>) -> Result<()> {
-        let mut text_start = 0;
-        let mut at = 0;
-        while at < markup.len() {
-            let here = &markup[at..];
-            if let Some(token) = self
-                .vocabulary
-                .added
-                .iter()
-                .find(|token| here.starts_with(token.name.as_str()))
-            {
-                self.encode_into(&markup[text_start..at], ids)?;
-                ids.push(token.id);
-                at += token.name.len();
-                text_start = at;
-            } else {
-                at += here.chars().next().map_or(1, char::len_utf8);
-            }
-        }
-        self.encode_into(&markup[text_start..], ids)
+    /// Encodes text in which special tokens count, as other programs do: for text that no user wrote.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_markup(&self, markup: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        self.encode_around(&self.normalizers.apply(markup)?, |_| true, &mut ids)?;
+        Ok(ids)
     }
 
     /// The exact bytes of `ids`. Special tokens are left out, or shown by name if `show_special`; ids outside

@@ -1,8 +1,10 @@
 //! What the ids of a tokenizer stand for.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
-use crate::format::{TokenizerFile, bad};
+use crate::format::{Spelling, TokenizerFile, bad};
 use crate::tokenizer::TOKENIZER_FILE;
 use crate::{Result, bytes};
 
@@ -30,29 +32,32 @@ pub(crate) struct Vocabulary {
     pub(crate) tokens: Vec<Token>,
     /// The longest name first, so that the first match is the longest.
     pub(crate) added: Vec<AddedToken>,
+    pub(crate) letters: Letters,
+}
+
+/// Ids that spell any text, one by one, for when merges must not.
+#[derive(Debug)]
+pub(crate) enum Letters {
     /// Ids of the single bytes.
-    pub(crate) byte_ids: [u32; 256],
+    Bytes(Box<[u32; 256]>),
+    /// Ids of single characters, and of what stands for all others.
+    Characters {
+        ids: HashMap<char, u32>,
+        unknown: u32,
+    },
 }
 
 impl Vocabulary {
     /// Gathers the tokens of `file`; what `config` names as a special token is one.
     pub(crate) fn new(file: &TokenizerFile, config: &Value) -> Result<Self> {
         let added = added_tokens(file, config);
-        let tokens = token_table(file, &added)?;
-        let mut byte_ids = [0; 256];
-        for (byte, id) in (0..=255u8).zip(&mut byte_ids) {
-            let name = bytes::char_of(byte).to_string();
-            *id = *file.model.vocab.get(&name).ok_or_else(|| {
-                bad(
-                    TOKENIZER_FILE,
-                    format!("no token for byte {byte:#04x}; text with it would be lost"),
-                )
-            })?;
-        }
+        let spelling = file.spelling()?;
+        let tokens = token_table(file, &added, &spelling)?;
+        let letters = Letters::new(file, &spelling)?;
         Ok(Self {
             tokens,
             added,
-            byte_ids,
+            letters,
         })
     }
 
@@ -62,6 +67,62 @@ impl Vocabulary {
             .iter()
             .find(|token| token.name == name)
             .map(|token| token.id)
+    }
+}
+
+impl Letters {
+    fn new(file: &TokenizerFile, spelling: &Spelling) -> Result<Self> {
+        let vocab = &file.model.vocab;
+        if let Spelling::Characters(_) = spelling {
+            let single = |name: &str| {
+                let mut chars = name.chars();
+                chars.next().filter(|_| chars.next().is_none())
+            };
+            let ids = vocab
+                .iter()
+                .filter_map(|(name, &id)| Some((single(name)?, id)));
+            let unknown = file
+                .model
+                .unk_token
+                .as_ref()
+                .and_then(|name| vocab.get(name));
+            return Ok(Self::Characters {
+                ids: ids.collect(),
+                unknown: unknown.copied().unwrap_or_default(),
+            });
+        }
+        let mut ids = Box::new([0; 256]);
+        for (byte, id) in (0..=255u8).zip(ids.iter_mut()) {
+            let name = bytes::char_of(byte).to_string();
+            *id = *vocab.get(&name).ok_or_else(|| {
+                bad(
+                    TOKENIZER_FILE,
+                    format!("no token for byte {byte:#04x}; text with it would be lost"),
+                )
+            })?;
+        }
+        Ok(Self::Bytes(ids))
+    }
+
+    /// Appends the ids that spell `text`.
+    pub(crate) fn spell(&self, text: &[u8], ids: &mut Vec<u32>) {
+        match self {
+            Self::Bytes(of_bytes) => {
+                ids.extend(text.iter().map(|byte| of_bytes[usize::from(*byte)]))
+            }
+            Self::Characters {
+                ids: of_chars,
+                unknown,
+            } => {
+                let text = String::from_utf8_lossy(text);
+                ids.extend(text.chars().map(|c| *of_chars.get(&c).unwrap_or(unknown)));
+            }
+        }
+    }
+
+    /// Whether `id` stands for characters that the vocabulary lacks.
+    pub(crate) fn is_unknown(&self, id: u32) -> bool {
+        matches!(self, Self::Characters { unknown, .. } if *unknown == id)
     }
 }
 
@@ -101,7 +162,11 @@ fn added_tokens(file: &TokenizerFile, config: &Value) -> Vec<AddedToken> {
 }
 
 /// What every id stands for, indexed by id.
-fn token_table(file: &TokenizerFile, added: &[AddedToken]) -> Result<Vec<Token>> {
+fn token_table(
+    file: &TokenizerFile,
+    added: &[AddedToken],
+    spelling: &Spelling,
+) -> Result<Vec<Token>> {
     let vocab = &file.model.vocab;
     let ids = vocab
         .values()
@@ -132,7 +197,10 @@ fn token_table(file: &TokenizerFile, added: &[AddedToken]) -> Result<Vec<Token>>
     let mut tokens: Vec<Token> = names
         .into_iter()
         .map(|name| Token {
-            bytes: name.and_then(bytes::bytes_of).unwrap_or_default().into(),
+            bytes: match spelling {
+                Spelling::Bytes => name.and_then(bytes::bytes_of).unwrap_or_default().into(),
+                Spelling::Characters(_) => name.unwrap_or_default().as_bytes().into(),
+            },
             special: false,
         })
         .collect();
@@ -141,6 +209,16 @@ fn token_table(file: &TokenizerFile, added: &[AddedToken]) -> Result<Vec<Token>>
             bytes: token.name.as_bytes().into(),
             special: token.special,
         };
+    }
+    if let Spelling::Characters(replaced) = spelling {
+        for (name, text) in replaced {
+            let token = tokens
+                .iter_mut()
+                .find(|token| *token.bytes == *name.as_bytes());
+            if let Some(token) = token {
+                token.bytes = text.as_bytes().into();
+            }
+        }
     }
     Ok(tokens)
 }

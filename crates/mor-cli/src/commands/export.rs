@@ -1,46 +1,97 @@
-//! `mor export`: a model folder from a run.
+//! `mor export`: a model folder in another precision, from a model folder or a run.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use mor_config::Precision;
+use mor_import::Staged;
 
-/// Write the best model of a run as a folder in Hugging Face layout.
+use super::Usage;
+
+/// Write a model folder with other weights: from a model folder, or from the best checkpoint of a run.
 ///
-/// The folder gets config.json, model.safetensors, tokenizer.json, tokenizer_config.json and
-/// generation_config.json; other files in it (a README.md, say) stay.
+/// From a model folder, every other file is copied. From a run, the folder gets config.json, tokenizer.json,
+/// tokenizer_config.json and generation_config.json. All files appear together, or none; files of other names that are
+/// in the output folder already stay.
+///
+/// With q8, every matrix is int8 in blocks of 32 columns, each with an f16 scale, embedding and head included; vectors stay
+/// f32.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Example:\n  mor export --run runs/first --output models/mine --precision f16"
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Run folder that `mor train` wrote.
-    #[arg(long, value_name = "DIR")]
-    run: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Model folder to write.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Element type of the weights: f32 as trained, f16 at half the size, q8 (int8 in blocks of 32) at a quarter.
+    /// Element type of the weights: f32, f16 at half the size, q8 (int8 in blocks of 32) at about a quarter.
     #[arg(long, value_enum, default_value_t = Stored::F32)]
-    precision: Stored,
+    dtype: Stored,
 }
 
+#[cfg(feature = "train")]
+const EXAMPLES: &str = "Examples:\n  mor export --run runs/first --output models/mine --dtype f16\n  mor export --model models/mine --output models/mine-q8 --dtype q8";
+#[cfg(not(feature = "train"))]
+const EXAMPLES: &str =
+    "Example:\n  mor export --model models/mine --output models/mine-q8 --dtype q8";
+
+/// Where the weights come from.
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Model folder: config.json and model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Run folder that `mor train` wrote.
+    #[cfg(feature = "train")]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+}
+
+/// Element type of stored weights.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Stored {
+pub(crate) enum Stored {
     F32,
     F16,
     Q8,
 }
 
+impl Stored {
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::F16 => Precision::F16,
+            Self::Q8 => Precision::Q8,
+        }
+    }
+}
+
 /// Exports and says what from.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let precision = match args.precision {
-        Stored::F32 => Precision::F32,
-        Stored::F16 => Precision::F16,
-        Stored::Q8 => Precision::Q8,
+    let precision = args.dtype.precision();
+    #[cfg(feature = "train")]
+    if let Some(run) = &args.source.run {
+        let staged = Staged::new(&args.output)?;
+        let from = mor_train::export::export(run, staged.path(), precision)?;
+        staged.commit()?;
+        println!("{} is now in {}", from.display(), args.output.display());
+        return Ok(());
+    }
+    let Some(model) = &args.source.model else {
+        return Err(Usage("give --model".to_owned()).into());
     };
-    let from = mor_train::export::export(&args.run, &args.output, precision)?;
-    println!("{} is now in {}", from.display(), args.output.display());
+    let output = args.output.canonicalize();
+    if output.is_ok_and(|output| model.canonicalize().is_ok_and(|model| model == output)) {
+        return Err(Usage(format!(
+            "{} is the model itself; give another folder as --output",
+            args.output.display()
+        ))
+        .into());
+    }
+    let staged = Staged::new(&args.output)?;
+    mor_import::convert(model, staged.path(), precision)?;
+    staged.commit()?;
+    println!("{} is now in {}", model.display(), args.output.display());
     Ok(())
 }

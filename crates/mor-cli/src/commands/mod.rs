@@ -8,10 +8,12 @@ pub(crate) mod chat;
 pub(crate) mod data;
 #[cfg(feature = "train")]
 pub(crate) mod eval;
-#[cfg(feature = "train")]
+#[cfg(feature = "model")]
 pub(crate) mod export;
 #[cfg(feature = "model")]
 pub(crate) mod generate;
+#[cfg(feature = "model")]
+pub(crate) mod import;
 #[cfg(feature = "model")]
 mod inference;
 #[cfg(feature = "model")]
@@ -24,3 +26,18 @@ pub(crate) mod serve;
 pub(crate) mod tokenizer;
 #[cfg(feature = "train")]
 pub(crate) mod train;
+
+/// The command was used wrongly in a way that the parser of arguments cannot know: exit code 2.
+#[cfg(feature = "model")]
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+#[cfg(feature = "model")]
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(feature = "model")]
+impl std::error::Error for Usage {}

@@ -1,0 +1,141 @@
+//! The named tensors of a checkpoint, whatever its format.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mor_config::Weights;
+
+use crate::{ImportError, PtFile};
+
+/// What programs put before every name: distributed training, compilation, and wrappers around the model.
+const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
+
+/// The tensors of a `.safetensors` or `.pt` file under the model's own names.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    source: Source,
+    /// Names in the file by the model's names.
+    names: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Safetensors(Weights),
+    Pt(Box<PtFile>),
+}
+
+impl Checkpoint {
+    /// Opens a file. Its name decides on the format: `.safetensors`, or `.pt`, `.pth`, `.bin` or `.ckpt` for PyTorch's.
+    /// Prefixes that all names have in common (`module.`, `model.`, `_orig_mod.`) are taken off.
+    ///
+    /// # Errors
+    /// [`ImportError`] when the file cannot be read, is of neither format, or is damaged.
+    pub fn open(path: &Path) -> Result<Self, ImportError> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let source = match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("safetensors") => Source::Safetensors(Weights::open(path)?),
+            Some("pt" | "pth" | "bin" | "ckpt") => Source::Pt(Box::new(PtFile::open(path)?)),
+            _ => {
+                return Err(ImportError::checkpoint(
+                    path,
+                    "is neither .safetensors nor .pt (.pth, .bin, .ckpt); give a file of one of these formats",
+                ));
+            }
+        };
+        let found: Vec<String> = match &source {
+            Source::Safetensors(weights) => weights.names(),
+            Source::Pt(file) => file.names().map(str::to_owned).collect(),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            names: without_prefixes(found),
+        })
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+
+    /// Shape of a tensor, if there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        let stored = self.names.get(name)?;
+        match &self.source {
+            Source::Safetensors(weights) => weights.shape(stored).ok(),
+            Source::Pt(file) => file.shape(stored),
+        }
+    }
+
+    /// A tensor's values as f32.
+    ///
+    /// # Errors
+    /// [`ImportError`] when the tensor is missing or holds no floats.
+    pub fn to_f32(&self, name: &str) -> Result<Vec<f32>, ImportError> {
+        let stored = self.stored(name)?;
+        match &self.source {
+            Source::Safetensors(weights) => Ok(weights.to_f32(stored)?),
+            Source::Pt(file) => file.to_f32(stored),
+        }
+    }
+
+    /// A tensor's integers.
+    ///
+    /// # Errors
+    /// [`ImportError`] when the tensor is missing or holds no integers.
+    pub fn to_i64(&self, name: &str) -> Result<Vec<i64>, ImportError> {
+        let stored = self.stored(name)?;
+        match &self.source {
+            Source::Safetensors(weights) => Ok(weights.to_i64(stored)?),
+            Source::Pt(file) => file.to_i64(stored),
+        }
+    }
+
+    fn stored(&self, name: &str) -> Result<&str, ImportError> {
+        let stored = self.names.get(name).map(String::as_str);
+        stored.ok_or_else(|| ImportError::checkpoint(&self.path, format!("has no tensor `{name}`")))
+    }
+}
+
+/// Names in the file by what is left of them without the prefixes that all have in common.
+fn without_prefixes(found: Vec<String>) -> BTreeMap<String, String> {
+    let mut skip = 0;
+    while let Some(prefix) = PREFIXES
+        .iter()
+        .find(|prefix| found.iter().all(|name| name[skip..].starts_with(**prefix)))
+    {
+        if found.is_empty() {
+            break;
+        }
+        skip += prefix.len();
+    }
+    found
+        .into_iter()
+        .map(|name| (name[skip..].to_owned(), name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_prefixes;
+
+    #[test]
+    fn prefixes_go_only_where_all_names_have_them() {
+        let strip = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            without_prefixes(names).into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(
+            strip(&["_orig_mod.module.a", "_orig_mod.module.b.c"]),
+            ["a", "b.c"]
+        );
+        assert_eq!(strip(&["model.a", "b"]), ["b", "model.a"]);
+        assert!(strip(&[]).is_empty());
+    }
+}

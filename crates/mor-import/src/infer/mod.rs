@@ -1,0 +1,82 @@
+//! The configuration that follows from a checkpoint's shapes.
+
+mod conversational;
+mod technical;
+
+pub use conversational::{ConversationalOptions, conversational};
+pub use technical::{TechnicalOptions, technical};
+
+use std::collections::HashSet;
+
+use mor_config::{Limits, ModelConfig};
+
+use crate::{Checkpoint, ImportError};
+
+/// Most tensors that an error lists.
+const SHOWN: usize = 24;
+
+/// The shape of a matrix, `[rows, columns]`.
+fn matrix(checkpoint: &Checkpoint, name: &str) -> Result<[usize; 2], ImportError> {
+    let problem = match checkpoint.shape(name) {
+        Some(&[rows, columns]) => return Ok([rows, columns]),
+        Some(shape) => format!("`{name}` has shape {shape:?}; expected a matrix"),
+        None => format!("`{name}` is missing; is this a checkpoint of another model?"),
+    };
+    Err(ImportError::checkpoint(checkpoint.path(), problem))
+}
+
+/// How many different numbers follow `prefix` in names, assuming they count from 0: one more than the largest.
+fn count(checkpoint: &Checkpoint, prefix: &str) -> usize {
+    let numbers = checkpoint.names().filter_map(|name| {
+        let number = name.strip_prefix(prefix)?.split('.').next()?;
+        number.parse::<usize>().ok()
+    });
+    // Whatever is larger is refused as a configuration.
+    numbers
+        .max()
+        .map_or(0, |largest| largest.min(Limits::LAYERS) + 1)
+}
+
+/// Whether the head is the embedding: absent, or the same numbers.
+fn is_tied(checkpoint: &Checkpoint, embedding: &str) -> Result<bool, ImportError> {
+    const HEAD: &str = "lm_head.weight";
+    let Some(shape) = checkpoint.shape(HEAD) else {
+        return Ok(true);
+    };
+    Ok(checkpoint.shape(embedding) == Some(shape)
+        && checkpoint.to_f32(HEAD)? == checkpoint.to_f32(embedding)?)
+}
+
+/// Validates a configuration and checks that the checkpoint has exactly its tensors.
+fn checked(config: ModelConfig, checkpoint: &Checkpoint) -> Result<ModelConfig, ImportError> {
+    config.validate(checkpoint.path())?;
+    let specs = config.tensors();
+    let known: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let mut problems = Vec::new();
+    for spec in &specs {
+        match checkpoint.shape(&spec.name) {
+            None => problems.push(format!("`{}` is missing", spec.name)),
+            Some(shape) if shape != spec.shape => problems.push(format!(
+                "`{}` has shape {shape:?}, not {:?}",
+                spec.name, spec.shape
+            )),
+            Some(_) => {}
+        }
+    }
+    for name in checkpoint.names() {
+        if !known.contains(name) && !config.tolerates_tensor(name) {
+            problems.push(format!("`{name}` is unknown"));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    let more = problems.len().saturating_sub(SHOWN);
+    problems.truncate(SHOWN);
+    if more > 0 {
+        problems.push(format!("and {more} more"));
+    }
+    let family = config.architecture.as_str();
+    let problem = format!("is no {family} checkpoint: {}", problems.join(", "));
+    Err(ImportError::checkpoint(checkpoint.path(), problem))
+}
