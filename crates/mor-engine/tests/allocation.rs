@@ -53,7 +53,11 @@ fn decoding_allocates_nothing() {
         (Depth::Configured, 2),
         (Depth::Forced(2), 2),
     ] {
-        let options = DecodeOptions { depth, threads };
+        let options = DecodeOptions {
+            depth,
+            threads,
+            ..DecodeOptions::default()
+        };
         let mut decoder = Decoder::new(Arc::clone(&model), options).expect("a decoder");
         let mut sampler = Sampler::new(&model, sampling).expect("options in range");
         decoder.prefill(&[3, 1, 4, 1, 5, 9, 2, 6]).expect("fits");

@@ -44,6 +44,7 @@ fn options(max_new_tokens: usize, seed: u64) -> ChatOptions {
     ChatOptions {
         sampling,
         max_new_tokens,
+        ..ChatOptions::default()
     }
 }
 

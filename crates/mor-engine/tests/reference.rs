@@ -248,6 +248,7 @@ fn logits_match_a_plain_forward_pass() {
                 let options = DecodeOptions {
                     depth: Depth::Forced(depth),
                     threads,
+                    ..DecodeOptions::default()
                 };
                 let mut decoder = Decoder::new(model, options).expect("a decoder");
                 for ids in ids.chunks(portion) {
