@@ -67,6 +67,8 @@ pub struct Decoder {
     /// 0, 1, 2, …
     positions: Vec<usize>,
     steps: Vec<u8>,
+    /// Positions times steps, over all layers.
+    computed: u64,
     buffers: Buffers,
     router: RouterBuffers,
     /// The head's input, `[dim]`.
@@ -134,6 +136,7 @@ impl Decoder {
             width,
             positions: (0..context).collect(),
             steps: vec![fixed_depth.unwrap_or(0) as u8; config.routed_depths()],
+            computed: 0,
             buffers: Buffers::new(config, BLOCK, pool.threads())?,
             router: RouterBuffers::new(config, router_rows)?,
             last: vec![0.0; config.hidden_size],
@@ -183,6 +186,12 @@ impl Decoder {
     pub fn steps_at(&self, position: usize) -> impl Iterator<Item = u8> + '_ {
         let recursive = self.recursive();
         recursive.map(move |layer| layer.steps_at(position))
+    }
+
+    /// Steps computed since the decoder was made: one for each position, each time a block was applied to it.
+    /// Tells what routing saves, and what its changes cost.
+    pub fn steps_computed(&self) -> u64 {
+        self.computed
     }
 
     /// What a router said at the last token it decided on, a probability for each of its classes
@@ -359,6 +368,7 @@ impl Decoder {
             width: self.width,
             len,
             decide,
+            computed: &mut self.computed,
             even: pooling == Pooling::Prefix && len - start > 1,
         };
         let layers = self.model.layers.iter().zip(&mut self.layers);

@@ -5,6 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{greedy, one_thread, read, steps};
+use mor_config::Pooling;
 use mor_engine::{
     DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator, LoadOptions,
     Model, Overflow, Routing,
@@ -113,5 +114,35 @@ fn a_prompt_longer_than_the_context_keeps_its_end() {
         let whole = generate(&model, Routing::Live, Overflow::Rewind, &prompt);
         let end = generate(&model, Routing::Live, Overflow::Rewind, &prompt[52..]);
         assert_eq!(whole, end);
+    }
+}
+
+/// Every position takes every step once, however depth goes up and down.
+#[test]
+fn a_change_of_depth_costs_the_missing_steps_alone() {
+    for pooling in [Pooling::Sequence, Pooling::Real, Pooling::Prefix] {
+        let config = common::conversational(pooling);
+        let model = common::model(&config, Dtype::F32, LoadOptions::default());
+        let mut decoder = Decoder::new(Arc::clone(&model), one_thread()).expect("a decoder");
+        // For each step of the shared block, how many positions have come to it.
+        let mut taken = vec![0; config.routing.max_steps];
+        let mut depths = Vec::new();
+        for id in (0..CONTEXT).map(|i| (i * 23 + 9) as u32 % 61) {
+            decoder.push(id).expect("fits");
+            let (len, depth) = (decoder.ids().len(), usize::from(decoder.steps()[0]));
+            for taken in &mut taken[..depth] {
+                *taken = if pooling == Pooling::Prefix {
+                    *taken + 1
+                } else {
+                    len
+                };
+            }
+            depths.push(depth);
+        }
+        let base = config.num_hidden_layers * CONTEXT;
+        let expected = base + taken.iter().sum::<usize>();
+        assert_eq!(decoder.steps_computed(), expected as u64, "{pooling:?}");
+        let falls = depths.windows(2).filter(|pair| pair[1] < pair[0]).count();
+        assert!(falls > 1, "depth went up and down too little: {depths:?}");
     }
 }

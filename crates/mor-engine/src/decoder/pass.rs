@@ -31,6 +31,8 @@ pub(super) struct Pass<'a> {
     pub(super) decide: bool,
     /// Whether products run on even numbers of rows.
     pub(super) even: bool,
+    /// Counts positions times steps.
+    pub(super) computed: &'a mut u64,
 }
 
 impl Pass<'_> {
@@ -55,6 +57,7 @@ impl Pass<'_> {
         positions: &[usize],
         rows: &mut [f32],
     ) {
+        *self.computed += positions.len() as u64;
         let product_rows = self.product_rows(positions.len());
         let stage = Stage {
             model: self.model,
