@@ -285,9 +285,19 @@ impl Source<'_> {
         Ok(Matrix::pack(&slices, cols, packing))
     }
 
+    /// A table `[_, cols]` of which single rows are read.
+    fn table(&self, name: &str, cols: usize) -> Result<Matrix> {
+        self.matrix(&[name], cols)
+    }
+
+    /// A tensor's values.
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        (self.tensor)(name).map(|(values, _)| values)
+    }
+
     fn linear(&self, name: &str, cols: usize) -> Result<Linear> {
         let Linear { matrix, .. } = self.linear_without_bias(name, cols)?;
-        let (mut bias, _) = (self.tensor)(&format!("{name}.bias"))?;
+        let mut bias = self.values(&format!("{name}.bias"))?;
         bias.resize(padded(matrix.rows()), 0.0);
         Ok(Linear { matrix, bias })
     }
@@ -309,8 +319,8 @@ impl Source<'_> {
     }
 
     fn norm(&self, name: &str) -> Result<Norm> {
-        let (gain, _) = (self.tensor)(&format!("{name}.weight"))?;
-        let (bias, _) = (self.tensor)(&format!("{name}.bias"))?;
+        let gain = self.values(&format!("{name}.weight"))?;
+        let bias = self.values(&format!("{name}.bias"))?;
         Ok(Norm { gain, bias })
     }
 }

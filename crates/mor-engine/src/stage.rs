@@ -151,10 +151,9 @@ impl Stage<'_> {
         let (model, dim) = (self.model, norm.gain.len());
         let z = self.buffers.z.chunks_exact_mut(self.width);
         for (z, row) in z.zip(rows.chunks(self.width)).take(self.positions.len()) {
-            let (z, row) = (&mut z[..dim], &row[..dim]);
-            model
-                .kernels
-                .norm_into(row, norm, model.config.layer_norm_eps, z);
+            let z = &mut z[..dim];
+            z.copy_from_slice(&row[..dim]);
+            model.kernels.norm_row(z, norm, model.config.layer_norm_eps);
         }
     }
 
@@ -353,16 +352,6 @@ impl Kernels {
         };
         // SAFETY: the lengths were checked.
         unsafe { self.matmul(matrix, 0..matrix.panels(), &product) };
-    }
-
-    /// `out = norm(row)`.
-    fn norm_into(&self, row: &[f32], norm: &Norm, eps: f32, out: &mut [f32]) {
-        assert!(row.len() == norm.gain.len() && row.len() == norm.bias.len());
-        assert!(out.len() == row.len());
-        let (gain, bias) = (norm.gain.as_slice(), norm.bias.as_slice());
-        let (x, out) = (row.as_ptr(), out.as_mut_ptr());
-        // SAFETY: the lengths were checked.
-        unsafe { self.add_norm(x, std::ptr::null(), (gain, bias), eps, out) };
     }
 
     /// Normalises a row in place.

@@ -12,8 +12,7 @@ use super::inference::Execution;
 ///
 /// The input is a safetensors file with `input_ids` (i64 [batch, seq]) and, optionally,
 /// `attention_mask` (i64, 1 for tokens that later ones may see). The output has `logits` (f32 [batch, seq,
-/// vocab]) and `steps` (i64 [layers, batch], or [1, batch] for a shared block; at the last position). Each row
-/// runs alone.
+/// vocab]) and `steps` (i64 [layers, batch]). Each row runs alone.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor logits --model DIR --input ids.safetensors --output logits.safetensors"
@@ -48,7 +47,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
     let mut decoder = args.execution.decoder(&args.model)?;
     let config = decoder.model().config();
-    let (layers, vocab_size) = (config.routed_depths(), config.vocab_size);
+    let (layers, vocab_size) = (config.num_hidden_layers, config.vocab_size);
     let mut logits = vec![0.0_f32; rows * cols * vocab_size];
     let mut steps = vec![0_i64; layers * rows];
     for row in 0..rows {

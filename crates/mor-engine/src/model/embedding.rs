@@ -6,13 +6,14 @@ use super::{Linear, Source};
 use crate::Result;
 use crate::cpu::Kernels;
 use crate::cpu::matmul::Activation;
+use crate::cpu::matrix::Matrix;
 
 /// Where a token's vector comes from.
 pub(super) enum TokenEmbedding {
     /// The rows of the output head.
     Tied,
-    /// A table of its own, `[vocab, dim]`, row-major.
-    Table(Vec<f32>),
+    /// A table of its own, `[vocab, dim]`.
+    Table(Matrix),
     /// Tables whose width falls with the frequency of their tokens.
     Adaptive(Vec<Band>),
 }
@@ -34,18 +35,17 @@ impl TokenEmbedding {
             return Ok(Self::Tied);
         }
         if config.adaptive_embedding.is_none() {
-            let (table, _) = (source.tensor)(&format!("{name}.weight"))?;
+            let table = source.table(&format!("{name}.weight"), config.hidden_size)?;
             return Ok(Self::Table(table));
         }
         let bands = config.embedding_bands().into_iter().enumerate();
-        let bands = bands.map(|(index, (ids, width))| {
-            let (table, _) = (source.tensor)(&format!("{name}.emb_layers.{index}.weight"))?;
+        let bands = bands.map(|(band, (ids, width))| {
+            let projection = format!("{name}.emb_projs.{band}");
             Ok(Band {
                 end: ids.end,
                 width,
-                table,
-                projection: source
-                    .linear_without_bias(&format!("{name}.emb_projs.{index}"), width)?,
+                table: source.values(&format!("{name}.emb_layers.{band}.weight"))?,
+                projection: source.linear_without_bias(&projection, width)?,
             })
         });
         Ok(Self::Adaptive(bands.collect::<Result<_>>()?))
@@ -58,7 +58,7 @@ impl TokenEmbedding {
         let dim = head.matrix.cols();
         match self {
             Self::Tied => head.matrix.copy_row(id, &mut out[..dim]),
-            Self::Table(table) => out[..dim].copy_from_slice(&table[id * dim..][..dim]),
+            Self::Table(table) => table.copy_row(id, &mut out[..dim]),
             Self::Adaptive(bands) => {
                 let index = bands.partition_point(|band| band.end <= id);
                 let first = index.checked_sub(1).map_or(0, |below| bands[below].end);
@@ -73,7 +73,7 @@ impl TokenEmbedding {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Tied => 0,
-            Self::Table(table) => size_of_val(table.as_slice()),
+            Self::Table(table) => table.bytes(),
             Self::Adaptive(bands) => {
                 let bytes = |band: &Band| {
                     size_of_val(band.table.as_slice()) + band.projection.matrix.bytes()

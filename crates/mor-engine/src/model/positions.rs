@@ -27,7 +27,7 @@ impl PositionTable {
         match config.positions {
             Positions::Learned => {
                 let name = "embeddings.pos_encoding.pos_embedding.weight";
-                Ok(Self::Added((source.tensor)(name)?.0))
+                Ok(Self::Added(source.values(name)?))
             }
             Positions::Sinusoidal => {
                 let dim = config.hidden_size;
