@@ -147,7 +147,7 @@ pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> 
 
 /// The likeliest token that is not the pad.
 fn likeliest(logits: &[f32], pad: u32) -> u32 {
-    let mut best = (u32::from(pad == 0), f32::NEG_INFINITY);
+    let mut best = (u32::from(pad == 0), f32::MIN);
     for (id, &x) in (0..).zip(logits) {
         if x > best.1 && id != pad {
             best = (id, x);
