@@ -119,21 +119,20 @@ impl Generator {
         }
         if let Some(id) = self.pending.take() {
             let capacity = decoder.capacity();
-            let kept = match self.options.overflow {
-                _ if decoder.ids().len() < capacity => capacity,
-                Overflow::Slide => capacity - 1,
-                Overflow::Rewind => capacity / 2,
-                Overflow::Stop => {
-                    self.finish = Some(FinishReason::Context);
-                    return Ok(None);
-                }
-            };
-            if kept == capacity {
+            if decoder.ids().len() < capacity {
                 decoder.push(id)?;
             } else {
+                let kept = match self.options.overflow {
+                    Overflow::Slide => capacity - 1,
+                    Overflow::Rewind => capacity / 2,
+                    Overflow::Stop => {
+                        self.finish = Some(FinishReason::Context);
+                        return Ok(None);
+                    }
+                };
                 self.window.clear();
-                self.window
-                    .extend_from_slice(&decoder.ids()[capacity - kept..]);
+                let newest = &decoder.ids()[capacity - kept..];
+                self.window.extend_from_slice(newest);
                 self.window.push(id);
                 decoder.slide_to(&self.window)?;
             }
