@@ -50,7 +50,11 @@ fn assert_agreement(burn: &TechnicalModel, engine: Model, depth: Depth, ids: &[u
     let expected = burn.logits(output.hidden).into_data();
     let expected = expected.try_into_vec::<f32>().expect("f32");
 
-    let options = DecodeOptions { depth, threads: 1 };
+    let options = DecodeOptions {
+        depth,
+        threads: 1,
+        ..DecodeOptions::default()
+    };
     let engine = Arc::new(engine);
     for token_by_token in [false, true] {
         let mut decoder = Decoder::new(engine.clone(), options).expect("decoder");

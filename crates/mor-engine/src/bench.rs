@@ -39,9 +39,9 @@ pub struct BenchRun {
 pub struct BenchReport {
     /// The runs, in order.
     pub runs: Vec<BenchRun>,
-    /// Mean bytes of weights that the kernels read per token; a layer's count once per step.
+    /// Mean bytes of weights that the kernels read per token; a block's count once per step.
     pub bytes_per_token: f64,
-    /// Mean steps per layer.
+    /// Mean steps per recursive layer, or of the shared block.
     pub depth: f64,
     /// Threads used.
     pub threads: usize,
@@ -108,6 +108,7 @@ pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> 
         depth: 0.0,
         threads: decoder.threads(),
     };
+    let routed = model.config.resolve_depth(options.decode.depth)?.is_none();
     let (mut steps, mut bytes) = (0_usize, 0_usize);
     // One run more, whose result is thrown away, brings code and weights into memory.
     for run in 0..=runs {
@@ -125,7 +126,7 @@ pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> 
                 .iter()
                 .map(|step| usize::from(*step))
                 .sum::<usize>();
-            bytes += model.bytes_read(decoder.steps());
+            bytes += model.bytes_read(decoder.steps(), routed);
         }
         let decoding = start.elapsed().as_secs_f64();
         if run == 0 {
@@ -139,14 +140,14 @@ pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> 
         });
     }
     let all = (runs * new_tokens) as f64;
-    report.depth = steps as f64 / all / model.layers.len() as f64;
+    report.depth = steps as f64 / all / decoder.steps().len() as f64;
     report.bytes_per_token = bytes as f64 / all;
     Ok(report)
 }
 
 /// The likeliest token that is not the pad.
 fn likeliest(logits: &[f32], pad: u32) -> u32 {
-    let mut best = (u32::from(pad == 0), f32::NEG_INFINITY);
+    let mut best = (u32::from(pad == 0), f32::MIN);
     for (id, &x) in (0..).zip(logits) {
         if x > best.1 && id != pad {
             best = (id, x);

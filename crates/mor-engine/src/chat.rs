@@ -17,6 +17,8 @@ pub struct ChatOptions {
     pub sampling: SamplingOptions,
     /// Most tokens of the answer.
     pub max_new_tokens: usize,
+    /// What happens when the context is full.
+    pub overflow: Overflow,
 }
 
 impl Default for ChatOptions {
@@ -24,6 +26,7 @@ impl Default for ChatOptions {
         Self {
             sampling: SamplingOptions::default(),
             max_new_tokens: 128,
+            overflow: Overflow::Stop,
         }
     }
 }
@@ -46,7 +49,7 @@ pub struct Piece {
     pub id: u32,
     /// Its probability among the tokens that took part in the choice.
     pub probability: f32,
-    /// Steps each layer took to choose it, `[layers]`.
+    /// Steps taken to choose it, as [`Decoder::steps`].
     pub steps: Vec<u8>,
 }
 
@@ -127,14 +130,17 @@ impl ChatSession {
         self.messages = messages;
     }
 
-    /// Changes the depth of every layer from the next answer on. An unfinished answer is dropped.
+    /// Changes the depth of every recursive layer from the next answer on. An unfinished answer is dropped.
     ///
     /// # Errors
     /// As [`Decoder::new`]; the old depth stays then.
     pub fn set_depth(&mut self, depth: Depth) -> Result<()> {
-        let threads = self.decoder.threads();
         let model = Arc::clone(self.decoder.model());
-        self.decoder = Decoder::new(model, DecodeOptions { depth, threads })?;
+        let options = DecodeOptions {
+            depth,
+            ..self.decoder.options()
+        };
+        self.decoder = Decoder::new(model, options)?;
         self.turn = None;
         Ok(())
     }
@@ -167,7 +173,7 @@ impl ChatSession {
             sampling: options.sampling,
             max_new_tokens: options.max_new_tokens,
             stop_ids: self.tokenizer.stop_ids(),
-            overflow: Overflow::Stop,
+            overflow: options.overflow,
         };
         let generator = Generator::start(&mut self.decoder, &ids, options)?;
         self.turn = Some(Turn {

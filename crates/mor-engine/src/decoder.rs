@@ -1,32 +1,37 @@
 //! Incremental decoding with routed depth.
 //!
-//! A layer's depth is chosen from the mean of its inputs over all positions, so a new token can change
-//! it for every earlier position too. The decoder keeps each layer's inputs and a running sum of them.
-//! While no depth changes, a token costs one token's work; when layer `l` takes another depth, that
-//! layer and those above run again for every position. Either way the result is that of running
-//! the whole sequence at once.
+//! The residual stream of all positions passes through the layers in turn; each layer works on the positions
+//! whose input is new and says from where on its output is. While no depth changes, a token costs one token's
+//! work. How a layer's depth is decided makes the difference: [`sequence`] and [`prefix`] tell how. Either way
+//! the result is that of running the whole sequence at once.
+
+mod layer_state;
+mod pass;
+mod prefix;
+mod sequence;
 
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig};
+use mor_config::{Depth, ModelConfig, Pooling};
 
-use crate::cache::{CacheShape, StepCache, zeroed};
+use crate::cache::{CacheShape, zeroed};
 use crate::cpu::attention::HIDDEN;
-use crate::cpu::matmul::Activation;
 use crate::cpu::matrix::padded;
-use crate::model::{Layer, Model, PositionTable};
+use crate::model::Model;
 use crate::pool::Pool;
-use crate::stage::{Buffers, Stage};
+use crate::routing::{Pooled, RouterBuffers, Routing};
+use crate::stage::Buffers;
 use crate::{EngineError, Result};
-
-/// Positions that pass through a layer together: each weight is read once for all of them.
-const BLOCK: usize = 32;
+use layer_state::LayerState;
+use pass::{BLOCK, Pass};
 
 /// How a decoder runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DecodeOptions {
-    /// Depth of every layer; as configured by default.
+    /// Depth of every recursive layer, or of the shared block; as configured by default.
     pub depth: Depth,
+    /// When routers decide.
+    pub routing: Routing,
     /// Threads, the caller's included; 0 picks [`DecodeOptions::default_threads`]. Always 1 in
     /// the browser.
     pub threads: usize,
@@ -42,28 +47,32 @@ impl DecodeOptions {
 /// What the model made of the context so far; see the module's description.
 pub struct Decoder {
     model: Arc<Model>,
-    /// `None` where routers decide.
-    fixed_depth: Option<usize>,
+    options: DecodeOptions,
     pool: Pool,
     shape: CacheShape,
-    /// Step caches, `[layer][step]`.
-    caches: Vec<Vec<StepCache>>,
+    layers: Vec<LayerState>,
     ids: Vec<u32>,
+    /// Whether routers have decided since the context was last empty.
+    decided: bool,
+    /// Positions at the start that routers decided on; the others follow a locked depth.
+    routed: usize,
     /// Added to attention scores: 0, or [`HIDDEN`] at pads; whole panels.
     mask: Vec<f32>,
     /// Whether some of `mask` came from the caller, and so does not follow from the ids.
     masked: bool,
-    /// Inputs of each layer and the last layer's output, `[position][width]`; a single buffer, updated in
-    /// place, where depth is fixed.
-    hidden: Vec<Vec<f32>>,
+    /// The residual stream, `[position][width]`, and a row more for products of even numbers of rows.
+    hidden: Vec<f32>,
     /// Elements between the rows of `hidden`.
     width: usize,
-    /// Per layer, the sum of its inputs over all positions. In f64, so that it does not matter in which
-    /// portions it was added up.
-    sums: Vec<Vec<f64>>,
+    /// 0, 1, 2, …
+    positions: Vec<usize>,
     steps: Vec<u8>,
-    probabilities: Vec<Vec<f32>>,
+    /// Positions times steps, over all layers.
+    computed: u64,
     buffers: Buffers,
+    router: RouterBuffers,
+    /// The head's input, `[dim]`.
+    last: Vec<f32>,
     logits: Vec<f32>,
 }
 
@@ -80,18 +89,19 @@ impl Decoder {
     /// An empty context with all memory it will ever need.
     ///
     /// # Errors
-    /// [`EngineError::Config`] when the depth exceeds the model's step projections,
+    /// [`EngineError::Config`] when the depth exceeds the model's `max_steps`,
     /// [`EngineError::OutOfMemory`], or [`EngineError::Thread`].
     pub fn new(model: Arc<Model>, options: DecodeOptions) -> Result<Self> {
         let config = &model.config;
         let fixed_depth = config.resolve_depth(options.depth)?;
         let context = config.max_position_embeddings;
         let shape = CacheShape::new(config.num_attention_heads, config.head_dim(), context);
-        let steps = fixed_depth.unwrap_or(config.routing.max_steps);
+        let layers = model.layers.iter();
+        let caches: usize = layers
+            .map(|layer| LayerState::step_count(config, layer, fixed_depth))
+            .sum();
         // The sum is checked first: a context that cannot fit should fail before it is allocated.
-        let elements = shape
-            .elements()
-            .and_then(|n| n.checked_mul(steps * model.layers.len()));
+        let elements = shape.elements().and_then(|n| n.checked_mul(caches));
         elements
             .and_then(|n| n.checked_mul(4))
             .filter(|bytes| isize::try_from(*bytes).is_ok())
@@ -99,42 +109,37 @@ impl Decoder {
                 context,
                 bytes: usize::MAX,
             })?;
-        let mut caches = Vec::with_capacity(model.layers.len());
-        for _ in &model.layers {
-            let layer: Result<Vec<_>> = (0..steps).map(|_| shape.allocate(context)).collect();
-            caches.push(layer?);
-        }
-        let width = padded(config.hidden_size);
-        let kept = if fixed_depth.is_some() {
-            1
-        } else {
-            model.layers.len() + 1
-        };
-        let hidden: Result<Vec<_>> = (0..kept)
-            .map(|_| zeroed(context.checked_mul(width), context))
+        let layers = model.layers.iter();
+        let layers: Result<_> = layers
+            .map(|layer| LayerState::new(config, layer, shape, fixed_depth))
             .collect();
+        let width = padded(config.hidden_size);
         let threads = match options.threads {
             0 => DecodeOptions::default_threads(),
             threads => threads,
         };
         let pool = Pool::new(threads)?;
-        let buffers = Buffers::new(config, BLOCK.min(context), pool.threads())?;
+        let router_rows = match config.routing.pooling {
+            Pooling::Prefix => BLOCK,
+            _ => 1,
+        };
         Ok(Self {
-            fixed_depth,
+            options,
             shape,
-            caches,
+            layers: layers?,
             ids: Vec::with_capacity(context),
+            decided: false,
+            routed: 0,
             mask: vec![0.0; padded(context)],
             masked: false,
-            hidden: hidden?,
+            hidden: zeroed(width.checked_mul(context + 1), context)?,
             width,
-            sums: vec![vec![0.0; config.hidden_size]; model.layers.len()],
-            steps: vec![fixed_depth.unwrap_or(0) as u8; model.layers.len()],
-            probabilities: vec![
-                vec![0.0; padded(config.routing.max_steps + 1)];
-                model.layers.len()
-            ],
-            buffers,
+            positions: (0..context).collect(),
+            steps: vec![fixed_depth.unwrap_or(0) as u8; config.routed_depths()],
+            computed: 0,
+            buffers: Buffers::new(config, BLOCK, pool.threads())?,
+            router: RouterBuffers::new(config, router_rows)?,
+            last: vec![0.0; config.hidden_size],
             logits: vec![0.0; padded(config.vocab_size)],
             pool,
             model,
@@ -144,6 +149,11 @@ impl Decoder {
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// How it runs.
+    pub fn options(&self) -> DecodeOptions {
+        self.options
     }
 
     /// Threads in use, the caller's included.
@@ -166,35 +176,56 @@ impl Decoder {
         &self.logits[..self.model.config.vocab_size]
     }
 
-    /// Steps that each layer took at the last token, `[layers]`.
+    /// Steps taken at the last token, by each layer in turn or by the shared block:
+    /// `[ModelConfig::routed_depths]`.
     pub fn steps(&self) -> &[u8] {
         &self.steps
     }
 
-    /// What a layer's router said at the last token, `[max_steps + 1]`; empty where depth is fixed.
-    pub fn router_probabilities(&self, layer: usize) -> &[f32] {
-        match (self.fixed_depth, self.probabilities.get(layer)) {
-            (None, Some(row)) => &row[..self.model.config.routing.max_steps + 1],
-            _ => &[],
-        }
+    /// As [`Self::steps`], at any position of the context; as at the last one where depth is the sequence's.
+    pub fn steps_at(&self, position: usize) -> impl Iterator<Item = u8> + '_ {
+        let recursive = self.recursive();
+        recursive.map(move |layer| layer.steps_at(position))
+    }
+
+    /// Steps computed since the decoder was made: one for each position, each time a block was applied to it.
+    /// Tells what routing saves, and what its changes cost.
+    pub fn steps_computed(&self) -> u64 {
+        self.computed
+    }
+
+    /// What a router said at the last token it decided on, a probability for each of its classes
+    /// ([`mor_config::RoutingConfig::steps_of_classes`]); empty where depth is fixed. Routers are counted as
+    /// [`Self::steps`] are.
+    pub fn router_probabilities(&self, router: usize) -> &[f32] {
+        let layer = self.recursive().nth(router);
+        layer.map_or(&[], LayerState::probabilities)
+    }
+
+    fn recursive(&self) -> impl Iterator<Item = &LayerState> {
+        let layers = self.layers.iter().zip(&self.model.layers);
+        layers
+            .filter(|(_, layer)| layer.recurs)
+            .map(|(state, _)| state)
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.truncate(0);
+        self.decided = false;
     }
 
-    /// Appends tokens, reading them in blocks.
+    /// Appends tokens, reading them in blocks. Locked routers decide on the first tokens of a context only.
     ///
     /// # Errors
     /// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`];
     /// the context is as before then.
     pub fn prefill(&mut self, ids: &[u32]) -> Result<()> {
-        self.append(ids, None)
+        self.append(ids, None, false)
     }
 
     /// As [`Self::prefill`], where `visible` says which of the tokens later ones may see, instead of
-    /// hiding pads.
+    /// hiding pads. Routers that leave pads out leave out what is hidden.
     ///
     /// # Errors
     /// As for [`Self::prefill`], or [`EngineError::Option`] when the lengths differ.
@@ -206,7 +237,7 @@ impl Decoder {
                 allowed: "as long as the tokens",
             });
         }
-        self.append(ids, Some(visible))
+        self.append(ids, Some(visible), false)
     }
 
     /// Appends one token.
@@ -214,25 +245,37 @@ impl Decoder {
     /// # Errors
     /// As for [`Self::prefill`].
     pub fn push(&mut self, id: u32) -> Result<()> {
-        self.append(&[id], None)
+        self.append(&[id], None, false)
     }
 
-    /// Makes `ids` the context, reusing what it has in common with the present one.
+    /// Makes `ids` the context, reusing what it has in common with the present one. Locked routers decide anew.
     ///
     /// # Errors
     /// As for [`Self::prefill`]; the context may be shorter then.
     pub fn set_context(&mut self, ids: &[u32]) -> Result<()> {
-        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
-        // Routers saw all of the present context, so a shorter one says nothing about it. And the last
-        // token always runs, for its logits.
-        let reusable = match self.fixed_depth {
+        self.replace(ids, true)
+    }
+
+    /// As [`Self::set_context`], but locked depths stay.
+    pub(crate) fn slide_to(&mut self, ids: &[u32]) -> Result<()> {
+        self.replace(ids, false)
+    }
+
+    fn replace(&mut self, ids: &[u32], decide: bool) -> Result<()> {
+        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b);
+        // The last token always runs, for its logits.
+        let common = common.count().min(ids.len().saturating_sub(1));
+        // Positions that followed a locked depth of their own say nothing about a context that is routed anew,
+        // nor the other way round.
+        let own_depths = self.model.config.routing.pooling == Pooling::Prefix;
+        let reusable = match self.options.routing {
             _ if self.masked => 0,
-            Some(_) => common.min(ids.len().saturating_sub(1)),
-            None if common == self.ids.len() && common < ids.len() => common,
-            None => 0,
+            Routing::Locked if own_depths && decide => common.min(self.routed),
+            Routing::Locked if own_depths => 0,
+            _ => common,
         };
         self.truncate(reusable);
-        self.append(&ids[reusable..], None)
+        self.append(&ids[reusable..], None, decide)
     }
 
     /// Logits after the token at `position`, `[vocab_size]`, as a pass over the whole context gives them.
@@ -264,17 +307,17 @@ impl Decoder {
         Ok(())
     }
 
-    /// Only valid for shorter contexts at fixed depth, or 0.
     fn truncate(&mut self, len: usize) {
         self.ids.truncate(len);
+        self.routed = self.routed.min(len);
         if len == 0 {
             self.masked = false;
-            self.sums.iter_mut().for_each(|sum| sum.fill(0.0));
             self.logits.fill(0.0);
         }
     }
 
-    fn append(&mut self, ids: &[u32], visible: Option<&[bool]>) -> Result<()> {
+    /// `decide` makes locked routers decide anew, as they also do on the first tokens of all.
+    fn append(&mut self, ids: &[u32], visible: Option<&[bool]>, decide: bool) -> Result<()> {
         let ModelConfig {
             vocab_size,
             pad_token_id,
@@ -297,126 +340,62 @@ impl Decoder {
             let seen = visible.map_or(id != pad_token_id, |visible| visible[i]);
             self.ids.push(id);
             self.mask[position] = if seen { 0.0 } else { HIDDEN };
-            self.embed(position, id);
+            let row = &mut self.hidden[position * self.width..][..self.width];
+            self.model.embed(id, position, row);
         }
-        self.run(start);
+        let decide = decide || self.options.routing == Routing::Live || !self.decided;
+        self.run(start, decide);
         self.compute_logits(self.ids.len() - 1);
         Ok(())
     }
 
-    /// Writes the first layer's input at `position`.
-    fn embed(&mut self, position: usize, id: u32) {
-        let model = &*self.model;
-        let dim = model.config.hidden_size;
-        let row = &mut self.hidden[0][position * self.width..][..dim];
-        model.embed(id, row);
-        if let PositionTable::Added(table) = &model.positions {
-            for (x, p) in row.iter_mut().zip(&table[position * dim..]) {
-                *x += p;
-            }
-        }
-        model
-            .kernels
-            .norm_row(row, &model.embedding_norm, model.config.layer_norm_eps);
-    }
-
-    /// Takes the positions from `start` on through all layers, and earlier ones through the layers
-    /// that must run again.
-    fn run(&mut self, mut start: usize) {
-        let model = Arc::clone(&self.model);
+    /// Takes the positions from `start` on through all layers, and earlier ones through those whose input
+    /// they change.
+    fn run(&mut self, mut start: usize, decide: bool) {
         let len = self.ids.len();
-        for (index, layer) in model.layers.iter().enumerate() {
-            if self.fixed_depth.is_none() {
-                let depth = self.route(layer, index, start);
-                if depth != self.steps[index] {
-                    self.steps[index] = depth;
-                    start = 0;
-                }
-                let (before, after) = self.hidden.split_at_mut(index + 1);
-                let rows = start * self.width..len * self.width;
-                after[0][rows.clone()].copy_from_slice(&before[index][rows]);
-            }
-            self.run_layer(&model, layer, index, start);
-        }
-    }
-
-    /// Depth of a layer whose inputs from `start` on are new.
-    fn route(&mut self, layer: &Layer, index: usize, start: usize) -> u8 {
-        let Some(router) = &layer.router else {
-            return self.steps[index];
+        let pooling = self.model.config.routing.pooling;
+        let mut pass = Pass {
+            model: &self.model,
+            pool: &mut self.pool,
+            buffers: &mut self.buffers,
+            router: &mut self.router,
+            shape: self.shape,
+            pooled: Pooled {
+                pooling,
+                mask: &self.mask,
+            },
+            positions: &self.positions,
+            width: self.width,
+            len,
+            decide,
+            computed: &mut self.computed,
+            even: pooling == Pooling::Prefix && len - start > 1,
         };
-        let dim = self.model.config.hidden_size;
-        let sum = &mut self.sums[index];
-        if start == 0 {
-            sum.fill(0.0);
+        let layers = self.model.layers.iter().zip(&mut self.layers);
+        for (layer, state) in layers {
+            start = state.run(layer, &mut pass, &mut self.hidden, start);
         }
-        let rows = &self.hidden[index][start * self.width..self.ids.len() * self.width];
-        for row in rows.chunks_exact(self.width) {
-            for (sum, x) in sum.iter_mut().zip(row) {
-                *sum += f64::from(*x);
-            }
+        if decide {
+            self.decided = true;
+            self.routed = len;
         }
-        let count = self.ids.len() as f64;
-        let pooled = &mut self.buffers.pooled[..dim];
-        for (mean, sum) in pooled.iter_mut().zip(&*sum) {
-            *mean = (sum / count) as f32;
-        }
-        let kernels = &self.model.kernels;
-        let hidden = &mut self.buffers.router_hidden;
-        kernels.vector(&router.hidden, pooled, hidden, Activation::Gelu);
-        let out = &mut self.probabilities[index];
-        kernels.vector(&router.output, hidden, out, Activation::None);
-        let classes = &mut out[..self.model.config.routing.max_steps + 1];
-        let top = classes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // The first of equals, as the reference's argmax.
-        let depth = classes.iter().position(|x| *x == top).unwrap_or(0);
-        classes.iter_mut().for_each(|x| *x = (*x - top).exp());
-        let total: f32 = classes.iter().sum();
-        classes.iter_mut().for_each(|x| *x /= total);
-        depth as u8
-    }
-
-    fn run_layer(&mut self, model: &Model, layer: &Layer, index: usize, start: usize) {
-        let len = self.ids.len();
-        let output = if self.fixed_depth.is_some() {
-            0
-        } else {
-            index + 1
-        };
-        let depth = usize::from(self.steps[index]);
-        let mut first = start;
-        while first < len {
-            let tokens = (len - first).min(BLOCK);
-            for step in 0..depth {
-                let rows = &mut self.hidden[output][first * self.width..];
-                Stage {
-                    model,
-                    layer,
-                    pool: &mut self.pool,
-                    buffers: &mut self.buffers,
-                    shape: self.shape,
-                    mask: &self.mask,
-                    first,
-                    tokens,
-                    width: self.width,
-                }
-                .step(step, &mut self.caches[index][step], rows);
-            }
-            first += tokens;
+        let layers = self.layers.iter().zip(&self.model.layers);
+        let recursive = layers.filter(|(_, layer)| layer.recurs);
+        for (steps, (state, _)) in self.steps.iter_mut().zip(recursive) {
+            *steps = state.steps_at(len - 1);
         }
     }
 
     fn compute_logits(&mut self, position: usize) {
         let model = &*self.model;
-        let last = self.hidden.len() - 1;
         let dim = model.config.hidden_size;
-        let row = &mut self.buffers.pooled[..dim];
-        row.copy_from_slice(&self.hidden[last][position * self.width..][..dim]);
+        let row = &mut self.last;
+        row.copy_from_slice(&self.hidden[position * self.width..][..dim]);
+        let eps = model.config.layer_norm_eps;
+        model.kernels.norm_row(row, &model.final_norm, eps);
+        let logits = &mut self.logits;
         model
             .kernels
-            .norm_row(row, &model.final_norm, model.config.layer_norm_eps);
-        model
-            .kernels
-            .vector_on(&mut self.pool, &model.head, row, &mut self.logits);
+            .vector_on(&mut self.pool, &model.head, row, logits);
     }
 }

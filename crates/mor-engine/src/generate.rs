@@ -9,6 +9,8 @@ pub enum Overflow {
     /// costs a whole context.
     #[default]
     Slide,
+    /// The older half drops out and the rest is read again: once, until the context is full again.
+    Rewind,
     /// Generation ends with [`FinishReason::Context`].
     Stop,
 }
@@ -66,7 +68,7 @@ pub struct GeneratedToken {
     pub id: u32,
     /// Its probability among the tokens that took part in the choice.
     pub probability: f32,
-    /// Steps each layer took to choose it, `[layers]`.
+    /// Steps taken to choose it, as [`Decoder::steps`].
     pub steps: Vec<u8>,
 }
 
@@ -116,16 +118,23 @@ impl Generator {
             return Ok(None);
         }
         if let Some(id) = self.pending.take() {
-            if decoder.ids().len() < decoder.capacity() {
+            let capacity = decoder.capacity();
+            if decoder.ids().len() < capacity {
                 decoder.push(id)?;
-            } else if self.options.overflow == Overflow::Stop {
-                self.finish = Some(FinishReason::Context);
-                return Ok(None);
             } else {
+                let kept = match self.options.overflow {
+                    Overflow::Slide => capacity - 1,
+                    Overflow::Rewind => capacity / 2,
+                    Overflow::Stop => {
+                        self.finish = Some(FinishReason::Context);
+                        return Ok(None);
+                    }
+                };
                 self.window.clear();
-                self.window.extend_from_slice(&decoder.ids()[1..]);
+                let newest = &decoder.ids()[capacity - kept..];
+                self.window.extend_from_slice(newest);
                 self.window.push(id);
-                decoder.set_context(&self.window)?;
+                decoder.slide_to(&self.window)?;
             }
         }
         let choice = self.sampler.sample(decoder.logits(), decoder.ids());

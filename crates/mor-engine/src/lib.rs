@@ -18,6 +18,7 @@ mod generate;
 mod model;
 mod pool;
 mod random;
+mod routing;
 mod sampler;
 mod stage;
 
@@ -27,4 +28,5 @@ pub use decoder::{DecodeOptions, Decoder};
 pub use error::{EngineError, Result};
 pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
 pub use model::{LoadOptions, Model, WeightPrecision};
+pub use routing::Routing;
 pub use sampler::{Choice, Sampler, SamplingOptions};

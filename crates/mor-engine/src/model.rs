@@ -2,12 +2,22 @@
 
 use std::path::Path;
 
-use mor_config::{ModelConfig, Positions, RouterKind, Weights, check_tensors};
+use mor_config::{Architecture, ModelConfig, Weights, check_tensors};
 use safetensors::Dtype;
 
 use crate::cpu::matrix::{Matrix, Packing, padded};
 use crate::cpu::{Isa, Kernels};
 use crate::{Result, random};
+
+mod conversational;
+mod embedding;
+mod layer;
+mod positions;
+mod technical;
+
+use embedding::TokenEmbedding;
+pub(crate) use layer::{Block, Layer, NormOrder, Router};
+pub(crate) use positions::PositionTable;
 
 /// How a model is prepared.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,64 +53,21 @@ pub(crate) struct Norm {
     pub(crate) bias: Vec<f32>,
 }
 
-/// A router: two linear layers with GELU between.
-pub(crate) struct Router {
-    pub(crate) hidden: Linear,
-    pub(crate) output: Linear,
-}
-
-/// One layer; applied a routed number of times.
-pub(crate) struct Layer {
-    pub(crate) router: Option<Router>,
-    pub(crate) step_projections: Vec<Linear>,
-    /// Query, key and value projections, one below the other: `[3 dim, dim]`.
-    pub(crate) qkv: Linear,
-    pub(crate) attention_output: Linear,
-    pub(crate) norm1: Norm,
-    pub(crate) linear1: Linear,
-    pub(crate) linear2: Linear,
-    pub(crate) norm2: Norm,
-}
-
-impl Layer {
-    /// Bytes of the matrices that every step uses.
-    fn shared_bytes(&self) -> usize {
-        let shared = [
-            &self.qkv,
-            &self.attention_output,
-            &self.linear1,
-            &self.linear2,
-        ];
-        shared.iter().map(|linear| linear.matrix.bytes()).sum()
-    }
-
-    /// Bytes of the matrices that `steps` steps read.
-    fn bytes_read(&self, steps: usize) -> usize {
-        let projections = self.step_projections.iter().take(steps);
-        projections
-            .map(|linear| self.shared_bytes() + linear.matrix.bytes())
-            .sum()
-    }
-}
-
-/// What is added to a token's embedding, or done to queries and keys, for its position.
-pub(crate) enum PositionTable {
-    /// `[context, dim]`, added.
-    Added(Vec<f32>),
-    /// Cosines and sines, each `[context, head_dim / 2]`.
-    Rotary { cos: Vec<f32>, sin: Vec<f32> },
-}
-
 /// A loaded model: immutable, and shared between decoders by `Arc`.
 pub struct Model {
     pub(crate) config: ModelConfig,
     pub(crate) kernels: Kernels,
     isa: Isa,
-    /// Token table where the head is not tied to it, row-major.
-    pub(crate) embedding: Option<Vec<f32>>,
+    embedding: TokenEmbedding,
     pub(crate) positions: PositionTable,
-    pub(crate) embedding_norm: Norm,
+    /// Follows the embedding in the technical model.
+    embedding_norm: Option<Norm>,
+    /// In the order in which a token meets them; the conversational model's shared block is the last.
     pub(crate) layers: Vec<Layer>,
+    /// Where the layer norms of every block stand.
+    pub(crate) norm_order: NormOrder,
+    /// Steps for each class of a router.
+    pub(crate) class_steps: Vec<u8>,
     pub(crate) final_norm: Norm,
     /// Output head: `[vocab, dim]`, the token table when tied.
     pub(crate) head: Linear,
@@ -188,23 +155,34 @@ impl Model {
                 precision => precision,
             },
         };
-        let dim = config.hidden_size;
-
-        let mut layers = Vec::with_capacity(config.num_hidden_layers);
-        for index in 0..config.num_hidden_layers {
-            layers.push(source.layer(&config, index)?);
-        }
-        let tied = config.tie_word_embeddings;
-        let table = "embeddings.token_embedding.weight";
-        let head = if tied { table } else { "lm_head.weight" };
-        Ok(Self {
-            embedding: if tied { None } else { Some(tensor(table)?.0) },
-            positions: position_table(&config, &source)?,
-            embedding_norm: source.norm("embeddings.layer_norm")?,
+        let Parts {
+            table,
+            embedding_norm,
             layers,
-            final_norm: source.norm("final_norm")?,
+            norm_order,
+            final_norm,
+        } = match config.architecture {
+            Architecture::Technical => technical::load(&config, &source)?,
+            Architecture::Conversational => conversational::load(&config, &source)?,
+        };
+        let tied = format!("{table}.weight");
+        let head = if config.tie_word_embeddings {
+            &tied
+        } else {
+            "lm_head.weight"
+        };
+        let class_steps = config.routing.steps_of_classes();
+        Ok(Self {
+            embedding: TokenEmbedding::load(&config, &source, table)?,
+            positions: PositionTable::load(&config, &source)?,
+            embedding_norm: embedding_norm.map(|name| source.norm(name)).transpose()?,
+            layers,
+            norm_order,
+            // The configuration allows no more than 64 steps.
+            class_steps: class_steps.into_iter().map(|steps| steps as u8).collect(),
+            final_norm: source.norm(final_norm)?,
             head: Linear {
-                matrix: source.matrix(&[head], dim)?,
+                matrix: source.matrix(&[head], config.hidden_size)?,
                 bias: Vec::new(),
             },
             kernels: Kernels::new(isa),
@@ -223,50 +201,60 @@ impl Model {
         self.isa
     }
 
-    /// Bytes of weights that decoding one token reads when every layer takes `depth` steps. A
-    /// layer's weights count once per step, the token table once for the head.
+    /// Bytes of matrices that decoding one token reads at a forced depth: `depth` steps of every recursive
+    /// layer or of the shared block. A block's matrices count once per step, the token table once for the head.
     pub fn bytes_per_token(&self, depth: usize) -> usize {
-        self.layers
-            .iter()
-            .map(|layer| layer.bytes_read(depth))
-            .sum::<usize>()
-            + self.head.matrix.bytes()
+        let layers = self.layers.iter();
+        let steps = layers.map(|layer| layer.bytes_read(if layer.recurs { depth } else { 1 }));
+        steps.sum::<usize>() + self.head.matrix.bytes()
     }
 
-    /// As [`Self::bytes_per_token`], for each layer's own number of steps.
+    /// As [`Self::bytes_per_token`], for the steps that each recursive layer took; with the routers' matrices
+    /// where they decided.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn bytes_read(&self, steps: &[u8]) -> usize {
-        let layers = self.layers.iter().zip(steps);
-        layers
-            .map(|(layer, steps)| layer.bytes_read(usize::from(*steps)))
-            .sum::<usize>()
-            + self.head.matrix.bytes()
-    }
-
-    /// Bytes of all matrices in memory.
-    pub fn weight_bytes(&self) -> usize {
+    pub(crate) fn bytes_read(&self, steps: &[u8], routed: bool) -> usize {
+        let mut steps = steps.iter();
         let layers = self.layers.iter().map(|layer| {
-            let projections = layer
-                .step_projections
-                .iter()
-                .map(|linear| linear.matrix.bytes());
-            layer.shared_bytes() + projections.sum::<usize>()
+            let depth = match layer.recurs {
+                true => steps.next().copied().map_or(0, usize::from),
+                false => 1,
+            };
+            let router = layer.router.as_ref().filter(|_| routed);
+            layer.bytes_read(depth) + router.map_or(0, Router::bytes)
         });
-        let table = self
-            .embedding
-            .as_ref()
-            .map_or(0, |table| size_of_val(table.as_slice()));
-        layers.sum::<usize>() + self.head.matrix.bytes() + table
+        layers.sum::<usize>() + self.head.matrix.bytes()
     }
 
-    /// Copies a token's embedding `[dim]`.
-    pub(crate) fn embed(&self, id: u32, out: &mut [f32]) {
-        let (row, dim) = (id as usize, self.config.hidden_size);
-        match &self.embedding {
-            Some(table) => out.copy_from_slice(&table[row * dim..(row + 1) * dim]),
-            None => self.head.matrix.copy_row(row, out),
+    /// Bytes of all matrices and token tables in memory.
+    pub fn weight_bytes(&self) -> usize {
+        let layers: usize = self.layers.iter().map(Layer::bytes).sum();
+        layers + self.head.matrix.bytes() + self.embedding.bytes()
+    }
+
+    /// Writes the first layer's input for a token at a position, `[dim, padded]`.
+    pub(crate) fn embed(&self, id: u32, position: usize, out: &mut [f32]) {
+        let dim = self.config.hidden_size;
+        self.embedding.copy(&self.kernels, &self.head, id, out);
+        let row = &mut out[..dim];
+        if let PositionTable::Added(table) = &self.positions {
+            for (x, p) in row.iter_mut().zip(&table[position * dim..]) {
+                *x += p;
+            }
+        }
+        if let Some(norm) = &self.embedding_norm {
+            self.kernels.norm_row(row, norm, self.config.layer_norm_eps);
         }
     }
+}
+
+/// What the two families name differently.
+struct Parts {
+    /// Name of the token embedding.
+    table: &'static str,
+    embedding_norm: Option<&'static str>,
+    layers: Vec<Layer>,
+    norm_order: NormOrder,
+    final_norm: &'static str,
 }
 
 /// Gives a tensor's values by name, and whether they are f16 in the file.
@@ -297,88 +285,42 @@ impl Source<'_> {
         Ok(Matrix::pack(&slices, cols, packing))
     }
 
+    /// A table `[_, cols]` of which single rows are read.
+    fn table(&self, name: &str, cols: usize) -> Result<Matrix> {
+        self.matrix(&[name], cols)
+    }
+
+    /// A tensor's values.
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        (self.tensor)(name).map(|(values, _)| values)
+    }
+
     fn linear(&self, name: &str, cols: usize) -> Result<Linear> {
-        let matrix = self.matrix(&[&format!("{name}.weight")], cols)?;
-        let (mut bias, _) = (self.tensor)(&format!("{name}.bias"))?;
+        let Linear { matrix, .. } = self.linear_without_bias(name, cols)?;
+        let mut bias = self.values(&format!("{name}.bias"))?;
         bias.resize(padded(matrix.rows()), 0.0);
         Ok(Linear { matrix, bias })
     }
 
+    fn linear_without_bias(&self, name: &str, cols: usize) -> Result<Linear> {
+        Ok(Linear {
+            matrix: self.matrix(&[&format!("{name}.weight")], cols)?,
+            bias: Vec::new(),
+        })
+    }
+
+    /// Query, key and value projections as one.
+    fn qkv(&self, names: [String; 3], dim: usize) -> Result<Linear> {
+        let names = names.each_ref().map(String::as_str);
+        Ok(Linear {
+            matrix: self.matrix(&names, dim)?,
+            bias: Vec::new(),
+        })
+    }
+
     fn norm(&self, name: &str) -> Result<Norm> {
-        let (gain, _) = (self.tensor)(&format!("{name}.weight"))?;
-        let (bias, _) = (self.tensor)(&format!("{name}.bias"))?;
+        let gain = self.values(&format!("{name}.weight"))?;
+        let bias = self.values(&format!("{name}.bias"))?;
         Ok(Norm { gain, bias })
-    }
-
-    fn layer(&self, config: &ModelConfig, index: usize) -> Result<Layer> {
-        let dim = config.hidden_size;
-        let at = |part: &str| format!("layers.{index}.{part}");
-        let router = match config.routing.kind {
-            RouterKind::Fixed => None,
-            RouterKind::Adaptive => Some(Router {
-                hidden: self.linear(&at("router.complexity_classifier.0"), dim)?,
-                output: self.linear(
-                    &at("router.complexity_classifier.3"),
-                    config.router_hidden(),
-                )?,
-            }),
-        };
-        let mut step_projections = Vec::with_capacity(config.routing.max_steps);
-        for step in 0..config.routing.max_steps {
-            step_projections.push(self.linear(&at(&format!("step_projections.{step}")), dim)?);
-        }
-        let qkv = ["w_q", "w_k", "w_v"].map(|part| at(&format!("attention.{part}.weight")));
-        let qkv = qkv.each_ref().map(String::as_str);
-        Ok(Layer {
-            router,
-            step_projections,
-            qkv: Linear {
-                matrix: self.matrix(&qkv, dim)?,
-                bias: Vec::new(),
-            },
-            attention_output: self.linear(&at("attention.w_o"), dim)?,
-            norm1: self.norm(&at("norm1"))?,
-            linear1: self.linear(&at("feedforward.linear1"), dim)?,
-            linear2: self.linear(&at("feedforward.linear2"), config.intermediate_size)?,
-            norm2: self.norm(&at("norm2"))?,
-        })
-    }
-}
-
-fn position_table(config: &ModelConfig, source: &Source<'_>) -> Result<PositionTable> {
-    let context = config.max_position_embeddings;
-    // Angles in f64: at long contexts f32 would be off by more than the tolerance of the goldens.
-    let angles = |width: usize, base: f64| {
-        let pairs = width.div_ceil(2);
-        (0..context * pairs).map(move |i| {
-            let (position, pair) = ((i / pairs) as f64, (i % pairs) as f64);
-            position * base.powf(-2.0 * pair / width as f64)
-        })
-    };
-    match config.positions {
-        Positions::Learned => {
-            let name = "embeddings.pos_encoding.pos_embedding.weight";
-            Ok(PositionTable::Added((source.tensor)(name)?.0))
-        }
-        Positions::Sinusoidal => {
-            let dim = config.hidden_size;
-            let pairs = dim.div_ceil(2);
-            let mut table = Vec::with_capacity(context * dim);
-            for (i, angle) in angles(dim, 10_000.0).enumerate() {
-                table.push(angle.sin() as f32);
-                // An odd width ends on a sine.
-                if 2 * (i % pairs) + 1 < dim {
-                    table.push(angle.cos() as f32);
-                }
-            }
-            Ok(PositionTable::Added(table))
-        }
-        Positions::Rotary => {
-            let all = || angles(config.head_dim(), f64::from(config.rope_theta));
-            Ok(PositionTable::Rotary {
-                cos: all().map(|angle| angle.cos() as f32).collect(),
-                sin: all().map(|angle| angle.sin() as f32).collect(),
-            })
-        }
     }
 }

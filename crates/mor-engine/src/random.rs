@@ -36,8 +36,9 @@ impl Rng {
 pub(crate) fn tensor(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
     let len = shape.iter().product();
     if shape.len() < 2 {
-        let gain = name.contains("norm") && name.ends_with("weight");
-        return vec![if gain { 1.0 } else { 0.0 }; len];
+        // Only layer norms have weights of one dimension.
+        let gain = if name.ends_with(".weight") { 1.0 } else { 0.0 };
+        return vec![gain; len];
     }
     // FNV-1a: each tensor draws its own numbers, whatever the order of loading.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

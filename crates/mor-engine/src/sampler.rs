@@ -216,7 +216,7 @@ impl Sampler {
 
 /// The first of the largest values.
 fn argmax(values: &[f32]) -> (u32, f32) {
-    let mut best = (0, f32::NEG_INFINITY);
+    let mut best = (0, f32::MIN);
     for (id, &value) in values.iter().enumerate() {
         if value > best.1 {
             best = (id as u32, value);

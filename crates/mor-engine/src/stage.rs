@@ -1,4 +1,4 @@
-//! One step of one layer over a block of positions, spread over the threads.
+//! One step of one layer over a few positions, spread over the threads.
 #![allow(unsafe_code)]
 
 use mor_config::ModelConfig;
@@ -10,7 +10,7 @@ use crate::cpu::attention::Query;
 use crate::cpu::matmul::{Activation, Product};
 use crate::cpu::matrix::padded;
 use crate::cpu::simd::LANES;
-use crate::model::{Layer, Linear, Model, Norm, PositionTable};
+use crate::model::{Block, Linear, Model, Norm, NormOrder, PositionTable};
 use crate::pool::{Pool, share};
 
 /// Least bytes of weights, times tokens, that a part of a product reads.
@@ -18,30 +18,27 @@ const PART_BYTES: usize = 96 << 10;
 /// Most parts of a product for each thread.
 const PARTS_PER_THREAD: usize = 6;
 
-/// Scratch memory of a decoder.
+/// Scratch memory of a decoder's steps.
 pub(crate) struct Buffers {
-    /// Step projection of the block, `[token][width]`.
+    /// What attention or, in a pre-LN block, the feed-forward reads, `[row][width]`.
     z: Vec<f32>,
-    /// Queries, keys and values, `[token][3 dim, padded]`.
+    /// Queries, keys and values, `[row][3 dim, padded]`.
     qkv: Vec<f32>,
-    /// Attention's result before its output projection, `[token][width]`.
+    /// Attention's result before its output projection, `[row][width]`.
     mixed: Vec<f32>,
-    /// What is added to the residual stream, `[token][width]`.
+    /// What is added to the residual stream, `[row][width]`.
     update: Vec<f32>,
-    /// Feed-forward's hidden layer, `[token][intermediate, padded]`.
+    /// Feed-forward's hidden layer, `[row][intermediate, padded]`.
     inner: Vec<f32>,
-    /// Per thread: attention scores, one head's result, and one key.
+    /// Per thread: attention scores, and one head's result.
     scratch: Vec<Vec<f32>>,
-    /// A router's input, or the head's, `[width]`.
-    pub(crate) pooled: Vec<f32>,
-    /// A router's hidden layer.
-    pub(crate) router_hidden: Vec<f32>,
 }
 
 impl Buffers {
-    pub(crate) fn new(config: &ModelConfig, block: usize, threads: usize) -> Result<Self> {
+    /// Room for `rows` rows at once.
+    pub(crate) fn new(config: &ModelConfig, rows: usize, threads: usize) -> Result<Self> {
         let context = config.max_position_embeddings;
-        let of = |width: usize| zeroed(padded(width).checked_mul(block), context);
+        let of = |width: usize| zeroed(padded(width).checked_mul(rows), context);
         let dim = config.hidden_size;
         let scratch = padded(context) + padded(config.head_dim());
         Ok(Self {
@@ -51,8 +48,6 @@ impl Buffers {
             update: of(dim)?,
             inner: of(config.intermediate_size)?,
             scratch: vec![vec![0.0; scratch]; threads],
-            pooled: vec![0.0; padded(dim)],
-            router_hidden: vec![0.0; padded(config.router_hidden())],
         })
     }
 }
@@ -78,78 +73,115 @@ impl Shared {
 /// Everything one step needs.
 pub(crate) struct Stage<'a> {
     pub(crate) model: &'a Model,
-    pub(crate) layer: &'a Layer,
+    pub(crate) block: &'a Block,
+    /// The technical model's projection for this step.
+    pub(crate) projection: Option<&'a Linear>,
     pub(crate) pool: &'a mut Pool,
     pub(crate) buffers: &'a mut Buffers,
     pub(crate) shape: CacheShape,
+    /// Added to attention scores, by position.
     pub(crate) mask: &'a [f32],
-    /// First position of the block.
-    pub(crate) first: usize,
-    /// Positions in the block.
-    pub(crate) tokens: usize,
-    /// Elements between the rows of `z`, `mixed`, `update` and the hidden states.
+    /// Positions of the rows, increasing.
+    pub(crate) positions: &'a [usize],
+    /// Rows that products run on: at least those of `positions`, and what comes of more is not used.
+    pub(crate) product_rows: usize,
+    /// Elements between the rows of `z`, `mixed`, `update` and the residual stream.
     pub(crate) width: usize,
 }
 
 impl Stage<'_> {
-    /// Applies the step to the block's rows of the residual stream, `[token][width]`.
-    pub(crate) fn step(mut self, step: usize, cache: &mut StepCache, rows: &mut [f32]) {
-        let (layer, width, tokens) = (self.layer, self.width, self.tokens);
-        let kernels = &self.model.kernels;
-        let linear = |pool: &mut Pool, linear: &Linear, input: &[f32], output: &mut [f32], act| {
-            kernels.rows_on(pool, linear, input, output, tokens, act);
-        };
-        let buffers = &mut *self.buffers;
-        linear(
-            self.pool,
-            &layer.step_projections[step],
-            rows,
-            &mut buffers.z,
-            Activation::None,
-        );
-        linear(
-            self.pool,
-            &layer.qkv,
-            &buffers.z,
-            &mut buffers.qkv,
-            Activation::None,
-        );
+    /// Applies the step to rows of the residual stream, `[row][width]`.
+    pub(crate) fn step(mut self, cache: &mut StepCache, rows: &mut [f32]) {
+        let block = self.block;
+        // A post-LN block reads its input through the step's projection, a pre-LN block through its norm.
+        match self.projection {
+            None => self.norm(&block.norm1, rows),
+            Some(projection) => {
+                let (kernels, z) = (&self.model.kernels, &mut self.buffers.z);
+                kernels.rows_on(
+                    self.pool,
+                    projection,
+                    rows,
+                    z,
+                    self.product_rows,
+                    Activation::None,
+                );
+            }
+        }
+        let Buffers { z, qkv, .. } = &mut *self.buffers;
+        let (kernels, count) = (&self.model.kernels, self.product_rows);
+        kernels.rows_on(self.pool, &block.qkv, z, qkv, count, Activation::None);
         self.attend(cache);
-        let buffers = &mut *self.buffers;
-        let output = &layer.attention_output;
-        linear(
+        let Buffers { mixed, update, .. } = &mut *self.buffers;
+        let output = &block.attention_output;
+        kernels.rows_on(self.pool, output, mixed, update, count, Activation::None);
+        self.add(&block.norm1, rows);
+
+        if self.model.norm_order == NormOrder::Pre {
+            self.norm(&block.norm2, rows);
+        }
+        let Buffers {
+            z, inner, update, ..
+        } = &mut *self.buffers;
+        let input = match self.model.norm_order {
+            NormOrder::Pre => z,
+            NormOrder::Post => &*rows,
+        };
+        kernels.rows_on(
             self.pool,
-            output,
-            &buffers.mixed,
-            &mut buffers.update,
-            Activation::None,
-        );
-        self.add_norm(&layer.norm1, rows);
-        let buffers = &mut *self.buffers;
-        linear(
-            self.pool,
-            &layer.linear1,
-            rows,
-            &mut buffers.inner,
+            &block.linear1,
+            input,
+            inner,
+            count,
             Activation::Gelu,
         );
-        linear(
+        kernels.rows_on(
             self.pool,
-            &layer.linear2,
-            &buffers.inner,
-            &mut buffers.update,
+            &block.linear2,
+            inner,
+            update,
+            count,
             Activation::None,
         );
-        self.add_norm(&layer.norm2, rows);
-        debug_assert!(rows.len() >= (tokens - 1) * width + self.model.config.hidden_size);
+        self.add(&block.norm2, rows);
     }
 
-    /// Rotates and caches the block's keys and values, then mixes values for its queries, head by head.
+    /// `z = norm(rows)`.
+    fn norm(&mut self, norm: &Norm, rows: &[f32]) {
+        let (model, dim) = (self.model, norm.gain.len());
+        let z = self.buffers.z.chunks_exact_mut(self.width);
+        for (z, row) in z.zip(rows.chunks(self.width)).take(self.positions.len()) {
+            let z = &mut z[..dim];
+            z.copy_from_slice(&row[..dim]);
+            model.kernels.norm_row(z, norm, model.config.layer_norm_eps);
+        }
+    }
+
+    /// `rows = rows + update`, normalised in a post-LN block.
+    fn add(&mut self, norm: &Norm, rows: &mut [f32]) {
+        let (model, dim) = (self.model, norm.gain.len());
+        let updates = self.buffers.update.chunks_exact(self.width);
+        for (row, update) in rows
+            .chunks_mut(self.width)
+            .zip(updates)
+            .take(self.positions.len())
+        {
+            let (row, update) = (&mut row[..dim], &update[..dim]);
+            match model.norm_order {
+                NormOrder::Post => {
+                    let eps = model.config.layer_norm_eps;
+                    model.kernels.add_norm_row(row, update, norm, eps);
+                }
+                NormOrder::Pre => row.iter_mut().zip(update).for_each(|(x, u)| *x += u),
+            }
+        }
+    }
+
+    /// Rotates and caches the rows' keys and values, then mixes values for their queries, head by head.
     fn attend(&mut self, cache: &mut StepCache) {
         let Self {
             shape,
-            first,
-            tokens,
+            positions: rows,
             width,
             mask,
             ..
@@ -166,6 +198,8 @@ impl Stage<'_> {
         let keys = Shared::of(&mut cache.keys);
         let values = Shared::of(&mut cache.values);
         let scratch = SharedScratch(self.buffers.scratch.as_mut_ptr());
+        assert!(rows.len() <= self.product_rows && mask.len() == shape.capacity);
+        assert!(rows.iter().all(|position| *position < shape.capacity));
         self.pool.run(heads, |head, thread| {
             // SAFETY: no two calls for one thread overlap, so its scratch is its own. A head's channels
             // of `qkv` and `mixed`, and its caches, are touched by this call only; all offsets stay
@@ -174,8 +208,7 @@ impl Stage<'_> {
                 let scratch = scratch.of(thread);
                 let keys = keys.get().add(head * shape.key_stride());
                 let values = values.get().add(head * shape.value_stride());
-                for token in 0..tokens {
-                    let position = first + token;
+                for (token, &position) in rows.iter().enumerate() {
                     let q = qkv.get().add(token * qkv_stride + head * head_dim);
                     let (k, v) = (q.add(dim), q.add(2 * dim));
                     let q = std::slice::from_raw_parts_mut(q, head_dim);
@@ -195,13 +228,13 @@ impl Stage<'_> {
                     }
                 }
                 let (scores, out) = scratch.split_at_mut(shape.capacity);
-                for token in 0..tokens {
+                for (token, position) in rows.iter().enumerate() {
                     kernels.attend(&Query {
                         q: qkv.get().add(token * qkv_stride + head * head_dim),
                         keys,
                         values,
                         mask: mask.as_ptr(),
-                        len: first + token + 1,
+                        len: position + 1,
                         head_dim,
                         capacity: shape.capacity,
                         scores: scores.as_mut_ptr(),
@@ -212,17 +245,6 @@ impl Stage<'_> {
                 }
             }
         });
-    }
-
-    /// `rows = norm(rows + update)`.
-    fn add_norm(&mut self, norm: &Norm, rows: &mut [f32]) {
-        let (width, tokens) = (self.width, self.tokens);
-        let eps = self.model.config.layer_norm_eps;
-        for token in 0..tokens {
-            let row = &mut rows[token * width..][..norm.gain.len()];
-            let update = &self.buffers.update[token * width..][..norm.gain.len()];
-            self.model.kernels.add_norm_row(row, update, norm, eps);
-        }
     }
 }
 
@@ -251,7 +273,7 @@ fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32]) {
 
 impl Kernels {
     /// `output = activation(linear(input))` for `tokens` rows, both filled up to whole panels.
-    fn rows_on(
+    pub(crate) fn rows_on(
         &self,
         pool: &mut Pool,
         linear: &Linear,

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mor_config::{Depth, Preset};
+use mor_config::{Depth, ModelConfig, Pooling, Preset};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Sampler, SamplingOptions};
 
 struct Counting;
@@ -34,35 +34,84 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[test]
-fn decoding_allocates_nothing() {
-    let mut config = Preset::TechnicalCard.config();
+fn small(mut config: ModelConfig) -> ModelConfig {
     config.vocab_size = 500;
     config.hidden_size = 96;
     config.intermediate_size = 160;
     config.num_hidden_layers = 3;
-    let model = Arc::new(Model::random(config, 5, LoadOptions::default()).expect("a model"));
+    config.max_position_embeddings = 128;
+    config.pad_token_id = 0;
+    config
+}
+
+/// One test, since the allocator counts what other threads do as well.
+#[test]
+fn decoding_allocates_nothing() {
+    every_kind_of_decoding();
+    changes_of_depth();
+}
+
+fn every_kind_of_decoding() {
     let sampling = SamplingOptions {
         temperature: 1.0,
         top_p: 0.9,
         top_k: 50,
         ..SamplingOptions::default()
     };
-    for (depth, threads) in [
-        (Depth::Configured, 1),
-        (Depth::Configured, 2),
-        (Depth::Forced(2), 2),
-    ] {
-        let options = DecodeOptions { depth, threads };
-        let mut decoder = Decoder::new(Arc::clone(&model), options).expect("a decoder");
-        let mut sampler = Sampler::new(&model, sampling).expect("options in range");
-        decoder.prefill(&[3, 1, 4, 1, 5, 9, 2, 6]).expect("fits");
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        for _ in 0..100 {
-            let choice = sampler.sample(decoder.logits(), decoder.ids());
-            decoder.push(choice.id).expect("fits");
+    for preset in [Preset::TechnicalCard, Preset::Conversational198m] {
+        for pooling in [Pooling::Sequence, Pooling::Real, Pooling::Prefix] {
+            let mut config = small(preset.config());
+            config.routing.pooling = pooling;
+            let model = Model::random(config, 5, LoadOptions::default()).expect("a model");
+            let model = Arc::new(model);
+            for (depth, threads) in [
+                (Depth::Configured, 1),
+                (Depth::Configured, 2),
+                (Depth::Forced(2), 2),
+            ] {
+                let options = DecodeOptions {
+                    depth,
+                    threads,
+                    ..DecodeOptions::default()
+                };
+                let mut decoder = Decoder::new(Arc::clone(&model), options).expect("a decoder");
+                let mut sampler = Sampler::new(&model, sampling).expect("options in range");
+                decoder.prefill(&[3, 1, 4, 1, 5, 9, 2, 6]).expect("fits");
+                let before = ALLOCATIONS.load(Ordering::Relaxed);
+                for _ in 0..100 {
+                    let choice = sampler.sample(decoder.logits(), decoder.ids());
+                    decoder.push(choice.id).expect("fits");
+                }
+                // Another context, which begins as this one does, takes no memory either.
+                decoder
+                    .set_context(&[3, 1, 4, 1, 60, 61, 62])
+                    .expect("fits");
+                let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+                assert_eq!(
+                    made, 0,
+                    "{preset:?}, {pooling:?}, {depth:?} on {threads} threads"
+                );
+            }
         }
-        let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
-        assert_eq!(made, 0, "{depth:?} on {threads} threads");
     }
+}
+
+/// A conversational model whose depth changes as it decodes: catching up takes no memory either.
+fn changes_of_depth() {
+    let config = small(Preset::Conversational198m.config());
+    let model = Arc::new(Model::random(config, 5, LoadOptions::default()).expect("a model"));
+    let mut decoder = Decoder::new(model, DecodeOptions::default()).expect("a decoder");
+    let mut depths = 0;
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for start in 1..60 {
+        decoder.reset();
+        for id in 0..6 {
+            let steps = decoder.steps()[0];
+            decoder.push(start * 7 % 499 + id).expect("fits");
+            depths += usize::from(id > 0 && decoder.steps()[0] != steps);
+        }
+    }
+    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert_eq!(made, 0);
+    assert!(depths > 0, "depth never changed");
 }

@@ -44,6 +44,7 @@ fn options(max_new_tokens: usize, seed: u64) -> ChatOptions {
     ChatOptions {
         sampling,
         max_new_tokens,
+        ..ChatOptions::default()
     }
 }
 
@@ -197,4 +198,30 @@ fn generation_ends_for_the_stated_reason() {
         (short, finish),
         (ids[..first].to_vec(), Some(FinishReason::Stop))
     );
+}
+
+#[test]
+fn an_answer_goes_past_the_context_if_it_may() {
+    let mut session = session();
+    for (overflow, finish) in [
+        (Overflow::Stop, FinishReason::Context),
+        (Overflow::Slide, FinishReason::Length),
+        (Overflow::Rewind, FinishReason::Length),
+    ] {
+        // A seed whose answer does not end before the context does.
+        let ended = (0..20).find_map(|seed| {
+            session.clear();
+            let options = ChatOptions {
+                overflow,
+                ..options(150, seed)
+            };
+            session.ask("list files", options).expect("fits");
+            while session.next_piece().expect("runs").is_some() {}
+            let reply = session.stop();
+            (reply.finish != Some(FinishReason::Stop)).then_some(reply)
+        });
+        let reply = ended.expect("a long answer");
+        assert_eq!(reply.finish, Some(finish), "{overflow:?}");
+        assert_eq!(reply.tokens == 150, overflow != Overflow::Stop);
+    }
 }

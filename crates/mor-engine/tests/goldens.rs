@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig, RouterKind, Weights};
+use mor_config::{Depth, ModelConfig, Weights};
 use mor_engine::{DecodeOptions, Decoder, Isa, LoadOptions, Model};
 
 const TOLERANCE: f32 = 1e-4;
@@ -30,7 +30,15 @@ fn model(isa: Isa) -> Arc<Model> {
 }
 
 fn decoder(isa: Isa, depth: Depth, threads: usize) -> Decoder {
-    Decoder::new(model(isa), DecodeOptions { depth, threads }).expect("a decoder")
+    Decoder::new(
+        model(isa),
+        DecodeOptions {
+            depth,
+            threads,
+            ..DecodeOptions::default()
+        },
+    )
+    .expect("a decoder")
 }
 
 /// Rows of an i64 tensor `[rows, cols]`.
@@ -172,7 +180,16 @@ fn generation_matches_with_and_without_recomputing() {
 fn refuses_what_does_not_fit() {
     let model = model(Isa::Scalar);
     let depth = Depth::Forced(5);
-    assert!(Decoder::new(Arc::clone(&model), DecodeOptions { depth, threads: 1 }).is_err());
+    assert!(
+        Decoder::new(
+            Arc::clone(&model),
+            DecodeOptions {
+                depth,
+                ..DecodeOptions::default()
+            }
+        )
+        .is_err()
+    );
     let mut decoder = Decoder::new(model, DecodeOptions::default()).expect("a decoder");
     assert!(decoder.prefill(&[]).is_err());
     assert!(decoder.push(97).is_err());

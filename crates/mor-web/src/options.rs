@@ -32,6 +32,7 @@ impl From<Options> for ChatOptions {
                 seed: options.seed,
             },
             max_new_tokens: options.max_new_tokens,
+            ..Self::default()
         }
     }
 }

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use mor_config::Depth;
-use mor_engine::{ChatOptions, ChatSession};
+use mor_engine::{ChatOptions, ChatSession, Overflow};
 use mor_text::Tokenizer;
 
-use super::inference::{Execution, Sampling, mean_depth, printable};
+use super::inference::{Continuation, Execution, Sampling, mean_depth, printable};
 
 const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /quit ends";
 
@@ -30,6 +30,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
+    continuation: Continuation,
+    #[command(flatten)]
     execution: Execution,
 }
 
@@ -38,8 +40,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let options = ChatOptions {
         sampling: args.sampling.options_for(&args.model)?,
         max_new_tokens: args.sampling.max_new_tokens,
+        overflow: args.continuation.overflow(Overflow::Stop),
     };
-    let decoder = args.execution.decoder(&args.model)?;
+    let routing = args.continuation.routing();
+    let decoder = args.execution.routed_decoder(&args.model, routing)?;
     let tokenizer = Arc::new(Tokenizer::from_dir(&args.model)?);
     let mut session = ChatSession::new(decoder, tokenizer)?;
     let interactive = std::io::stdin().is_terminal();

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
-use mor_engine::{Decoder, EngineError, GenerateOptions, GeneratedToken, Generator};
+use mor_engine::{Decoder, EngineError, GenerateOptions, GeneratedToken, Generator, Overflow};
 use mor_text::{Message, Role, TokenStream, Tokenizer};
 use serde::Serialize;
 
-use super::inference::{Execution, Sampling, printable};
+use super::inference::{Continuation, Execution, Sampling, printable};
 
 /// Continue a text, or answer one message.
 ///
@@ -32,8 +32,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
+    continuation: Continuation,
+    #[command(flatten)]
     execution: Execution,
-    /// Print one JSON object: text, ids, and the steps each layer took for each token.
+    /// Print one JSON object: text, ids, and the steps taken for each token.
     #[arg(long)]
     json: bool,
 }
@@ -55,7 +57,7 @@ struct Json {
     generated_ids: Vec<u32>,
     /// Missing where there is no tokenizer.
     text: Option<String>,
-    /// `[token][layer]`.
+    /// `[token][layer]`, or `[token][1]` for a shared block.
     steps_per_token: Vec<Vec<u8>>,
     probabilities: Vec<f32>,
     finish_reason: &'static str,
@@ -65,7 +67,8 @@ struct Json {
 /// Generates and prints.
 pub(crate) fn run(args: Args) -> Result<()> {
     let sampling = args.sampling.options()?;
-    let mut decoder = args.execution.decoder(&args.model)?;
+    let routing = args.continuation.routing();
+    let mut decoder = args.execution.routed_decoder(&args.model, routing)?;
     let has_tokenizer = args.model.join(mor_text::TOKENIZER_FILE).exists();
     // Ids are enough for a model that has no tokenizer.
     let tokenizer = if has_tokenizer || args.prompt.prompt_ids.is_none() {
@@ -88,7 +91,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
             Some(tokenizer) if args.prompt.prompt.is_some() => tokenizer.stop_ids(),
             _ => Vec::new(),
         },
-        ..GenerateOptions::default()
+        overflow: args.continuation.overflow(Overflow::Slide),
     };
     let mut generator = Generator::start(&mut decoder, &prompt, options)?;
     let mut stream = tokenizer.as_ref().map(TokenStream::new);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use mor_config::Depth;
-use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, SamplingOptions, WeightPrecision};
+use mor_engine::{
+    DecodeOptions, Decoder, LoadOptions, Model, Overflow, Routing, SamplingOptions, WeightPrecision,
+};
 
 /// How each token is chosen.
 #[derive(clap::Args, Debug, Clone)]
@@ -86,7 +88,7 @@ impl Sampling {
 /// How the model runs.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Execution {
-    /// Steps in every layer, instead of what the model would choose.
+    /// Steps in every recursive layer, or of the shared block, instead of what the model would choose.
     #[arg(long, value_name = "N")]
     pub(crate) depth: Option<usize>,
     /// Processor threads; 0 picks as many as there are, at most 4.
@@ -132,14 +134,67 @@ impl Execution {
         DecodeOptions {
             depth: self.depth.map_or(Depth::Configured, Depth::Forced),
             threads: self.threads,
+            ..DecodeOptions::default()
         }
     }
 
     /// A decoder for the model in a folder.
     pub(crate) fn decoder(&self, folder: &Path) -> Result<Decoder> {
-        let model = Arc::new(Model::load_with(folder, self.load_options())?);
-        Ok(Decoder::new(model, self.decode_options())?)
+        self.routed_decoder(folder, Routing::default())
     }
+
+    /// A decoder whose routers decide as `routing` says.
+    pub(crate) fn routed_decoder(&self, folder: &Path, routing: Routing) -> Result<Decoder> {
+        let model = Arc::new(Model::load_with(folder, self.load_options())?);
+        let options = DecodeOptions {
+            routing,
+            ..self.decode_options()
+        };
+        Ok(Decoder::new(model, options)?)
+    }
+}
+
+/// How a text goes on.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct Continuation {
+    /// When routers decide: live at every token, locked on the prompt once.
+    #[arg(long, value_enum, default_value_t = RoutingArg::Live)]
+    routing: RoutingArg,
+    /// When the context is full: slide drops the oldest token each time and reads the rest again, rewind
+    /// drops the older half, stop ends the text. Default: slide, and stop in a chat.
+    #[arg(long, value_enum)]
+    overflow: Option<OverflowArg>,
+}
+
+impl Continuation {
+    pub(crate) fn routing(&self) -> Routing {
+        match self.routing {
+            RoutingArg::Live => Routing::Live,
+            RoutingArg::Locked => Routing::Locked,
+        }
+    }
+
+    pub(crate) fn overflow(&self, default: Overflow) -> Overflow {
+        match self.overflow {
+            None => default,
+            Some(OverflowArg::Slide) => Overflow::Slide,
+            Some(OverflowArg::Rewind) => Overflow::Rewind,
+            Some(OverflowArg::Stop) => Overflow::Stop,
+        }
+    }
+}
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy)]
+enum RoutingArg {
+    Live,
+    Locked,
+}
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy)]
+enum OverflowArg {
+    Slide,
+    Rewind,
+    Stop,
 }
 
 /// A model by its folder, or a configuration by its name.
@@ -149,7 +204,7 @@ pub(crate) struct Subject {
     /// Model folder: config.json and model.safetensors.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// A configuration by name: technical-card or technical-10m.
+    /// A configuration by name: technical-card, technical-10m or conversational-198m.
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
 }

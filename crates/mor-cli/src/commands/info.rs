@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
-use mor_config::{ModelConfig, Preset, RouterKind, Weights, check_tensors};
+use mor_config::{Architecture, ModelConfig, Preset, RouterKind, Weights, check_tensors};
 use serde::Serialize;
 
 use super::inference::Subject;
@@ -116,14 +116,22 @@ fn describe(subject: &Subject) -> Result<Json> {
 
 fn routing(config: &ModelConfig) -> String {
     let routing = &config.routing;
-    match routing.kind {
-        RouterKind::Adaptive => format!("each layer chooses 0 to {} steps", routing.max_steps),
-        RouterKind::Fixed => {
-            let depth = routing.depth.unwrap_or(routing.max_steps);
-            format!(
-                "fixed: {depth} of at most {} steps in each layer",
-                routing.max_steps
-            )
+    let most = routing.max_steps;
+    match (routing.kind, config.architecture) {
+        (RouterKind::Adaptive, Architecture::Technical) => {
+            format!("each layer chooses 0 to {most} steps")
+        }
+        (RouterKind::Adaptive, Architecture::Conversational) => {
+            let classes: Vec<String> = routing.class_steps.iter().map(usize::to_string).collect();
+            format!("chooses {} steps of the shared block", classes.join(", "))
+        }
+        (RouterKind::Fixed, architecture) => {
+            let depth = routing.depth.unwrap_or(most);
+            let what = match architecture {
+                Architecture::Technical => "in each layer",
+                Architecture::Conversational => "of the shared block",
+            };
+            format!("fixed: {depth} of at most {most} steps {what}")
         }
     }
 }

@@ -1,0 +1,148 @@
+//! Generating past the end of the context.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{greedy, one_thread, read, steps};
+use mor_config::Pooling;
+use mor_engine::{
+    DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator, LoadOptions,
+    Model, Overflow, Routing,
+};
+use safetensors::Dtype;
+
+const CONTEXT: usize = 48;
+
+fn generate(
+    model: &Arc<Model>,
+    routing: Routing,
+    overflow: Overflow,
+    prompt: &[u32],
+) -> (Vec<GeneratedToken>, Option<FinishReason>, usize) {
+    let options = DecodeOptions {
+        routing,
+        ..one_thread()
+    };
+    let mut decoder = Decoder::new(Arc::clone(model), options).expect("a decoder");
+    let options = GenerateOptions {
+        max_new_tokens: 70,
+        overflow,
+        ..GenerateOptions::default()
+    };
+    let mut generator = Generator::start(&mut decoder, prompt, options).expect("starts");
+    let tokens = generator.tokens(&mut decoder);
+    let tokens = tokens.collect::<Result<_, _>>().expect("runs");
+    (tokens, generator.finish_reason(), decoder.ids().len())
+}
+
+/// Recomputes the window that `cut` leaves of all ids for every token.
+fn recompute(
+    model: &Arc<Model>,
+    prompt: &[u32],
+    count: usize,
+    mut cut: impl FnMut(&mut Vec<u32>),
+) -> Vec<(u32, Vec<u32>)> {
+    let mut ids = prompt.to_vec();
+    let mut tokens = Vec::new();
+    for _ in 0..count {
+        cut(&mut ids);
+        let decoder = read(model, one_thread(), &ids, ids.len());
+        let id = greedy(&decoder);
+        tokens.push((id, steps(&decoder)));
+        ids.push(id);
+    }
+    tokens
+}
+
+fn check(tokens: &[GeneratedToken], expected: &[(u32, Vec<u32>)], what: &str) {
+    assert_eq!(tokens.len(), expected.len(), "{what}");
+    for (i, (token, (id, expected))) in tokens.iter().zip(expected).enumerate() {
+        let steps: Vec<u32> = token.steps.iter().map(|step| u32::from(*step)).collect();
+        assert_eq!((token.id, &steps), (*id, expected), "{what}, token {i}");
+    }
+}
+
+#[test]
+fn ids_equal_recomputation_past_the_context() {
+    let prompt: Vec<u32> = (0..30).map(|i| (i * 23 + 9) % 61).collect();
+    for config in common::routed_configs() {
+        let model = common::model(&config, Dtype::F32, LoadOptions::default());
+        let what = format!("{:?} {:?}", config.architecture, config.routing.pooling);
+
+        let slide = recompute(&model, &prompt, 70, |ids| {
+            ids.drain(..ids.len().saturating_sub(CONTEXT));
+        });
+        let (tokens, finish, _) = generate(&model, Routing::Live, Overflow::Slide, &prompt);
+        assert_eq!(finish, Some(FinishReason::Length));
+        check(&tokens, &slide, &format!("{what}, slide"));
+
+        let rewind = recompute(&model, &prompt, 70, |ids| {
+            if ids.len() > CONTEXT {
+                ids.drain(..CONTEXT / 2);
+            }
+        });
+        let (tokens, _, len) = generate(&model, Routing::Live, Overflow::Rewind, &prompt);
+        check(&tokens, &rewind, &format!("{what}, rewind"));
+        // 30 + 69 that were read; 24 dropped out each time it was full.
+        assert_eq!(len, 99 - 3 * 24);
+
+        let (tokens, finish, len) = generate(&model, Routing::Live, Overflow::Stop, &prompt);
+        assert_eq!((finish, len), (Some(FinishReason::Context), CONTEXT));
+        check(&tokens, &slide[..19], &format!("{what}, stop"));
+    }
+}
+
+#[test]
+fn a_locked_depth_outlives_the_window() {
+    let prompt: Vec<u32> = (0..30).map(|i| (i * 23 + 9) % 61).collect();
+    for config in common::routed_configs() {
+        let model = common::model(&config, Dtype::F32, LoadOptions::default());
+        for overflow in [Overflow::Slide, Overflow::Rewind] {
+            let (tokens, ..) = generate(&model, Routing::Locked, overflow, &prompt);
+            assert_eq!(tokens.len(), 70);
+            assert!(tokens.iter().all(|token| token.steps == tokens[0].steps));
+        }
+    }
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_keeps_its_end() {
+    let prompt: Vec<u32> = (0..100).map(|i| (i * 23 + 9) % 61).collect();
+    for config in common::routed_configs() {
+        let model = common::model(&config, Dtype::F32, LoadOptions::default());
+        let whole = generate(&model, Routing::Live, Overflow::Rewind, &prompt);
+        let end = generate(&model, Routing::Live, Overflow::Rewind, &prompt[52..]);
+        assert_eq!(whole, end);
+    }
+}
+
+/// Every position takes every step once, however depth goes up and down.
+#[test]
+fn a_change_of_depth_costs_the_missing_steps_alone() {
+    for pooling in [Pooling::Sequence, Pooling::Real, Pooling::Prefix] {
+        let config = common::conversational(pooling);
+        let model = common::model(&config, Dtype::F32, LoadOptions::default());
+        let mut decoder = Decoder::new(Arc::clone(&model), one_thread()).expect("a decoder");
+        // For each step of the shared block, how many positions have come to it.
+        let mut taken = vec![0; config.routing.max_steps];
+        let mut depths = Vec::new();
+        for id in (0..CONTEXT).map(|i| (i * 23 + 9) as u32 % 61) {
+            decoder.push(id).expect("fits");
+            let (len, depth) = (decoder.ids().len(), usize::from(decoder.steps()[0]));
+            for taken in &mut taken[..depth] {
+                *taken = if pooling == Pooling::Prefix {
+                    *taken + 1
+                } else {
+                    len
+                };
+            }
+            depths.push(depth);
+        }
+        let base = config.num_hidden_layers * CONTEXT;
+        let expected = base + taken.iter().sum::<usize>();
+        assert_eq!(decoder.steps_computed(), expected as u64, "{pooling:?}");
+        let falls = depths.windows(2).filter(|pair| pair[1] < pair[0]).count();
+        assert!(falls > 1, "depth went up and down too little: {depths:?}");
+    }
+}
