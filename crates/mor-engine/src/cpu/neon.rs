@@ -5,6 +5,7 @@ use std::arch::aarch64::*;
 
 use half::f16;
 
+use super::q8::{Dot, InputBlock, QUADS};
 use super::simd::{LANES, Simd};
 
 /// Four 128-bit registers.
@@ -92,5 +93,76 @@ impl Simd for Neon {
             exponent(n[2]),
             exponent(n[3]),
         ]
+    }
+}
+
+/// Products of bytes in 16 bits, added up in pairs: every aarch64 processor can.
+pub(crate) struct Widening;
+
+impl Dot<Neon> for Widening {
+    #[inline(always)]
+    unsafe fn block<const T: usize>(
+        weights: *const i8,
+        inputs: *const InputBlock,
+    ) -> [[float32x4_t; 4]; T] {
+        // SAFETY: by the trait's contract.
+        unsafe {
+            let mut sums = [[vdupq_n_s32(0); 8]; T];
+            for quad in 0..QUADS {
+                for part in 0..4 {
+                    let w = vld1q_s8(weights.add(64 * quad + 16 * part));
+                    for token in 0..T {
+                        let x = vdup_n_s32(InputBlock::quad(inputs.add(token), quad));
+                        let x = vreinterpret_s8_s32(x);
+                        let low = vmull_s8(vget_low_s8(w), x);
+                        let high = vmull_s8(vget_high_s8(w), x);
+                        let sums = &mut sums[token];
+                        sums[2 * part] = vpadalq_s16(sums[2 * part], low);
+                        sums[2 * part + 1] = vpadalq_s16(sums[2 * part + 1], high);
+                    }
+                }
+            }
+            let mut out = [[vdupq_n_f32(0.0); 4]; T];
+            for token in 0..T {
+                for part in 0..4 {
+                    let fours = vpaddq_s32(sums[token][2 * part], sums[token][2 * part + 1]);
+                    out[token][part] = vcvtq_f32_s32(fours);
+                }
+            }
+            out
+        }
+    }
+}
+
+/// Sums of four products of bytes.
+pub(crate) struct DotProduct;
+
+impl Dot<Neon> for DotProduct {
+    #[inline(always)]
+    unsafe fn block<const T: usize>(
+        weights: *const i8,
+        inputs: *const InputBlock,
+    ) -> [[float32x4_t; 4]; T] {
+        // SAFETY: by the trait's contract.
+        unsafe {
+            let mut sums = [[vdupq_n_s32(0); 4]; T];
+            for quad in 0..QUADS {
+                for part in 0..4 {
+                    let w = vld1q_s8(weights.add(64 * quad + 16 * part));
+                    for token in 0..T {
+                        let x = vdupq_n_s32(InputBlock::quad(inputs.add(token), quad));
+                        let x = vreinterpretq_s8_s32(x);
+                        sums[token][part] = vdotq_s32(sums[token][part], w, x);
+                    }
+                }
+            }
+            let mut out = [[vdupq_n_f32(0.0); 4]; T];
+            for token in 0..T {
+                for part in 0..4 {
+                    out[token][part] = vcvtq_f32_s32(sums[token][part]);
+                }
+            }
+            out
+        }
     }
 }
