@@ -85,7 +85,7 @@ impl Isa {
 
     /// Whether f16 weights are widened by an instruction, so that keeping them is a gain.
     pub(crate) fn widens_f16(self) -> bool {
-        matches!(self, Self::Avx512 | Self::Avx2)
+        matches!(self, Self::Avx512 | Self::Avx2 | Self::Neon)
     }
 }
 
@@ -221,7 +221,7 @@ instantiate!(
     q8 x86::PairSums, tile 4, features "avx2,fma,f16c"
 );
 #[cfg(target_arch = "aarch64")]
-instantiate!(neon, neon::Neon, acc 4, tile 1 4, q8 neon::Widening, tile 2);
+instantiate!(neon_old, neon::Neon, acc 4, tile 1 4, q8 neon::Widening, tile 2);
 #[cfg(target_arch = "aarch64")]
 instantiate!(
     neon_dot, neon::Neon, acc 4, tile 1 4,
@@ -270,7 +270,7 @@ impl Kernels {
             #[cfg(target_arch = "aarch64")]
             Isa::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => neon_dot::KERNELS,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => neon::KERNELS,
+            Isa::Neon => neon_old::KERNELS,
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Isa::Simd128 => simd128::KERNELS,
             _ => scalar::KERNELS,

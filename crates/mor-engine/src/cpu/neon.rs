@@ -2,11 +2,12 @@
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use half::f16;
 
 use super::q8::{Dot, InputBlock, QUADS};
-use super::simd::{LANES, Simd};
+use super::simd::Simd;
 
 /// Four 128-bit registers.
 #[derive(Clone, Copy)]
@@ -41,11 +42,15 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> Self::V {
-        let mut values = [0.0_f32; LANES];
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = unsafe { from.add(i).read_unaligned() }.to_f32();
+        unsafe {
+            let (low, high) = (vld1q_u16(from.cast()), vld1q_u16(from.add(8).cast()));
+            [
+                widened(vget_low_u16(low)),
+                widened(vget_high_u16(low)),
+                widened(vget_low_u16(high)),
+                widened(vget_high_u16(high)),
+            ]
         }
-        unsafe { Self::load(values.as_ptr()) }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: Self::V) {
@@ -94,6 +99,22 @@ impl Simd for Neon {
             exponent(n[3]),
         ]
     }
+}
+
+/// f32 of four f16. Stable Rust has no type for the intrinsic yet.
+#[inline(always)]
+fn widened(halves: uint16x4_t) -> float32x4_t {
+    let wide;
+    // SAFETY: registers only, and every aarch64 processor has the instruction.
+    unsafe {
+        asm!(
+            "fcvtl {wide:v}.4s, {halves:v}.4h",
+            wide = lateout(vreg) wide,
+            halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    wide
 }
 
 /// Products of bytes in 16 bits, added up in pairs: every aarch64 processor can.
@@ -152,7 +173,14 @@ impl Dot<Neon> for DotProduct {
                     for token in 0..T {
                         let x = vdupq_n_s32(InputBlock::quad(inputs.add(token), quad));
                         let x = vreinterpretq_s8_s32(x);
-                        sums[token][part] = vdotq_s32(sums[token][part], w, x);
+                        // The intrinsic is not stable yet.
+                        asm!(
+                            "sdot {sum:v}.4s, {w:v}.16b, {x:v}.16b",
+                            sum = inout(vreg) sums[token][part],
+                            w = in(vreg) w,
+                            x = in(vreg) x,
+                            options(pure, nomem, nostack, preserves_flags),
+                        );
                     }
                 }
             }

@@ -90,6 +90,30 @@ fn products_match_the_formula() {
     }
 }
 
+#[test]
+fn every_f16_is_widened() {
+    let halves: Vec<half::f16> = (0..=u16::MAX).map(half::f16::from_bits).collect();
+    for isa in Isa::available() {
+        for part in halves.chunks(4096) {
+            // A matrix of one column, times 1.
+            let matrix = Matrix::pack(
+                &[Tensor::made(part.iter().map(|x| x.to_f32()).collect())],
+                1,
+                Packing::F16,
+            );
+            let linear = Linear {
+                matrix,
+                bias: Vec::new(),
+            };
+            for (actual, half) in run(isa, &linear, &[1.0], Activation::None).iter().zip(part) {
+                let expected = half.to_f32();
+                let same = *actual == expected || actual.is_nan() && expected.is_nan();
+                assert!(same, "{actual}, not {expected}, {}", isa.name());
+            }
+        }
+    }
+}
+
 /// Int8 products against sums of the very same rounded numbers.
 fn check_q8(rows: usize, cols: usize, tokens: usize, seed: u64) {
     let mut rng = Rng::new(seed);

@@ -6,7 +6,7 @@ use std::arch::wasm32::*;
 use half::f16;
 
 use super::q8::{Dot, InputBlock, QUADS};
-use super::simd::{LANES, Simd};
+use super::simd::Simd;
 
 /// Four 128-bit values.
 #[derive(Clone, Copy)]
@@ -42,11 +42,14 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> Self::V {
-        let mut values = [0.0_f32; LANES];
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = unsafe { from.add(i).read_unaligned() }.to_f32();
+        unsafe {
+            [
+                widened(u32x4_load_extend_u16x4(from.cast())),
+                widened(u32x4_load_extend_u16x4(from.add(4).cast())),
+                widened(u32x4_load_extend_u16x4(from.add(8).cast())),
+                widened(u32x4_load_extend_u16x4(from.add(12).cast())),
+            ]
         }
-        unsafe { Self::load(values.as_ptr()) }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: Self::V) {
@@ -91,6 +94,21 @@ impl Simd for Simd128 {
         let exponent = |n| i32x4_shl(i32x4_add(i32x4_trunc_sat_f32x4(n), i32x4_splat(127)), 23);
         each!(exponent, n)
     }
+}
+
+/// f32 of four f16 in the lower halves. There is no instruction for it: exponent and fraction move to where f32 has them,
+/// and a multiplication corrects the exponent, also of subnormal numbers.
+#[inline(always)]
+fn widened(halves: v128) -> v128 {
+    let sign = i32x4_shl(v128_and(halves, i32x4_splat(0x8000)), 16);
+    let size = v128_and(halves, i32x4_splat(0x7FFF));
+    let scaled = f32x4_mul(i32x4_shl(size, 13), f32x4_splat(f32::from_bits(239 << 23)));
+    // Infinity, and what is not a number, keep the largest exponent.
+    let endless = v128_and(
+        i32x4_gt(size, i32x4_splat(0x7BFF)),
+        i32x4_splat(0x7F80_0000),
+    );
+    v128_or(v128_or(scaled, endless), sign)
 }
 
 /// Products of bytes widened to 16 bits, in sums of two.
