@@ -198,6 +198,34 @@ impl Weights {
         Ok(words.iter().map(|word| i64::from_le_bytes(*word)).collect())
     }
 
+    /// Says that these bytes of the file, as [`Self::raw`] gave them, will hardly be read again. Where the file is
+    /// mapped, they stop counting as this process's memory; reading them later works as before.
+    #[allow(unsafe_code)]
+    pub fn release(&self, bytes: &[u8]) {
+        #[cfg(all(unix, feature = "fs"))]
+        if let Storage::Mapped(map) = &self.storage {
+            let start = (bytes.as_ptr() as usize).wrapping_sub(map.as_ptr() as usize);
+            let inside = start
+                .checked_add(bytes.len())
+                .is_some_and(|end| end <= map.len());
+            if inside && !bytes.is_empty() {
+                // SAFETY: the map is of a file and read-only, so dropped pages come back with the same contents. What
+                // else lies on the first and the last page is only read from the file once more.
+                let advised = unsafe {
+                    map.unchecked_advise_range(
+                        memmap2::UncheckedAdvice::DontNeed,
+                        start,
+                        bytes.len(),
+                    )
+                };
+                // Advice: where the system refuses, nothing is lost but memory.
+                drop(advised);
+            }
+        }
+        #[cfg(not(all(unix, feature = "fs")))]
+        let _ = bytes;
+    }
+
     fn error(&self, problem: String) -> ConfigError {
         ConfigError::Weights {
             path: self.path.clone(),
@@ -212,6 +240,24 @@ pub const QUANTIZED_BLOCK: usize = 32;
 /// Name of the scales of a quantized tensor.
 pub(crate) fn scales_of(name: &str) -> String {
     format!("{name}.scales")
+}
+
+/// Rounds the block `values` (at most [`QUANTIZED_BLOCK`] of a row) to int8 by a scale of its own, which is returned.
+pub fn quantize_block(values: &[f32], quantized: &mut [i8]) -> f16 {
+    let largest = values
+        .iter()
+        .fold(0.0_f32, |max, value| max.max(value.abs()));
+    let scale = f16::from_f32(largest / 127.0);
+    // Dividing by the scale as it is stored undoes its rounding.
+    let inverse = if scale.to_f32() > 0.0 {
+        scale.to_f32().recip()
+    } else {
+        0.0
+    };
+    for (quantized, value) in quantized.iter_mut().zip(values) {
+        *quantized = (value * inverse).round().clamp(-127.0, 127.0) as i8;
+    }
+    scale
 }
 
 fn dequantize(values: &[u8], scales: &[u8], cols: usize) -> Vec<f32> {

@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::ConfigError;
-use crate::weights::{QUANTIZED_BLOCK, scales_of};
+use crate::weights::{QUANTIZED_BLOCK, quantize_block, scales_of};
 
 /// Element type of stored weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -245,18 +245,10 @@ fn quantize(values: &[f32], cols: usize) -> (Vec<u8>, Vec<u8>) {
     let mut scales = Vec::with_capacity(2 * values.len().div_ceil(QUANTIZED_BLOCK));
     for row in values.chunks(cols.max(1)) {
         for block in row.chunks(QUANTIZED_BLOCK) {
-            let largest = block
-                .iter()
-                .fold(0.0_f32, |max, value| max.max(value.abs()));
-            let scale = f16::from_f32(largest / 127.0);
-            // Dividing by the scale as it is stored undoes its rounding.
-            let inverse = if scale.to_f32() > 0.0 {
-                scale.to_f32().recip()
-            } else {
-                0.0
-            };
-            let round = |value: &f32| (value * inverse).round().clamp(-127.0, 127.0) as i8;
-            quantized.extend(block.iter().map(|value| round(value).cast_unsigned()));
+            let mut rounded = [0_i8; QUANTIZED_BLOCK];
+            let scale = quantize_block(block, &mut rounded);
+            let rounded = &rounded[..block.len()];
+            quantized.extend(rounded.iter().map(|value| value.cast_unsigned()));
             scales.extend(scale.to_le_bytes());
         }
     }

@@ -45,6 +45,33 @@ pub struct BenchReport {
     pub depth: f64,
     /// Threads used.
     pub threads: usize,
+    /// This process's memory after a first run, before bandwidth is measured.
+    pub memory: Option<Memory>,
+}
+
+/// Physical memory that a process takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Bytes now.
+    pub resident: usize,
+    /// The most it ever was.
+    pub peak: usize,
+}
+
+impl Memory {
+    /// This process's, where the system tells.
+    pub fn now() -> Option<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
+            Some(kilobytes << 10)
+        };
+        Some(Self {
+            resident: field("VmRSS:")?,
+            peak: field("VmHWM:")?,
+        })
+    }
 }
 
 impl BenchReport {
@@ -101,17 +128,23 @@ pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> 
         .filter(|id| *id != pad)
         .take(prompt_tokens)
         .collect();
+    // A first run, whose speed is thrown away, brings code and weights into memory.
+    decoder.prefill(&prompt)?;
+    for _ in 0..new_tokens {
+        decoder.push(likeliest(decoder.logits(), pad))?;
+    }
+    let memory = Memory::now();
     let mut bandwidth = Bandwidth::new(model.isa(), decoder.threads())?;
     let mut report = BenchReport {
         runs: Vec::with_capacity(runs),
         bytes_per_token: 0.0,
         depth: 0.0,
         threads: decoder.threads(),
+        memory,
     };
     let routed = model.config.resolve_depth(options.decode.depth)?.is_none();
     let (mut steps, mut bytes) = (0_usize, 0_usize);
-    // One run more, whose result is thrown away, brings code and weights into memory.
-    for run in 0..=runs {
+    for _ in 0..runs {
         let before = bandwidth.measure();
         let start = Instant::now();
         decoder.reset();
@@ -129,10 +162,6 @@ pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> 
             bytes += model.bytes_read(decoder.steps(), routed);
         }
         let decoding = start.elapsed().as_secs_f64();
-        if run == 0 {
-            (steps, bytes) = (0, 0);
-            continue;
-        }
         report.runs.push(BenchRun {
             prefill_tokens_per_second: prompt_tokens as f64 / prefill,
             tokens_per_second: new_tokens as f64 / decoding,

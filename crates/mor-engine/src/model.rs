@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use mor_config::{Architecture, ModelConfig, Weights, check_tensors};
-use safetensors::Dtype;
 
 use crate::cpu::matrix::{Matrix, Packing, padded};
+use crate::cpu::tensor::{Stored, Tensor};
 use crate::cpu::{Isa, Kernels};
 use crate::{Result, random};
 
@@ -28,17 +28,20 @@ pub struct LoadOptions {
     pub isa: Option<Isa>,
 }
 
-/// How weights are kept in memory. All arithmetic is f32 in any case.
+/// How weights are kept in memory. Arithmetic is f32, except that products with int8 matrices round their inputs to int8
+/// too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WeightPrecision {
-    /// Matrices that are f16 on disk stay f16 where the processor widens them on the fly: the same results
-    /// from half the memory traffic.
+    /// Matrices that are int8 on disk stay int8, and those that are f16 stay f16 where the processor widens them on
+    /// the fly: the same results from half the memory traffic.
     #[default]
     AsStored,
     /// Everything is widened to f32 when loading.
     F32,
     /// Matrices are rounded to f16, whatever they were.
     F16,
+    /// Matrices are rounded to int8, with a scale for every 32 columns of a row, unless they are int8 already.
+    Q8,
 }
 
 /// A linear layer; the bias is filled up to whole panels, or empty.
@@ -122,10 +125,7 @@ impl Model {
     ) -> Result<Self> {
         config.validate(Path::new(mor_config::CONFIG_FILE))?;
         check_tensors(&config, weights)?;
-        Self::build(config, options, &|name| {
-            let half = weights.dtype(name)? == Dtype::F16;
-            Ok((weights.to_f32(name)?, half))
-        })
+        Self::build(config, options, &|name| Tensor::open(weights, name))
     }
 
     /// A model with random weights, the same for the same seed: for benchmarks and tests.
@@ -141,19 +141,20 @@ impl Model {
             .collect();
         Self::build(config, options, &|name| {
             let shape = specs.get(name).map_or(&[][..], Vec::as_slice);
-            Ok((random::tensor(name, shape, seed), false))
+            Ok(Tensor::made(random::tensor(name, shape, seed)))
         })
     }
 
-    fn build(config: ModelConfig, options: LoadOptions, tensor: &TensorSource<'_>) -> Result<Self> {
+    fn build<'a>(
+        config: ModelConfig,
+        options: LoadOptions,
+        tensor: &'a TensorSource<'a>,
+    ) -> Result<Self> {
         let isa = options.isa.unwrap_or(Isa::available()[0]);
         let source = Source {
             tensor,
-            precision: match options.precision {
-                // Without such an instruction, widening costs more than reading.
-                WeightPrecision::AsStored if !isa.widens_f16() => WeightPrecision::F32,
-                precision => precision,
-            },
+            precision: options.precision,
+            widens_f16: isa.widens_f16(),
         };
         let Parts {
             table,
@@ -257,42 +258,47 @@ struct Parts {
     final_norm: &'static str,
 }
 
-/// Gives a tensor's values by name, and whether they are f16 in the file.
-type TensorSource<'a> = dyn Fn(&str) -> Result<(Vec<f32>, bool)> + 'a;
+/// Gives a tensor by name.
+type TensorSource<'a> = dyn Fn(&str) -> Result<Tensor<'a>> + 'a;
 
 /// Where tensors come from, and how they are packed.
 struct Source<'a> {
     tensor: &'a TensorSource<'a>,
     precision: WeightPrecision,
+    widens_f16: bool,
 }
 
 impl Source<'_> {
     /// Matrices `[_, cols]`, one below the other.
     fn matrix(&self, names: &[&str], cols: usize) -> Result<Matrix> {
-        let mut stored_half = true;
-        let mut parts = Vec::with_capacity(names.len());
-        for name in names {
-            let (values, half) = (self.tensor)(name)?;
-            stored_half &= half;
-            parts.push(values);
-        }
-        let slices: Vec<&[f32]> = parts.iter().map(Vec::as_slice).collect();
+        let parts: Result<Vec<_>> = names.iter().map(|name| (self.tensor)(name)).collect();
+        let parts = parts?;
+        let all = |stored| parts.iter().all(|part| part.stored() == stored);
         let packing = match self.precision {
             WeightPrecision::F16 => Packing::F16,
-            WeightPrecision::AsStored if stored_half => Packing::F16,
-            _ => Packing::F32,
+            WeightPrecision::Q8 => Packing::Q8,
+            WeightPrecision::AsStored if all(Stored::Q8) => Packing::Q8,
+            // Without such an instruction, widening costs more than reading.
+            WeightPrecision::AsStored if all(Stored::F16) && self.widens_f16 => Packing::F16,
+            WeightPrecision::AsStored | WeightPrecision::F32 => Packing::F32,
         };
-        Ok(Matrix::pack(&slices, cols, packing))
+        Ok(Matrix::pack(&parts, cols, packing))
     }
 
-    /// A table `[_, cols]` of which single rows are read.
+    /// A table `[_, cols]` of which single rows are read: never larger than it is stored.
     fn table(&self, name: &str, cols: usize) -> Result<Matrix> {
-        self.matrix(&[name], cols)
+        let tensor = (self.tensor)(name)?;
+        let packing = match (tensor.stored(), self.precision) {
+            (Stored::Q8, _) | (_, WeightPrecision::Q8) => Packing::Q8,
+            (Stored::F16, _) | (_, WeightPrecision::F16) => Packing::F16,
+            (Stored::F32, WeightPrecision::AsStored | WeightPrecision::F32) => Packing::F32,
+        };
+        Ok(Matrix::pack(&[tensor], cols, packing))
     }
 
     /// A tensor's values.
     fn values(&self, name: &str) -> Result<Vec<f32>> {
-        (self.tensor)(name).map(|(values, _)| values)
+        (self.tensor)(name).map(Tensor::into_f32)
     }
 
     fn linear(&self, name: &str, cols: usize) -> Result<Linear> {

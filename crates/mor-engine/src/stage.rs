@@ -5,18 +5,12 @@ use mor_config::ModelConfig;
 
 use crate::Result;
 use crate::cache::{CacheShape, StepCache, zeroed};
-use crate::cpu::Kernels;
 use crate::cpu::attention::Query;
-use crate::cpu::matmul::{Activation, Product};
+use crate::cpu::matmul::Activation;
 use crate::cpu::matrix::padded;
 use crate::cpu::simd::LANES;
 use crate::model::{Block, Linear, Model, Norm, NormOrder, PositionTable};
-use crate::pool::{Pool, share};
-
-/// Least bytes of weights, times tokens, that a part of a product reads.
-const PART_BYTES: usize = 96 << 10;
-/// Most parts of a product for each thread.
-const PARTS_PER_THREAD: usize = 6;
+use crate::pool::Pool;
 
 /// Scratch memory of a decoder's steps.
 pub(crate) struct Buffers {
@@ -268,118 +262,5 @@ fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (low, high) = x.split_at_mut(x.len() / 2);
     for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
         (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-    }
-}
-
-impl Kernels {
-    /// `output = activation(linear(input))` for `tokens` rows, both filled up to whole panels.
-    pub(crate) fn rows_on(
-        &self,
-        pool: &mut Pool,
-        linear: &Linear,
-        input: &[f32],
-        output: &mut [f32],
-        tokens: usize,
-        activation: Activation,
-    ) {
-        let matrix = &linear.matrix;
-        let (input_stride, output_stride) = (padded(matrix.cols()), padded(matrix.rows()));
-        assert!(input.len() >= (tokens - 1) * input_stride + matrix.cols());
-        assert!(output.len() >= tokens * output_stride);
-        assert!(linear.bias.is_empty() || linear.bias.len() == output_stride);
-        let bias = if linear.bias.is_empty() {
-            std::ptr::null()
-        } else {
-            linear.bias.as_ptr()
-        };
-        let job = SharedProduct(Product {
-            input: input.as_ptr(),
-            input_stride,
-            output: output.as_mut_ptr(),
-            output_stride,
-            bias,
-            tokens,
-            cols: matrix.cols(),
-            activation,
-        });
-        // Parts large enough to be worth handing out, and small enough to even out.
-        let parts = match pool.threads() {
-            1 => 1,
-            threads => (matrix.bytes() * tokens / PART_BYTES).clamp(1, threads * PARTS_PER_THREAD),
-        };
-        pool.run(parts, |part, _| {
-            // SAFETY: the lengths were checked; calls write the columns of disjoint panels.
-            unsafe { self.matmul(matrix, share(matrix.panels(), part, parts), job.get()) };
-        });
-    }
-
-    /// One vector through a linear layer, on all threads.
-    pub(crate) fn vector_on(
-        &self,
-        pool: &mut Pool,
-        linear: &Linear,
-        input: &[f32],
-        output: &mut [f32],
-    ) {
-        self.rows_on(pool, linear, input, output, 1, Activation::None);
-    }
-
-    /// One vector through a linear layer, on this thread.
-    pub(crate) fn vector(
-        &self,
-        linear: &Linear,
-        input: &[f32],
-        output: &mut [f32],
-        activation: Activation,
-    ) {
-        let matrix = &linear.matrix;
-        assert!(input.len() >= matrix.cols() && output.len() >= padded(matrix.rows()));
-        assert!(linear.bias.is_empty() || linear.bias.len() == padded(matrix.rows()));
-        let bias = if linear.bias.is_empty() {
-            std::ptr::null()
-        } else {
-            linear.bias.as_ptr()
-        };
-        let product = Product {
-            input: input.as_ptr(),
-            input_stride: matrix.cols(),
-            output: output.as_mut_ptr(),
-            output_stride: padded(matrix.rows()),
-            bias,
-            tokens: 1,
-            cols: matrix.cols(),
-            activation,
-        };
-        // SAFETY: the lengths were checked.
-        unsafe { self.matmul(matrix, 0..matrix.panels(), &product) };
-    }
-
-    /// Normalises a row in place.
-    pub(crate) fn norm_row(&self, row: &mut [f32], norm: &Norm, eps: f32) {
-        assert!(row.len() == norm.gain.len() && row.len() == norm.bias.len());
-        let x = row.as_mut_ptr();
-        // SAFETY: the lengths were checked.
-        unsafe { self.add_norm(x, std::ptr::null(), (&norm.gain, &norm.bias), eps, x) };
-    }
-
-    /// `row = norm(row + add)`.
-    fn add_norm_row(&self, row: &mut [f32], add: &[f32], norm: &Norm, eps: f32) {
-        assert!(row.len() == norm.gain.len() && row.len() == norm.bias.len());
-        assert!(add.len() == row.len());
-        let x = row.as_mut_ptr();
-        // SAFETY: the lengths were checked.
-        unsafe { self.add_norm(x, add.as_ptr(), (&norm.gain, &norm.bias), eps, x) };
-    }
-}
-
-/// A product that all threads work on.
-struct SharedProduct(Product);
-
-// SAFETY: input and bias are only read; each thread writes the output of its own panels.
-unsafe impl Sync for SharedProduct {}
-
-impl SharedProduct {
-    fn get(&self) -> &Product {
-        &self.0
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 use mor_config::Preset;
@@ -66,6 +67,11 @@ struct Json {
     /// Bytes of weights read per token.
     bytes_per_token: f64,
     weight_bytes: usize,
+    /// Seconds until the model was ready; with a preset, making the weights up is most of it.
+    load_seconds: f64,
+    /// Bytes of memory that the process took while decoding, and at most; null where the system does not tell.
+    resident_bytes: Option<usize>,
+    peak_bytes: Option<usize>,
     /// Bytes per second that a sum over memory reaches with the same threads.
     read_bandwidth: f64,
     /// Median over the runs of bytes read per second over that bandwidth.
@@ -76,6 +82,7 @@ struct Json {
 pub(crate) fn run(args: Args) -> Result<()> {
     let Command::Decode(args) = args.command;
     let options = args.execution.load_options();
+    let start = Instant::now();
     let (name, model) = match (&args.subject.model, &args.subject.preset) {
         (Some(folder), _) => (
             folder.display().to_string(),
@@ -87,6 +94,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         }
         (None, None) => anyhow::bail!("give --model DIR or --preset NAME"),
     };
+    let load_seconds = start.elapsed().as_secs_f64();
     let model = Arc::new(model);
     let options = BenchOptions {
         decode: args.execution.decode_options(),
@@ -95,7 +103,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         runs: args.runs,
     };
     let report = bench::decode(&model, options)?;
-    let json = summarise(&args, name, &model, &report);
+    let json = summarise(&args, name, &model, load_seconds, &report);
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&json)?)?;
@@ -124,6 +132,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
         format!("{:.1} GB/s", json.read_bandwidth / 1e9),
     )?;
     row("fraction of it", format!("{:.2}", json.bandwidth_fraction))?;
+    row("loaded in", format!("{:.2} s", json.load_seconds))?;
+    if let (Some(resident), Some(peak)) = (json.resident_bytes, json.peak_bytes) {
+        let megabytes = |bytes: usize| bytes as f64 / 1e6;
+        row(
+            "memory",
+            format!(
+                "{:.0} MB, at most {:.0} MB",
+                megabytes(resident),
+                megabytes(peak)
+            ),
+        )?;
+    }
     Ok(())
 }
 
@@ -133,7 +153,13 @@ impl Json {
     }
 }
 
-fn summarise(args: &Decode, name: String, model: &Model, report: &BenchReport) -> Json {
+fn summarise(
+    args: &Decode,
+    name: String,
+    model: &Model,
+    load_seconds: f64,
+    report: &BenchReport,
+) -> Json {
     let bytes = report.bytes_per_token;
     Json {
         model: name,
@@ -151,6 +177,9 @@ fn summarise(args: &Decode, name: String, model: &Model, report: &BenchReport) -
         prefill_tokens_per_second: report.median(|run| run.prefill_tokens_per_second),
         bytes_per_token: bytes,
         weight_bytes: model.weight_bytes(),
+        load_seconds,
+        resident_bytes: report.memory.map(|memory| memory.resident),
+        peak_bytes: report.memory.map(|memory| memory.peak),
         read_bandwidth: report.median(|run| run.read_bandwidth),
         bandwidth_fraction: report.median(|run| run.tokens_per_second * bytes / run.read_bandwidth),
     }

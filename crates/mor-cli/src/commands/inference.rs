@@ -94,7 +94,7 @@ pub(crate) struct Execution {
     /// Processor threads; 0 picks as many as there are, at most 4.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
-    /// How weights are kept in memory; arithmetic is f32 in any case.
+    /// How weights are kept in memory.
     #[arg(long, value_enum, default_value_t = Dtype::Stored)]
     dtype: Dtype,
 }
@@ -108,6 +108,8 @@ pub(crate) enum Dtype {
     F32,
     /// 16-bit floats, rounded if need be.
     F16,
+    /// 8-bit integers with scales, rounded if need be; about as good, and a quarter of the memory.
+    Q8,
 }
 
 /// A count of threads; the bound keeps a slip of the keyboard from starting millions.
@@ -125,6 +127,7 @@ impl Execution {
                 Dtype::Stored => WeightPrecision::AsStored,
                 Dtype::F32 => WeightPrecision::F32,
                 Dtype::F16 => WeightPrecision::F16,
+                Dtype::Q8 => WeightPrecision::Q8,
             },
             isa: None,
         }

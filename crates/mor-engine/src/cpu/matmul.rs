@@ -1,4 +1,4 @@
-//! Products of packed matrices with a few input rows at a time.
+//! Products of packed matrices with one input or with tiles of several.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -13,12 +13,11 @@ pub(crate) enum Activation {
     Gelu,
 }
 
-/// One product `output = activation(matrix · input + bias)` for `tokens` input rows.
+/// One product `output = activation(matrix · input + bias)` for `tokens` inputs.
 #[derive(Clone, Copy)]
-pub(crate) struct Product {
-    /// Input rows, `cols` values each, `input_stride` apart.
-    pub(crate) input: *const f32,
-    pub(crate) input_stride: usize,
+pub(crate) struct Product<I> {
+    /// One input, or several in tiles of as many as the kernel takes at once, `[tile][column][token]`.
+    pub(crate) input: *const I,
     /// Output rows with room for whole panels, `output_stride` apart.
     pub(crate) output: *mut f32,
     pub(crate) output_stride: usize,
@@ -27,6 +26,28 @@ pub(crate) struct Product {
     pub(crate) tokens: usize,
     pub(crate) cols: usize,
     pub(crate) activation: Activation,
+}
+
+impl<I> Product<I> {
+    /// Adds the bias to 16 rows' sums, and stores them.
+    ///
+    /// # Safety
+    /// The pointers are valid for the shapes, and `panel` and `token` lie inside.
+    #[inline(always)]
+    pub(crate) unsafe fn finish<S: Simd>(&self, panel: usize, token: usize, sum: S::V) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let mut value = sum;
+            if !self.bias.is_null() {
+                value = S::add(value, S::load(self.bias.add(panel * LANES)));
+            }
+            if self.activation == Activation::Gelu {
+                value = math::gelu::<S>(value);
+            }
+            let at = token * self.output_stride + panel * LANES;
+            S::store(self.output.add(at), value);
+        }
+    }
 }
 
 /// Sums `LANES` rows of one panel times one input. `ACC` independent chains hide the latency of the
@@ -68,78 +89,99 @@ pub(crate) unsafe fn panel_vector<S: Simd, W: Weight, const ACC: usize>(
     }
 }
 
-/// As [`panel_vector`] for `T` inputs, `stride` apart: each weight is loaded once for all of them.
+/// Sums of `P` panels times a tile of `T` inputs, which the registers hold: a weight is loaded once for all inputs,
+/// an input once for all panels.
 ///
 /// # Safety
-/// As for [`panel_vector`], for each input.
+/// `weights` is valid for `P * cols * LANES` values and `x` for `cols * T`.
 #[inline(always)]
-unsafe fn panel_tokens<S: Simd, W: Weight, const T: usize>(
+unsafe fn panels_tile<S: Simd, W: Weight, const P: usize, const T: usize>(
     weights: *const W,
     x: *const f32,
-    stride: usize,
     cols: usize,
-) -> [S::V; T] {
+) -> [[S::V; T]; P] {
     // SAFETY: every index stays below `cols`.
     unsafe {
-        let mut sums = [S::splat(0.0); T];
+        let mut sums = [[S::splat(0.0); T]; P];
         for col in 0..cols {
-            let w = W::load::<S>(weights.add(col * LANES));
-            for (token, sum) in sums.iter_mut().enumerate() {
-                *sum = S::fma(w, S::splat(*x.add(token * stride + col)), *sum);
+            let mut w = [S::splat(0.0); P];
+            for (panel, w) in w.iter_mut().enumerate() {
+                *w = W::load::<S>(weights.add((panel * cols + col) * LANES));
+            }
+            for token in 0..T {
+                let x = S::splat(*x.add(col * T + token));
+                for panel in 0..P {
+                    sums[panel][token] = S::fma(w[panel], x, sums[panel][token]);
+                }
             }
         }
         sums
     }
 }
 
-/// Computes the output rows of `panels`. `ACC` and `T` are chosen to fill the registers.
+/// All tiles of `P` panels, the first being `panel`.
+///
+/// # Safety
+/// As for [`matmul`].
+#[inline(always)]
+unsafe fn panels_tiles<S: Simd, W: Weight, const P: usize, const T: usize>(
+    weights: *const W,
+    panel: usize,
+    product: &Product<f32>,
+) {
+    let Product { cols, tokens, .. } = *product;
+    // SAFETY: by the contract.
+    unsafe {
+        let weights = weights.add(panel * cols * LANES);
+        for first in (0..tokens).step_by(T) {
+            let sums = panels_tile::<S, W, P, T>(weights, product.input.add(first * cols), cols);
+            for (p, sums) in sums.into_iter().enumerate() {
+                for (i, sum) in sums.into_iter().enumerate() {
+                    if first + i < tokens {
+                        product.finish::<S>(panel + p, first + i, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Computes the output rows of `panels`. `ACC`, `P` and `T` are chosen to fill the registers.
 ///
 /// # Safety
 /// `weights` is the whole matrix, `panels` lies inside it, and the pointers of `product` are valid for
 /// its shape. Nobody else touches these panels' part of the output meanwhile.
 #[inline(always)]
-pub(crate) unsafe fn matmul<S: Simd, W: Weight, const ACC: usize, const T: usize>(
+pub(crate) unsafe fn matmul<
+    S: Simd,
+    W: Weight,
+    const ACC: usize,
+    const P: usize,
+    const T: usize,
+>(
     weights: *const W,
     panels: Range<usize>,
-    product: &Product,
+    product: &Product<f32>,
 ) {
-    let Product { cols, tokens, .. } = *product;
-    for panel in panels {
-        // SAFETY: offsets stay inside the shapes of the contract.
-        unsafe {
-            let w = weights.add(panel * cols * LANES);
-            let input = |token: usize| product.input.add(token * product.input_stride);
-            let bias = if product.bias.is_null() {
-                S::splat(0.0)
-            } else {
-                S::load(product.bias.add(panel * LANES))
-            };
-            let store = |token: usize, sum: S::V| {
-                let mut value = S::add(sum, bias);
-                if product.activation == Activation::Gelu {
-                    value = math::gelu::<S>(value);
-                }
-                let at = token * product.output_stride + panel * LANES;
-                S::store(product.output.add(at), value);
-            };
-            let mut token = 0;
-            while token + T <= tokens {
-                let sums = panel_tokens::<S, W, T>(w, input(token), product.input_stride, cols);
-                for (i, sum) in sums.into_iter().enumerate() {
-                    store(token + i, sum);
-                }
-                token += T;
+    let cols = product.cols;
+    // SAFETY: offsets stay inside the shapes of the contract.
+    unsafe {
+        if product.tokens == 1 {
+            for panel in panels {
+                let w = weights.add(panel * cols * LANES);
+                let sum = panel_vector::<S, W, ACC>(w, product.input, cols);
+                product.finish::<S>(panel, 0, sum);
             }
-            while token + 2 <= tokens {
-                let sums = panel_tokens::<S, W, 2>(w, input(token), product.input_stride, cols);
-                for (i, sum) in sums.into_iter().enumerate() {
-                    store(token + i, sum);
-                }
-                token += 2;
-            }
-            if token < tokens {
-                store(token, panel_vector::<S, W, ACC>(w, input(token), cols));
-            }
+            return;
+        }
+        let mut panel = panels.start;
+        while panel + P <= panels.end {
+            panels_tiles::<S, W, P, T>(weights, panel, product);
+            panel += P;
+        }
+        while panel < panels.end {
+            panels_tiles::<S, W, 1, T>(weights, panel, product);
+            panel += 1;
         }
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Inside a panel the 16 rows are interleaved, `[column][row in panel]`: a matrix-vector product then
 //! reads its weights as one forward stream, multiplies whole vectors by one broadcast input, and
-//! needs no horizontal sums. The last panel is filled up with zeros.
+//! needs no horizontal sums. The last panel is filled up with zeros. Int8 columns go in fours, see [`super::q8`].
 
 use half::f16;
+use mor_config::QUANTIZED_BLOCK as BLOCK;
 
+use super::buffer::{Buffer, Zero};
+use super::q8::{self, QUAD, QUADS};
 use super::simd::LANES;
+use super::tensor::Tensor;
 
 /// 16 f32, aligned to a cache line.
 #[derive(Clone, Copy)]
@@ -18,10 +22,29 @@ pub(crate) struct Lanes(pub(crate) [f32; LANES]);
 #[repr(C, align(32))]
 pub(crate) struct HalfLanes(pub(crate) [f16; LANES]);
 
-/// Packed values, `[panel][column][lane]`.
+/// Four columns of 16 rows of int8, or 32 scales: a cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [u8; LANES * QUAD]);
+
+impl Zero for Lanes {
+    const ZERO: Self = Self([0.0; LANES]);
+}
+impl Zero for HalfLanes {
+    const ZERO: Self = Self([f16::ZERO; LANES]);
+}
+impl Zero for Line {
+    const ZERO: Self = Self([0; LANES * QUAD]);
+}
+
+/// Packed values.
 pub(crate) enum Values {
-    F32(Vec<Lanes>),
-    F16(Vec<HalfLanes>),
+    /// `[panel][column][lane]`
+    F32(Buffer<Lanes>),
+    /// `[panel][column][lane]`
+    F16(Buffer<HalfLanes>),
+    /// Each panel as [`q8::panel_lines`] says.
+    Q8(Buffer<Line>),
 }
 
 /// A linear map `[rows, cols]`.
@@ -31,12 +54,14 @@ pub(crate) struct Matrix {
     values: Values,
 }
 
-/// How a matrix is kept in memory. Either way it is computed with in f32.
+/// How a matrix is kept in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     F32,
-    /// Only for weights that are f16 already: nothing is rounded here.
+    /// Widened to f32 by the kernels.
     F16,
+    /// Int8 with scales; the kernels round inputs likewise.
+    Q8,
 }
 
 /// Rounds up to whole panels.
@@ -45,39 +70,46 @@ pub(crate) fn padded(len: usize) -> usize {
 }
 
 impl Matrix {
-    /// Packs the row-major `[rows, cols]` matrices of `parts`, one below the other.
-    pub(crate) fn pack(parts: &[&[f32]], cols: usize, packing: Packing) -> Self {
-        let rows = parts.iter().map(|part| part.len() / cols).sum::<usize>();
-        let vectors = rows.div_ceil(LANES) * cols;
-        let source: Vec<&[f32]> = parts
-            .iter()
-            .flat_map(|part| part.chunks_exact(cols))
-            .collect();
-        let value = |panel: usize, col: usize, lane: usize| {
-            source.get(panel * LANES + lane).map_or(0.0, |row| row[col])
-        };
+    /// Packs the row-major `[rows, cols]` matrices of `parts`, one below the other, and lets go of what a file
+    /// holds of them.
+    pub(crate) fn pack(parts: &[Tensor<'_>], cols: usize, packing: Packing) -> Self {
+        let source = Source::new(parts, cols);
+        let panels = source.rows.div_ceil(LANES);
         let values = match packing {
             Packing::F32 => {
-                let mut packed = Vec::with_capacity(vectors);
-                for panel in 0..vectors / cols.max(1) {
-                    for col in 0..cols {
-                        packed.push(Lanes(std::array::from_fn(|lane| value(panel, col, lane))));
-                    }
-                }
-                Values::F32(packed)
+                let mut values = Buffer::<Lanes>::new(panels * cols);
+                source.fill(&mut values, cols, |panel, out| {
+                    source.strips(panel, 0.0, Tensor::read, |col, strip| {
+                        for (i, out) in out[col..].iter_mut().take(BLOCK).enumerate() {
+                            *out = Lanes(std::array::from_fn(|lane| strip[lane][i]));
+                        }
+                    });
+                });
+                Values::F32(values)
             }
             Packing::F16 => {
-                let mut packed = Vec::with_capacity(vectors);
-                for panel in 0..vectors / cols.max(1) {
-                    for col in 0..cols {
-                        let lane = |lane| f16::from_f32(value(panel, col, lane));
-                        packed.push(HalfLanes(std::array::from_fn(lane)));
-                    }
-                }
-                Values::F16(packed)
+                let mut values = Buffer::<HalfLanes>::new(panels * cols);
+                source.fill(&mut values, cols, |panel, out| {
+                    source.strips(panel, f16::ZERO, Tensor::read_f16, |col, strip| {
+                        for (i, out) in out[col..].iter_mut().take(BLOCK).enumerate() {
+                            *out = HalfLanes(std::array::from_fn(|lane| strip[lane][i]));
+                        }
+                    });
+                });
+                Values::F16(values)
+            }
+            Packing::Q8 => {
+                let lines = q8::panel_lines(cols);
+                let mut values = Buffer::<Line>::new(panels * lines);
+                source.fill(&mut values, lines, |panel, out| source.q8_panel(panel, out));
+                Values::Q8(values)
             }
         };
-        Self { rows, cols, values }
+        Self {
+            rows: source.rows,
+            cols,
+            values,
+        }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -99,8 +131,9 @@ impl Matrix {
     /// Bytes that one product reads.
     pub(crate) fn bytes(&self) -> usize {
         match &self.values {
-            Values::F32(values) => std::mem::size_of_val(values.as_slice()),
-            Values::F16(values) => std::mem::size_of_val(values.as_slice()),
+            Values::F32(values) => size_of_val::<[Lanes]>(values),
+            Values::F16(values) => size_of_val::<[HalfLanes]>(values),
+            Values::Q8(values) => size_of_val::<[Line]>(values),
         }
     }
 
@@ -119,6 +152,142 @@ impl Matrix {
                     *out = lanes.0[lane].to_f32();
                 }
             }
+            Values::Q8(values) => {
+                let size = q8::panel_lines(self.cols);
+                let (values, scales) =
+                    values[panel * size..][..size].split_at(self.cols.div_ceil(BLOCK) * QUADS);
+                for (col, out) in out.iter_mut().enumerate() {
+                    let value = values[col / QUAD].0[lane * QUAD + col % QUAD].cast_signed();
+                    let (line, at) = q8::scale_at(col / BLOCK, lane);
+                    let scale = f16::from_ne_bytes([scales[line].0[at], scales[line].0[at + 1]]);
+                    *out = f32::from(value) * scale.to_f32();
+                }
+            }
         }
     }
+}
+
+/// The rows of several tensors, one below the other.
+struct Source<'a> {
+    parts: &'a [Tensor<'a>],
+    rows: usize,
+    cols: usize,
+}
+
+impl<'a> Source<'a> {
+    fn new(parts: &'a [Tensor<'a>], cols: usize) -> Self {
+        let rows = parts.iter().map(|part| part.len() / cols).sum();
+        Self { parts, rows, cols }
+    }
+
+    /// The tensor that a row is in, and where the row begins there.
+    fn find(&self, mut row: usize) -> Option<(&Tensor<'a>, usize)> {
+        for part in self.parts {
+            let rows = part.len() / self.cols;
+            if row < rows {
+                return Some((part, row * self.cols));
+            }
+            row -= rows;
+        }
+        None
+    }
+
+    /// Reads a panel in strips of up to [`BLOCK`] columns, `[lane][column]`, which `emit` gets with their first column.
+    fn strips<T: Copy>(
+        &self,
+        panel: usize,
+        zero: T,
+        read: impl Fn(&Tensor<'a>, usize, &mut [T]),
+        mut emit: impl FnMut(usize, &[[T; BLOCK]; LANES]),
+    ) {
+        let rows: [_; LANES] = std::array::from_fn(|lane| self.find(panel * LANES + lane));
+        let mut strip = [[zero; BLOCK]; LANES];
+        for col in (0..self.cols).step_by(BLOCK) {
+            let width = (self.cols - col).min(BLOCK);
+            for (strip, row) in strip.iter_mut().zip(&rows) {
+                if let Some((tensor, start)) = row {
+                    read(tensor, start + col, &mut strip[..width]);
+                }
+            }
+            emit(col, &strip);
+        }
+    }
+
+    /// Writes a panel of int8 values and, after them, their scales.
+    fn q8_panel(&self, panel: usize, out: &mut [Line]) {
+        let (values, scales) = out.split_at_mut(self.cols.div_ceil(BLOCK) * QUADS);
+        for lane in 0..LANES {
+            let Some((tensor, start)) = self.find(panel * LANES + lane) else {
+                return;
+            };
+            for (block, values) in values.chunks_exact_mut(QUADS).enumerate() {
+                let col = block * BLOCK;
+                let mut row = [0_i8; BLOCK];
+                let width = (self.cols - col).min(BLOCK);
+                let scale = tensor.read_q8(start + col, &mut row[..width]);
+                for (to, quad) in values.iter_mut().zip(row.as_chunks::<QUAD>().0) {
+                    to.0[lane * QUAD..][..QUAD].copy_from_slice(&quad.map(i8::cast_unsigned));
+                }
+                let (line, at) = q8::scale_at(block, lane);
+                scales[line].0[at..at + 2].copy_from_slice(&scale.to_ne_bytes());
+            }
+        }
+    }
+
+    /// Calls `write` for each panel and its part of `out`, on a few threads.
+    fn fill<T: Send>(
+        &self,
+        out: &mut [T],
+        panel_len: usize,
+        write: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        /// Values that a thread takes at once: what is read of a file and not yet let go of.
+        const PORTION: usize = 1 << 20;
+        if panel_len == 0 {
+            return;
+        }
+        let panels = PORTION.div_ceil(self.cols * LANES);
+        in_parallel(out.chunks_mut(panels * panel_len), |index, out| {
+            for (i, out) in out.chunks_exact_mut(panel_len).enumerate() {
+                write(index * panels + i, out);
+            }
+            self.release(index * panels * LANES, panels * LANES);
+        });
+    }
+
+    fn release(&self, mut row: usize, mut count: usize) {
+        for part in self.parts {
+            let rows = part.len() / self.cols;
+            if row < rows {
+                let end = (row + count).min(rows);
+                part.release(row * self.cols..end * self.cols);
+                count -= end - row;
+                row = rows;
+            }
+            row -= rows;
+        }
+    }
+}
+
+/// Hands out items with their numbers to as many threads as there are processors, at most 4.
+fn in_parallel<T>(items: impl ExactSizeIterator<Item = T> + Send, work: impl Fn(usize, T) + Sync) {
+    let count = items.len();
+    let items = std::sync::Mutex::new(items.enumerate());
+    let next = || items.lock().ok().and_then(|mut items| items.next());
+    let run = || {
+        while let Some((index, item)) = next() {
+            work(index, item);
+        }
+    };
+    if cfg!(target_arch = "wasm32") {
+        return run();
+    }
+    let threads = crate::DecodeOptions::default_threads().min(count);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Without another thread this one does all the work.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
+        }
+        run();
+    });
 }

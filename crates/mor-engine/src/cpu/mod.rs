@@ -2,14 +2,18 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
+mod buffer;
+mod linear;
 mod math;
 pub(crate) mod matmul;
 pub(crate) mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod norm;
+mod q8;
 pub(crate) mod simd;
 mod softmax;
+pub(crate) mod tensor;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
@@ -19,7 +23,8 @@ use std::ops::Range;
 
 use attention::Query;
 use matmul::Product;
-use matrix::{Matrix, Values};
+use matrix::Line;
+use q8::InputBlock;
 
 /// An instruction set the kernels exist for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +57,7 @@ impl Isa {
     fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 is_x86_feature_detected!("avx2")
@@ -80,12 +85,20 @@ impl Isa {
 
     /// Whether f16 weights are widened by an instruction, so that keeping them is a gain.
     pub(crate) fn widens_f16(self) -> bool {
-        matches!(self, Self::Avx512 | Self::Avx2)
+        matches!(self, Self::Avx512 | Self::Avx2 | Self::Neon)
     }
 }
 
-type MatmulF32 = unsafe fn(*const f32, Range<usize>, &Product);
-type MatmulF16 = unsafe fn(*const half::f16, Range<usize>, &Product);
+/// Whether the instructions of [`x86::Vnni`] are there.
+#[cfg(target_arch = "x86_64")]
+fn has_vnni() -> bool {
+    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+}
+
+type MatmulF32 = unsafe fn(*const f32, Range<usize>, &Product<f32>);
+type MatmulF16 = unsafe fn(*const half::f16, Range<usize>, &Product<f32>);
+type MatmulQ8 = unsafe fn(*const Line, Range<usize>, &Product<InputBlock>);
+type Quantize = unsafe fn(*const f32, usize, *mut InputBlock, usize);
 type AddNorm = unsafe fn(*const f32, *const f32, *const f32, *const f32, f32, usize, *mut f32);
 type Attend = unsafe fn(&Query);
 type Exponentials = unsafe fn(*const f32, f32, f32, usize, *mut f32) -> f32;
@@ -96,6 +109,12 @@ type Sum = unsafe fn(*const f32, usize) -> f32;
 pub(crate) struct Kernels {
     matmul_f32: MatmulF32,
     matmul_f16: MatmulF16,
+    matmul_q8: MatmulQ8,
+    quantize: Quantize,
+    /// Panels and inputs that the f32 and f16 kernels hold in registers.
+    tile: (usize, usize),
+    /// Inputs that the int8 kernel takes at once.
+    tile_q8: usize,
     add_norm: AddNorm,
     attend: Attend,
     exponentials: Exponentials,
@@ -106,17 +125,41 @@ pub(crate) struct Kernels {
 
 /// Instantiates the kernels inside functions that enable the instruction set.
 macro_rules! instantiate {
-    ($module:ident, $simd:ty, acc $acc:literal, tokens $tokens:literal $(, features $features:literal)?) => {
+    (
+        $module:ident $(features $features:literal)?, $simd:ty,
+        acc $acc:literal, tile $panels:literal $tokens:literal,
+        q8 $dot:ty, tile $tokens_q8:literal $(, features $features_q8:literal)?
+    ) => {
         mod $module {
             use super::*;
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn matmul_f32(w: *const f32, panels: Range<usize>, product: &Product) {
-                unsafe { matmul::matmul::<$simd, f32, $acc, $tokens>(w, panels, product) }
+            unsafe fn matmul_f32(w: *const f32, panels: Range<usize>, product: &Product<f32>) {
+                unsafe {
+                    matmul::matmul::<$simd, f32, $acc, $panels, $tokens>(w, panels, product)
+                }
             }
             $(#[target_feature(enable = $features)])?
-            unsafe fn matmul_f16(w: *const half::f16, panels: Range<usize>, product: &Product) {
-                unsafe { matmul::matmul::<$simd, half::f16, $acc, $tokens>(w, panels, product) }
+            unsafe fn matmul_f16(
+                w: *const half::f16,
+                panels: Range<usize>,
+                product: &Product<f32>,
+            ) {
+                unsafe {
+                    matmul::matmul::<$simd, half::f16, $acc, $panels, $tokens>(w, panels, product)
+                }
+            }
+            $(#[target_feature(enable = $features_q8)])?
+            unsafe fn matmul_q8(
+                w: *const Line,
+                panels: Range<usize>,
+                product: &Product<InputBlock>,
+            ) {
+                unsafe { q8::matmul::<$simd, $dot, $tokens_q8>(w, panels, product) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn quantize(x: *const f32, cols: usize, out: *mut InputBlock, step: usize) {
+                unsafe { q8::quantize(x, cols, out, step) }
             }
             $(#[target_feature(enable = $features)])?
             unsafe fn add_norm(
@@ -149,20 +192,44 @@ macro_rules! instantiate {
                 unsafe { stream_sum::<$simd>(from, panels) }
             }
 
-            pub(super) const KERNELS: Kernels = Kernels { matmul_f32, matmul_f16, add_norm, attend, exponentials, sum };
+            pub(super) const KERNELS: Kernels = Kernels {
+                matmul_f32,
+                matmul_f16,
+                matmul_q8,
+                quantize,
+                tile: ($panels, $tokens),
+                tile_q8: $tokens_q8,
+                add_norm,
+                attend,
+                exponentials,
+                sum,
+            };
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-instantiate!(avx512, x86::Avx512, acc 8, tokens 8, features "avx512f,avx2,fma,f16c");
+instantiate!(
+    avx512 features "avx512f,avx2,fma,f16c", x86::Avx512,
+    acc 8, tile 3 8,
+    q8 x86::Vnni, tile 8, features "avx512f,avx512bw,avx512vnni,avx2,fma,f16c"
+);
 #[cfg(target_arch = "x86_64")]
-instantiate!(avx2, x86::Avx2, acc 4, tokens 4, features "avx2,fma,f16c");
+instantiate!(
+    avx2 features "avx2,fma,f16c", x86::Avx2,
+    acc 4, tile 1 4,
+    q8 x86::PairSums, tile 4, features "avx2,fma,f16c"
+);
 #[cfg(target_arch = "aarch64")]
-instantiate!(neon, neon::Neon, acc 4, tokens 4);
+instantiate!(neon_old, neon::Neon, acc 4, tile 1 4, q8 neon::Widening, tile 2);
+#[cfg(target_arch = "aarch64")]
+instantiate!(
+    neon_dot, neon::Neon, acc 4, tile 1 4,
+    q8 neon::DotProduct, tile 4, features "dotprod"
+);
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-instantiate!(simd128, wasm::Simd128, acc 2, tokens 2);
-instantiate!(scalar, simd::Scalar, acc 1, tokens 2);
+instantiate!(simd128, wasm::Simd128, acc 2, tile 1 2, q8 wasm::Widening, tile 2);
+instantiate!(scalar, simd::Scalar, acc 1, tile 1 2, q8 q8::Plain, tile 2);
 
 /// Sums `vectors * LANES` values: as fast as memory can be read.
 #[inline(always)]
@@ -190,29 +257,23 @@ impl Kernels {
         }
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512::KERNELS,
+            Isa::Avx512 if has_vnni() => avx512::KERNELS,
+            // The first processors with 512-bit vectors cannot sum products of bytes.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Self {
+                matmul_q8: avx2::KERNELS.matmul_q8,
+                tile_q8: avx2::KERNELS.tile_q8,
+                ..avx512::KERNELS
+            },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::KERNELS,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => neon::KERNELS,
+            Isa::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => neon_dot::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon_old::KERNELS,
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Isa::Simd128 => simd128::KERNELS,
             _ => scalar::KERNELS,
-        }
-    }
-
-    /// Output rows of `panels` of `matrix`.
-    ///
-    /// # Safety
-    /// As for [`matmul::matmul`]; `product.cols` is the matrix's.
-    pub(crate) unsafe fn matmul(&self, matrix: &Matrix, panels: Range<usize>, product: &Product) {
-        debug_assert!(panels.end <= matrix.panels() && product.cols == matrix.cols());
-        // SAFETY: the instruction set was detected; the rest is the caller's promise.
-        unsafe {
-            match matrix.values() {
-                Values::F32(v) => (self.matmul_f32)(v.as_ptr().cast(), panels, product),
-                Values::F16(v) => (self.matmul_f16)(v.as_ptr().cast(), panels, product),
-            }
         }
     }
 

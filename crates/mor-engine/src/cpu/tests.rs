@@ -1,9 +1,15 @@
 //! Every instruction set against plain code, and plain code against its formula.
 
+use proptest::prelude::*;
+use safetensors::{Dtype, tensor::TensorView};
+
 use super::attention::{HIDDEN, Query};
-use super::matmul::{Activation, Product};
+use super::matmul::Activation;
 use super::matrix::{Matrix, Packing, padded};
+use super::tensor::Tensor;
 use super::{Isa, Kernels};
+use crate::model::Linear;
+use crate::pool::Pool;
 use crate::random::Rng;
 
 fn values(rng: &mut Rng, len: usize) -> Vec<f32> {
@@ -20,25 +26,21 @@ fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
     }
 }
 
-fn run_matmul(isa: Isa, matrix: &Matrix, input: &[f32], bias: &[f32], gelu: bool) -> Vec<f32> {
-    let tokens = input.len() / matrix.cols();
-    let mut output = vec![f32::NAN; tokens * padded(matrix.rows())];
-    let product = Product {
-        input: input.as_ptr(),
-        input_stride: matrix.cols(),
-        output: output.as_mut_ptr(),
-        output_stride: padded(matrix.rows()),
-        bias: bias.as_ptr(),
-        tokens,
-        cols: matrix.cols(),
-        activation: if gelu {
-            Activation::Gelu
-        } else {
-            Activation::None
-        },
-    };
-    // SAFETY: the buffers have the product's shapes.
-    unsafe { Kernels::new(isa).matmul(matrix, 0..matrix.panels(), &product) };
+fn pack(weights: &[f32], cols: usize, packing: Packing) -> Matrix {
+    Matrix::pack(&[Tensor::made(weights.to_vec())], cols, packing)
+}
+
+/// A linear layer for some rows on two threads, `[token][rows, padded]`.
+fn run(isa: Isa, linear: &Linear, input: &[f32], activation: Activation) -> Vec<f32> {
+    let (rows, cols) = (linear.matrix.rows(), linear.matrix.cols());
+    let tokens = input.len() / cols;
+    let mut wide = vec![f32::NAN; tokens * padded(cols)];
+    for (wide, row) in wide.chunks_mut(padded(cols)).zip(input.chunks(cols)) {
+        wide[..cols].copy_from_slice(row);
+    }
+    let mut output = vec![f32::NAN; tokens * padded(rows)];
+    let mut pool = Pool::new(2).expect("threads");
+    Kernels::new(isa).rows_on(&mut pool, linear, &wide, &mut output, tokens, activation);
     output
 }
 
@@ -68,15 +70,144 @@ fn products_match_the_formula() {
                     }
                 }
                 for packing in [Packing::F32, Packing::F16] {
-                    let matrix = Matrix::pack(&[&weights], cols, packing);
+                    let linear = Linear {
+                        matrix: pack(&weights, cols, packing),
+                        bias: bias.clone(),
+                    };
+                    let activation = if gelu {
+                        Activation::Gelu
+                    } else {
+                        Activation::None
+                    };
                     for isa in Isa::available() {
-                        let actual = run_matmul(isa, &matrix, &input, &bias, gelu);
+                        let actual = run(isa, &linear, &input, activation);
                         let what = format!("{rows} x {cols}, {tokens} tokens, {}", isa.name());
                         assert_close(&actual, &expected, &what);
                     }
                 }
             }
         }
+    }
+}
+
+#[test]
+fn every_f16_is_widened() {
+    let halves: Vec<half::f16> = (0..=u16::MAX).map(half::f16::from_bits).collect();
+    for isa in Isa::available() {
+        for part in halves.chunks(4096) {
+            // A matrix of one column, times 1.
+            let matrix = Matrix::pack(
+                &[Tensor::made(part.iter().map(|x| x.to_f32()).collect())],
+                1,
+                Packing::F16,
+            );
+            let linear = Linear {
+                matrix,
+                bias: Vec::new(),
+            };
+            for (actual, half) in run(isa, &linear, &[1.0], Activation::None).iter().zip(part) {
+                let expected = half.to_f32();
+                let same = *actual == expected || actual.is_nan() && expected.is_nan();
+                assert!(same, "{actual}, not {expected}, {}", isa.name());
+            }
+        }
+    }
+}
+
+/// Int8 products against sums of the very same rounded numbers.
+fn check_q8(rows: usize, cols: usize, tokens: usize, seed: u64) {
+    let mut rng = Rng::new(seed);
+    let weights = values(&mut rng, rows * cols);
+    let mut input = values(&mut rng, tokens * cols);
+    // Blocks of very different sizes, and one of zeros.
+    for (i, block) in input.chunks_mut(32).enumerate() {
+        let size = [1.0, 0.0, 1e-3, 300.0][i % 4];
+        block.iter_mut().for_each(|x| *x *= size);
+    }
+    let matrix = pack(&weights, cols, Packing::Q8);
+    let mut rounded = vec![0.0; rows * cols];
+    for (row, out) in rounded.chunks_mut(cols).enumerate() {
+        matrix.copy_row(row, out);
+    }
+    let steps = weights.iter().zip(&rounded).map(|(w, r)| (w - r).abs());
+    assert!(steps.fold(0.0, f32::max) <= 2.0 / 127.0 * 0.51);
+    let round = |row: &[f32]| -> Vec<f32> {
+        let blocks = row.chunks(32).flat_map(|block| {
+            let largest = block.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            let round = move |x: &f32| (x * inverse).round_ties_even() * (largest / 127.0);
+            block.iter().map(round)
+        });
+        blocks.collect()
+    };
+    let mut expected = vec![0.0; tokens * padded(rows)];
+    let mut sizes = vec![0.0; tokens * padded(rows)];
+    for (token, input) in input.chunks(cols).enumerate() {
+        let input = round(input);
+        for (row, weights) in rounded.chunks(cols).enumerate() {
+            let products = weights.iter().zip(&input).map(|(w, x)| f64::from(w * x));
+            expected[token * padded(rows) + row] = products.clone().sum::<f64>() as f32;
+            sizes[token * padded(rows) + row] = products.map(f64::abs).sum::<f64>() as f32;
+        }
+    }
+    let linear = Linear {
+        matrix,
+        bias: Vec::new(),
+    };
+    for isa in Isa::available() {
+        let actual = run(isa, &linear, &input, Activation::None);
+        for (i, ((a, e), size)) in actual.iter().zip(&expected).zip(&sizes).enumerate() {
+            assert!(
+                (a - e).abs() <= 2e-6 * size + 1e-9,
+                "{rows} x {cols}, {tokens} tokens, {}: {i} is {a}, not {e}",
+                isa.name()
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn q8_products_match_the_formula(
+        rows in 1_usize..70,
+        cols in 1_usize..140,
+        tokens in 1_usize..20,
+        seed: u64,
+    ) {
+        check_q8(rows, cols, tokens, seed);
+    }
+}
+
+#[test]
+fn q8_survives_extremes() {
+    // No writer makes the most negative value, but a file may hold it; it meets inputs of either sign.
+    let scales: Vec<u8> = [half::f16::ONE.to_le_bytes(); 2 * 17].concat();
+    let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).expect("bytes fit");
+    let file = [
+        ("w", view(Dtype::I8, vec![17, 64], &[0x80; 17 * 64])),
+        ("w.scales", view(Dtype::F16, vec![17, 2], &scales)),
+    ];
+    let file = safetensors::serialize(file, None).expect("serializable");
+    let file = mor_config::Weights::from_bytes(file, std::path::Path::new("w")).expect("whole");
+    for isa in Isa::available() {
+        let tensor = Tensor::open(&file, "w").expect("there");
+        let linear = Linear {
+            matrix: Matrix::pack(&[tensor], 64, Packing::Q8),
+            bias: Vec::new(),
+        };
+        for (sign, tokens) in [(1.0, 1), (-1.0, 1), (1.0, 9), (-1.0, 9)] {
+            let input = vec![sign * 5.0; tokens * 64];
+            let output = run(isa, &linear, &input, Activation::None);
+            for row in output.chunks(32) {
+                let expected = [-128.0 * 5.0 * 64.0 * sign; 17];
+                assert_close(&row[..17], &expected, isa.name());
+            }
+        }
+        // What is not a number stays none.
+        let mut input = vec![1.0; 64];
+        input[3] = f32::NAN;
+        assert!(run(isa, &linear, &input, Activation::None)[0].is_nan());
     }
 }
 

@@ -5,7 +5,8 @@ use std::arch::wasm32::*;
 
 use half::f16;
 
-use super::simd::{LANES, Simd};
+use super::q8::{Dot, InputBlock, QUADS};
+use super::simd::Simd;
 
 /// Four 128-bit values.
 #[derive(Clone, Copy)]
@@ -41,11 +42,14 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> Self::V {
-        let mut values = [0.0_f32; LANES];
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = unsafe { from.add(i).read_unaligned() }.to_f32();
+        unsafe {
+            [
+                widened(u32x4_load_extend_u16x4(from.cast())),
+                widened(u32x4_load_extend_u16x4(from.add(4).cast())),
+                widened(u32x4_load_extend_u16x4(from.add(8).cast())),
+                widened(u32x4_load_extend_u16x4(from.add(12).cast())),
+            ]
         }
-        unsafe { Self::load(values.as_ptr()) }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: Self::V) {
@@ -89,5 +93,68 @@ impl Simd for Simd128 {
     unsafe fn pow2(n: Self::V) -> Self::V {
         let exponent = |n| i32x4_shl(i32x4_add(i32x4_trunc_sat_f32x4(n), i32x4_splat(127)), 23);
         each!(exponent, n)
+    }
+}
+
+/// f32 of four f16 in the lower halves. There is no instruction for it: exponent and fraction move to where f32 has them,
+/// and a multiplication corrects the exponent, also of subnormal numbers.
+#[inline(always)]
+fn widened(halves: v128) -> v128 {
+    let sign = i32x4_shl(v128_and(halves, i32x4_splat(0x8000)), 16);
+    let size = v128_and(halves, i32x4_splat(0x7FFF));
+    let scaled = f32x4_mul(i32x4_shl(size, 13), f32x4_splat(f32::from_bits(239 << 23)));
+    // Infinity, and what is not a number, keep the largest exponent.
+    let endless = v128_and(
+        i32x4_gt(size, i32x4_splat(0x7BFF)),
+        i32x4_splat(0x7F80_0000),
+    );
+    v128_or(v128_or(scaled, endless), sign)
+}
+
+/// Products of bytes widened to 16 bits, in sums of two.
+pub(crate) struct Widening;
+
+impl Dot<Simd128> for Widening {
+    #[inline(always)]
+    unsafe fn block<const T: usize>(
+        weights: *const i8,
+        inputs: *const InputBlock,
+    ) -> [[v128; 4]; T] {
+        // SAFETY: by the trait's contract.
+        unsafe {
+            let mut out = [[f32x4_splat(0.0); 4]; T];
+            // Eight rows at a time: with all sixteen, the sums of two inputs would not fit the registers.
+            for half in 0..2 {
+                let mut sums = [[i32x4_splat(0); 4]; T];
+                for quad in 0..QUADS {
+                    let at = weights.add(64 * quad + 32 * half);
+                    let (a, b) = (v128_load(at.cast()), v128_load(at.add(16).cast()));
+                    let w = [
+                        i16x8_extend_low_i8x16(a),
+                        i16x8_extend_high_i8x16(a),
+                        i16x8_extend_low_i8x16(b),
+                        i16x8_extend_high_i8x16(b),
+                    ];
+                    for token in 0..T {
+                        let x = i32x4_splat(InputBlock::quad(inputs.add(token), quad));
+                        let x = i16x8_extend_low_i8x16(x);
+                        for part in 0..4 {
+                            let pairs = i32x4_dot_i16x8(w[part], x);
+                            sums[token][part] = i32x4_add(sums[token][part], pairs);
+                        }
+                    }
+                }
+                for token in 0..T {
+                    for part in 0..2 {
+                        // Each row's even and odd pair, side by side.
+                        let (a, b) = (sums[token][2 * part], sums[token][2 * part + 1]);
+                        let even = i32x4_shuffle::<0, 2, 4, 6>(a, b);
+                        let odd = i32x4_shuffle::<1, 3, 5, 7>(a, b);
+                        out[token][2 * half + part] = f32x4_convert_i32x4(i32x4_add(even, odd));
+                    }
+                }
+            }
+            out
+        }
     }
 }
