@@ -68,10 +68,10 @@ fn adamw_follows_the_original() {
     let trajectory = io.to_f32("trajectory").expect("a trajectory");
     for (step, expected) in trajectory.chunks_exact(8).enumerate() {
         // The original sets the rate after each step: the first takes the full one, the second the first of the
-        // warm-up.
+        // warm-up, and so on.
         let rate = match step {
             0 => schedule.peak,
-            _ => schedule.learning_rate((step - 1) as f64 / STEPS, 1.0 / STEPS),
+            _ => schedule.learning_rate(step as f64 / STEPS, 0.0),
         };
         let output = model.forward(ids.clone(), &options).expect("valid input");
         let losses = model
