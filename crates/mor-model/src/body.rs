@@ -8,6 +8,7 @@ use crate::{Block, Layer, Router};
 
 /// The layers of a model.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model has one")]
 pub enum Body {
     /// Each layer recurs as its own router decides.
     Technical(Vec<Layer>),

@@ -147,7 +147,7 @@ fn nothing_to_predict_gives_numbers() {
     let io = case("grads_b4_rightpad");
     let ids = ints(&io, "input_ids", &device);
     let output = run(&model, ids.clone());
-    let ignored = ids * 0 + IGNORE;
+    let ignored = ids.full_like(IGNORE);
     let losses = model
         .objective(&output, ignored, IGNORE, &RouterLoss::default())
         .expect("shapes");

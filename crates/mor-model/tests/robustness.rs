@@ -62,7 +62,7 @@ fn pads_give_numbers_forward_and_backward() {
             ..ForwardOptions::default()
         };
         let finite = |values: Vec<f32>| values.iter().all(|value| value.is_finite());
-        for targets in [ids.clone(), ids.clone() * 0 + IGNORE] {
+        for targets in [ids.clone(), ids.full_like(IGNORE)] {
             let output = model.forward(ids.clone(), &options).expect("valid");
             assert!(finite(values(output.hidden.clone())), "{config:?}");
             assert!(finite(values(model.logits(output.hidden.clone()))));
