@@ -9,7 +9,7 @@ use mor_config::{
     Depth, HaltedRows, ModelConfig, Positions, Precision, Preset, RouterKind, Weights, save_tensors,
 };
 use mor_engine::{DecodeOptions, Decoder, Model};
-use mor_model::{ForwardOptions, TechnicalModel};
+use mor_model::ForwardOptions;
 use mor_text::{Message, Role};
 
 /// Largest difference allowed between logits.
@@ -37,7 +37,7 @@ fn ids(len: usize, vocab: usize) -> Vec<u32> {
 
 /// Compares every position's logits and every layer's steps, for a prompt read at once and for one
 /// read token by token.
-fn assert_agreement(burn: &TechnicalModel, engine: Model, depth: Depth, ids: &[u32]) {
+fn assert_agreement(burn: &mor_model::Model, engine: Model, depth: Depth, ids: &[u32]) {
     let (vocab, len) = (engine.config().vocab_size, ids.len());
     let batch = TensorData::new(ids.iter().map(|id| i64::from(*id)).collect(), [1, len]);
     let batch = Tensor::<2, Int>::from_data(batch, &Device::flex());
@@ -94,7 +94,7 @@ fn random_models_agree() {
                 config.routing.kind = kind;
                 config.tie_word_embeddings = tied;
                 let burn =
-                    TechnicalModel::new(&config, &Device::flex(), seed as u64).expect("model");
+                    mor_model::Model::new(&config, &Device::flex(), seed as u64).expect("model");
                 let path = folder.path().join("model.safetensors");
                 save_tensors(&path, &burn.to_tensors(), Precision::F32).expect("written");
                 let depths = [
@@ -118,7 +118,7 @@ fn random_models_agree() {
 fn the_shipped_model_agrees() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/technical-10m");
     let dir: PathBuf = dir.components().collect();
-    let burn = TechnicalModel::load(&dir, &Device::flex()).expect("the shipped model");
+    let burn = mor_model::Model::load(&dir, &Device::flex()).expect("the shipped model");
     let tokenizer = mor_text::Tokenizer::from_dir(&dir).expect("tokenizer");
     let question = "What does `tar --list` do, and how do I see the files in an archive?";
     let messages = [

@@ -107,38 +107,59 @@ fn generate_gives_the_reference_ids() {
     }
 }
 
-#[test]
-fn logits_match_the_reference() {
-    let folder = model();
-    let input = goldens().join("m1_learned.b1_len7.io.safetensors");
-    let args = [
-        "logits",
-        "--model",
-        ".",
-        "--output",
-        "out.safetensors",
-        "--input",
-    ];
-    stdout(mor(
-        folder.path(),
-        &[&args[..], &[input.to_str().unwrap()]].concat(),
-    ));
+/// Compares what `mor logits` writes with a golden case of the model in `folder`.
+fn check_logits(folder: &Path, runtime: &str, case: &str) {
+    let input = goldens().join(format!("{case}.io.safetensors"));
+    let line = format!("logits --model . --runtime {runtime} --output out.safetensors --input");
+    let mut args: Vec<&str> = line.split(' ').collect();
+    args.push(input.to_str().unwrap());
+    stdout(mor(folder, &args));
     let open = |path: &Path| mor_config::Weights::open(path).unwrap();
-    let (actual, expected) = (open(&folder.path().join("out.safetensors")), open(&input));
-    assert_eq!(
-        actual.shape("logits").unwrap(),
-        expected.shape("logits").unwrap()
+    let (actual, expected) = (open(&folder.join("out.safetensors")), open(&input));
+    for name in ["logits", "steps"] {
+        let shapes = [&actual, &expected].map(|file| file.shape(name).unwrap());
+        assert_eq!(shapes[0], shapes[1], "{case} by {runtime}: {name}");
+    }
+    let steps = [&actual, &expected].map(|file| file.to_i64("steps").unwrap());
+    assert_eq!(steps[0], steps[1], "{case} by {runtime}");
+    let [actual, expected] = [actual, expected].map(|file| file.to_f32("logits").unwrap());
+    let close = |(a, e): (&f32, &f32)| (a - e).abs() < 1e-4;
+    assert!(
+        actual.iter().zip(&expected).all(close),
+        "{case} by {runtime}"
     );
-    assert_eq!(
-        actual.to_i64("steps").unwrap(),
-        expected.to_i64("steps").unwrap()
-    );
-    let pairs = actual
-        .to_f32("logits")
-        .unwrap()
-        .into_iter()
-        .zip(expected.to_f32("logits").unwrap());
-    assert!(pairs.into_iter().all(|(a, e)| (a - e).abs() < 1e-4));
+}
+
+#[test]
+fn logits_of_the_engine_match_the_reference() {
+    let folder = model();
+    for case in ["b1_len1", "b1_len7", "b1_len32"] {
+        check_logits(folder.path(), "engine", &format!("m1_learned.{case}"));
+    }
+}
+
+#[cfg(feature = "train")]
+#[test]
+fn logits_of_burn_match_the_reference() {
+    let folder = model();
+    for case in [
+        "b1_len1",
+        "b1_len7",
+        "b1_len32",
+        "b4_len16",
+        "b4_rightpad_attn",
+    ] {
+        check_logits(folder.path(), "burn", &format!("m1_learned.{case}"));
+    }
+    for (from, to) in [
+        ("m2.config.json", "config.json"),
+        ("m2.weights.safetensors", "model.safetensors"),
+    ] {
+        fs::copy(goldens().join(from), folder.path().join(to)).unwrap();
+    }
+    for case in ["b1_len1", "b4_len16", "b4_rightpad", "future_leak_pair"] {
+        check_logits(folder.path(), "burn", &format!("m2.{case}"));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mor_config::{Depth, Preset};
-use mor_model::{ForwardOptions, TechnicalModel, recycle_gradients};
+use mor_model::{ForwardOptions, Model, recycle_gradients};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let device = Device::flex().autodiff();
-    let mut model = TechnicalModel::new(&config, &device, 1)?;
+    let mut model = Model::new(&config, &device, 1)?;
     let ids: Vec<i64> = (0..batch * seq)
         .map(|at| 1 + (at * 2_654_435_761 % (config.vocab_size - 1)) as i64)
         .collect();

@@ -15,7 +15,7 @@ pub struct Attention {
     pub w_k: Linear,
     /// Values, `[dim, dim]`, no bias.
     pub w_v: Linear,
-    /// Output projection, `[dim, dim]`, with bias.
+    /// Output projection, `[dim, dim]`; with a bias in the technical model.
     pub w_o: Linear,
     /// Number of heads, side by side in the last dimension.
     pub heads: usize,
@@ -26,7 +26,8 @@ pub struct Attention {
 
 impl Attention {
     /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that
-    /// may be seen; without one, all may. A position that sees no key gets the bias of `w_o`.
+    /// may be seen; without one, all may. A position that sees no key gets zeros, and the bias
+    /// of `w_o`.
     pub fn forward(&self, x: Tensor<3>, key_mask: Option<&Tensor<2, Bool>>) -> Tensor<3> {
         let mut q = self.w_q.forward(x.clone());
         let mut k = self.w_k.forward(x.clone());

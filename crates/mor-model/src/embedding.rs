@@ -1,11 +1,11 @@
-//! From token ids to the residual stream: token and position embeddings, then a layer norm.
+//! From token ids to the residual stream.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use mor_config::Positions;
 
 use crate::ops;
-use crate::{LayerNorm, Table};
+use crate::{LayerNorm, Linear, Table};
 
 /// Learned positions.
 #[derive(Module, Debug)]
@@ -14,15 +14,72 @@ pub struct PositionTable {
     pub pos_embedding: Table,
 }
 
-/// `LN(token[ids] + position)`; rotary models add no position here.
+/// Token ids that follow each other and share a width.
+#[derive(Module, Debug)]
+pub struct EmbeddingBand {
+    /// One row a token id, `[ids, width]`.
+    pub table: Table,
+    /// To the model's width, `[dim, width]`; absent where the embedding is not adaptive.
+    pub projection: Option<Linear>,
+    /// The first id.
+    pub start: usize,
+}
+
+/// The vectors of tokens: one table, or several of falling widths, each projected to the model's.
+#[derive(Module, Debug)]
+pub struct TokenEmbedding {
+    /// The most frequent ids, or all of them.
+    pub first: EmbeddingBand,
+    /// The others of an adaptive embedding.
+    pub rest: Vec<EmbeddingBand>,
+}
+
+impl TokenEmbedding {
+    /// `ids: [batch, seq]` to `[batch, seq, dim]`.
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        if self.rest.is_empty() {
+            return self.first.lookup(ids);
+        }
+        // Every band looks up every id, and those outside of it count for nothing.
+        let first = self.first.masked(ids.clone());
+        self.rest
+            .iter()
+            .fold(first, |sum, band| sum + band.masked(ids.clone()))
+    }
+}
+
+impl EmbeddingBand {
+    /// Vectors of `ids: [batch, seq]`, counted from the start of the band, `[batch, seq, dim]`.
+    fn lookup(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let vectors = self.table.forward(ids);
+        match &self.projection {
+            Some(projection) => projection.forward(vectors),
+            None => vectors,
+        }
+    }
+
+    /// Vectors of those of `ids: [batch, seq]` that are in the band, and zeros for the others, `[batch, seq, dim]`.
+    fn masked(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let [entries, _] = self.table.weight.dims();
+        let local = ids - self.start as i64;
+        let outside = local.clone().lower_elem(0);
+        let outside = outside.bool_or(local.clone().greater_equal_elem(entries as i64));
+        let vectors = self.lookup(local.clamp(0, entries as i64 - 1));
+        let shape = vectors.dims();
+        vectors.mask_fill(outside.unsqueeze_dim::<3>(2).expand(shape), 0.0)
+    }
+}
+
+/// The input of the first layer: `token[ids]`, plus the positions that are not rotary, and in the technical model a
+/// layer norm of the sum.
 #[derive(Module, Debug)]
 pub struct Embeddings {
-    /// One row a token id, `[vocab, dim]`.
-    pub token_embedding: Table,
+    /// The vectors of tokens.
+    pub token_embedding: TokenEmbedding,
     /// The position table of a model with learned positions.
     pub pos_encoding: Option<PositionTable>,
-    /// Applied to the sum.
-    pub layer_norm: LayerNorm,
+    /// Applied to the sum, in the technical model.
+    pub layer_norm: Option<LayerNorm>,
     /// How positions enter.
     #[module(skip)]
     pub positions: Positions,
@@ -39,14 +96,17 @@ impl Embeddings {
             (Positions::Learned, Some(table)) => {
                 Some(table.pos_embedding.weight.val().slice([0..seq, 0..dim]))
             }
-            (Positions::Sinusoidal, _) => Some(sinusoids(seq, dim, &tokens.device())),
+            (Positions::Sinusoidal, _) => {
+                Some(sinusoids(seq, dim, &tokens.device(), tokens.dtype()))
+            }
             _ => None,
         };
-        let x = match positions {
-            Some(table) => self
-                .layer_norm
-                .forward_residual(tokens, table.unsqueeze::<3>().expand([batch, seq, dim])),
-            None => self.layer_norm.forward(tokens),
+        let positions = positions.map(|table| table.unsqueeze::<3>().expand([batch, seq, dim]));
+        let x = match (&self.layer_norm, positions) {
+            (Some(norm), Some(positions)) => norm.forward_residual(tokens, positions),
+            (Some(norm), None) => norm.forward(tokens),
+            (None, Some(positions)) => tokens + positions,
+            (None, None) => tokens,
         };
         ops::dropout(x, self.dropout, training)
     }
@@ -54,7 +114,7 @@ impl Embeddings {
 
 /// The fixed table of "Attention is all you need", section 3.5, `[seq, dim]`: at position `p`,
 /// column `2i` is `sin(p / 10000^(2i/dim))` and column `2i + 1` the cosine of the same angle.
-pub(crate) fn sinusoids(seq: usize, dim: usize, device: &Device) -> Tensor<2> {
+pub(crate) fn sinusoids(seq: usize, dim: usize, device: &Device, dtype: DType) -> Tensor<2> {
     let values: Vec<f32> = (0..seq * dim)
         .map(|at| {
             let (position, column) = (at / dim, at % dim);
@@ -67,7 +127,7 @@ pub(crate) fn sinusoids(seq: usize, dim: usize, device: &Device) -> Tensor<2> {
             }) as f32
         })
         .collect();
-    Tensor::from_data(TensorData::new(values, [seq, dim]), device)
+    Tensor::from_data(TensorData::new(values, [seq, dim]), (device, dtype))
 }
 
 #[cfg(test)]
@@ -78,7 +138,7 @@ mod tests {
     #[test]
     fn sinusoids_follow_the_paper() {
         let (seq, dim) = (9, 7);
-        let table = sinusoids(seq, dim, &Device::flex());
+        let table = sinusoids(seq, dim, &Device::flex(), DType::F32);
         let table = table.into_data().try_into_vec::<f32>().expect("f32");
         for position in 0..seq {
             for i in 0..dim.div_ceil(2) {

@@ -8,6 +8,9 @@ pub enum ModelError {
     /// The configuration or the weights are unusable.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The input has no rows or no positions.
+    #[error("the input has no tokens")]
+    Empty,
     /// The input has more positions than the model was made for.
     #[error("the input has {found} tokens; this model's context is {limit}")]
     TooLong {

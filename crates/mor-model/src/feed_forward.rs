@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::Linear;
 
-/// `linear2(gelu(linear1(x)))` with the exact (erf) GELU.
+/// `linear2(gelu(linear1(x)))` with the exact (erf) GELU; the linear layers have biases in the technical model only.
 #[derive(Module, Debug)]
 pub struct FeedForward {
     /// `[hidden, dim]`.

@@ -1,15 +1,18 @@
 //! Initial values, a pure function of the seed and the tensor's name.
 
-use mor_config::{ModelConfig, TensorSpec};
+use mor_config::{Architecture, Component, ModelConfig, TensorSpec};
 
 /// Initial values of one tensor.
 ///
-/// * embedding tables: N(0, 0.02²);
-/// * linear weights: N(0, 1/in), which keeps the variance of a normalised input;
-/// * `w_o` and `linear2`, which write to the residual stream: the same, divided by
-///   √(2 · layers · max_steps), so that the stream's variance does not grow with depth;
+/// * embedding tables, learned positions, the head: N(0, 0.02²), small enough for a head that is tied to the table;
+/// * linear weights, routers and the projections of adaptive embeddings among them: N(0, 1/in), which keeps the
+///   variance of a normalised input;
+/// * those that write to the residual stream (`w_o` and `linear2`; `out_proj` and `fc2`): the same, divided by the root
+///   of the number of writes, so that the stream's variance does not grow with depth. Every step of a layer or block
+///   writes twice;
 /// * step projections: the identity, so that a step starts as an ordinary transformer block;
-/// * layer-norm gains: 1; biases: 0.
+/// * layer-norm gains: 1; biases: 0. A router thus starts undecided but for its input: which class comes first is
+///   chance, and the pseudo-classes teach it the rest.
 pub(crate) fn initial_values(config: &ModelConfig, spec: &TensorSpec, seed: u64) -> Vec<f32> {
     let count = spec.shape.iter().product();
     let name = spec.name.as_str();
@@ -17,23 +20,37 @@ pub(crate) fn initial_values(config: &ModelConfig, spec: &TensorSpec, seed: u64)
         let gain = name.ends_with(".weight");
         return vec![if gain { 1.0 } else { 0.0 }; count];
     };
-    if name.contains(".step_projections.") {
+    if spec.component == Component::StepProjections {
         let mut values = vec![0.0; count];
         values.iter_mut().step_by(inputs + 1).for_each(|v| *v = 1.0);
         return values;
     }
-    let deviation = if name.starts_with("layers.") {
-        let writes = name.contains(".w_o.") || name.contains(".linear2.");
-        let branches = 2 * config.num_hidden_layers * config.routing.max_steps;
-        let shrink = if writes { branches as f64 } else { 1.0 };
-        (inputs as f64 * shrink).sqrt().recip()
-    } else {
-        0.02
+    let deviation = match spec.component {
+        Component::PositionEmbedding | Component::Head => TABLE_DEVIATION,
+        Component::TokenEmbedding if !name.contains(".emb_projs.") => TABLE_DEVIATION,
+        _ => {
+            let written = [".w_o.", ".linear2.", ".out_proj.", ".fc2."];
+            let writes = written.iter().any(|part| name.contains(part));
+            let shrink = if writes { writes_to_stream(config) } else { 1 };
+            (inputs as f64 * shrink as f64).sqrt().recip()
+        }
     };
     let mut random = Random(seed ^ hash(name));
     (0..count)
         .map(|_| (random.normal() * deviation) as f32)
         .collect()
+}
+
+/// Standard deviation of tables.
+const TABLE_DEVIATION: f64 = 0.02;
+
+/// How often a token's residual stream is added to at full depth.
+fn writes_to_stream(config: &ModelConfig) -> usize {
+    let (layers, steps) = (config.num_hidden_layers, config.routing.max_steps);
+    2 * match config.architecture {
+        Architecture::Technical => layers * steps,
+        Architecture::Conversational => layers + steps,
+    }
 }
 
 /// FNV-1a.

@@ -1,13 +1,14 @@
-//! A recursive layer: the same attention and feed-forward, applied as many times as the depth says.
+//! A recursive layer of the technical model: the same attention and feed-forward, as many times as its depth says.
 
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor, TensorData};
 use mor_config::HaltedRows;
 
 use crate::ops;
+use crate::recursion::recur;
 use crate::{Attention, FeedForward, LayerNorm, Linear, Router};
 
-/// A layer of the technical model.
+/// A post-LN layer with a projection before each of its steps.
 #[derive(Module, Debug)]
 pub struct Layer {
     /// Decides the depth; absent where it is fixed.
@@ -22,7 +23,7 @@ pub struct Layer {
     pub feedforward: FeedForward,
     /// After the feed-forward.
     pub norm2: LayerNorm,
-    /// What happens to rows that have halted.
+    /// What happens to rows that have halted; positions with depths of their own always freeze.
     #[module(skip)]
     pub halted_rows: HaltedRows,
     /// Dropout probability.
@@ -30,9 +31,28 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Applies `steps[row]` steps to each row of `x: [batch, seq, dim]`; the batch loops to the
-    /// deepest of them.
+    /// Applies `steps[row]` steps to each row of `x: [batch, seq, dim]`, or, where there are `batch · seq` numbers,
+    /// as many to each position as its own says. `key_mask: [batch, seq]` is true at the keys that may be seen.
     pub fn forward(
+        &self,
+        x: Tensor<3>,
+        key_mask: Option<&Tensor<2, Bool>>,
+        steps: &[usize],
+        training: bool,
+    ) -> Tensor<3> {
+        match self.halted_rows {
+            HaltedRows::Freeze => recur(x, key_mask, steps, |step, x, key_mask| {
+                match self.step_projections.get(step) {
+                    Some(projection) => self.step(x, projection, key_mask.as_ref(), None, training),
+                    None => x,
+                }
+            }),
+            HaltedRows::Renormalize => self.renormalize(x, key_mask, steps, training),
+        }
+    }
+
+    /// As the original: rows that have halted still pass both norms of each step of the deepest row.
+    fn renormalize(
         &self,
         mut x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
@@ -41,41 +61,17 @@ impl Layer {
     ) -> Tensor<3> {
         let deepest = steps.iter().copied().max().unwrap_or(0);
         for (step, projection) in self.step_projections.iter().take(deepest).enumerate() {
-            let active: Vec<bool> = steps.iter().map(|depth| step < *depth).collect();
-            x = if active.iter().all(|on| *on) {
-                self.step(x, projection, key_mask, None, training)
-            } else {
-                self.partial_step(x, projection, key_mask, &active, training)
-            };
+            let gate: Vec<f32> = steps
+                .iter()
+                .map(|depth| if step < *depth { 1.0 } else { 0.0 })
+                .collect();
+            let gate = gate.contains(&0.0).then(|| {
+                let gate = TensorData::new(gate, [steps.len(), 1, 1]);
+                Tensor::from_data(gate, (&x.device(), x.dtype()))
+            });
+            x = self.step(x, projection, key_mask, gate, training);
         }
         x
-    }
-
-    /// A step in which only some rows of the batch take part.
-    fn partial_step(
-        &self,
-        x: Tensor<3>,
-        projection: &Linear,
-        key_mask: Option<&Tensor<2, Bool>>,
-        active: &[bool],
-        training: bool,
-    ) -> Tensor<3> {
-        let device = x.device();
-        match self.halted_rows {
-            HaltedRows::Renormalize => {
-                let gate: Vec<f32> = active.iter().map(|on| f32::from(u8::from(*on))).collect();
-                let gate = TensorData::new(gate, [active.len(), 1, 1]);
-                let gate = Tensor::from_data(gate, &device);
-                self.step(x, projection, key_mask, Some(gate), training)
-            }
-            HaltedRows::Freeze => {
-                let dims = x.dims();
-                let keep = TensorData::new(active.to_vec(), [active.len(), 1, 1]);
-                let keep: Tensor<3, Bool> = Tensor::from_data(keep, &device);
-                let next = self.step(x.clone(), projection, key_mask, None, training);
-                x.mask_where(keep.expand(dims), next)
-            }
-        }
     }
 
     /// One step of the whole batch. `gate: [batch, 1, 1]` multiplies what a row adds to itself.

@@ -1,14 +1,16 @@
-//! The technical mixture-of-recursions model in Burn: what training and evaluation run, and the
-//! reference that the inference engine is checked against.
+//! The two families of mixture-of-recursions models in Burn: what training and evaluation run, and the reference
+//! that the inference engine is checked against.
 //!
 //! ```text
-//! x = LN(token[ids] + position)                               embedding.rs
-//! each layer:  depth = router(mean of x)  or  a fixed number  router.rs, layer.rs
-//!   for each of its steps s:
-//!     z = projection_s(x)
-//!     x = LN1(x + attention(z))                               attention.rs
-//!     x = LN2(x + feed_forward(x))                            feed_forward.rs
-//! logits = head(LN(x))                                        model.rs
+//! technical                                                        conversational
+//! x = LN(token[ids] + position)                embedding.rs        x = token[ids]
+//! each layer:                                  body.rs             each block:
+//!   depth = router(mean of x)                  router.rs             x = x + attention(LN1(x))       block.rs
+//!   for each of its steps s:                   recursion.rs          x = x + feed_forward(LN2(x))
+//!     z = projection_s(x)                      layer.rs            depth = router(mean of x)
+//!     x = LN1(x + attention(z))                attention.rs        as often as depth says:
+//!     x = LN2(x + feed_forward(x))             feed_forward.rs       the same with one shared block
+//! logits = head(LN(x))                         model.rs            logits = head(LN(x))
 //! ```
 //!
 //! Shapes are written `[batch, seq, dim]`. On the CPU ([`burn::tensor::Device::flex`]) the heavy
@@ -16,6 +18,9 @@
 //! they are composed from Burn's own operations ([`ops`]).
 
 mod attention;
+mod block;
+mod body;
+mod builder;
 mod embedding;
 mod error;
 mod feed_forward;
@@ -23,16 +28,22 @@ mod init;
 mod layer;
 mod model;
 mod modules;
+mod objective;
 pub mod ops;
 mod parameters;
+mod pooling;
+mod recursion;
 mod router;
 
 pub use attention::Attention;
-pub use embedding::{Embeddings, PositionTable};
+pub use block::Block;
+pub use body::{Body, Conversational};
+pub use embedding::{EmbeddingBand, Embeddings, PositionTable, TokenEmbedding};
 pub use error::ModelError;
 pub use feed_forward::FeedForward;
 pub use layer::Layer;
-pub use model::{ForwardOptions, Output, TechnicalModel};
+pub use model::{ForwardOptions, Model, Output};
 pub use modules::{LayerNorm, Linear, Table};
+pub use objective::{Losses, RouterLoss};
 pub use parameters::{Parameter, recycle_gradients};
 pub use router::{Router, Routing};

@@ -4,13 +4,12 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
-use mor_config::{Depth, ModelConfig, Positions, WEIGHTS_FILE, Weights, check_tensors};
+use mor_config::{Architecture, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
 
-use crate::embedding::PositionTable;
+use crate::body::{Body, Conversational};
+use crate::builder::{Builder, Source};
 use crate::init::initial_values;
-use crate::parameters::{Builder, Source};
-use crate::{Attention, Embeddings, FeedForward, Layer, ModelError, Router};
-use crate::{LayerNorm, Table, ops};
+use crate::{Embeddings, LayerNorm, ModelError, Table, ops};
 
 /// Each routed step adds this much to the computation loss.
 const STEP_COST: f32 = 0.1;
@@ -18,9 +17,10 @@ const STEP_COST: f32 = 0.1;
 /// How to run a model.
 #[derive(Debug, Clone, Default)]
 pub struct ForwardOptions {
-    /// `[batch, seq]`, true at the keys that may be seen. Without one, all but pads may.
+    /// `[batch, seq]`, true at the keys that may be seen; routers pool over them too, where they leave out pads.
+    /// Without one, all but pads may.
     pub attention_mask: Option<Tensor<2, Bool>>,
-    /// Depth of every layer.
+    /// Depth of every layer, or of the shared block.
     pub depth: Depth,
     /// Whether dropout is active.
     pub training: bool,
@@ -29,24 +29,26 @@ pub struct ForwardOptions {
 /// What a model computes for a batch.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// After the final norm, `[batch, seq, dim]`; [`TechnicalModel::logits`] takes it.
+    /// After the final norm, `[batch, seq, dim]`; [`Model::logits`] takes it.
     pub hidden: Tensor<3>,
-    /// Steps taken, `[layers][batch]`.
+    /// Steps taken by each layer of a technical model, or by the shared block of a conversational one, which is one
+    /// entry: `[layers][batch]`, or under prefix pooling `[layers][batch · seq]`, row by row.
     pub steps: Vec<Vec<usize>>,
-    /// For each layer whose router decided, the probability of each depth,
-    /// `[batch, max_steps + 1]`.
-    pub router_probs: Vec<Tensor<2>>,
-    /// 0.1 for each step of each layer and row. No gradient flows through it.
+    /// For each router that decided, the logits of its classes: `[batch, 1, classes]`, or under prefix pooling
+    /// `[batch, seq, classes]`.
+    pub router_logits: Vec<Tensor<3>>,
+    /// 0.1 for each step of each layer and row; for a row whose positions differ, for their mean. No gradient flows
+    /// through it.
     pub computation_loss: f32,
 }
 
-/// The technical mixture-of-recursions model.
+/// A mixture-of-recursions model of either family.
 #[derive(Module, Debug)]
-pub struct TechnicalModel {
+pub struct Model {
     /// Token ids to the residual stream.
     pub embeddings: Embeddings,
-    /// Recursive layers, first to last.
-    pub layers: Vec<Layer>,
+    /// What lies between; the two families differ here only.
+    pub body: Body,
     /// Before the head.
     pub final_norm: LayerNorm,
     /// Output head of an untied model, `[vocab, dim]`; a tied one uses the token embedding.
@@ -56,10 +58,10 @@ pub struct TechnicalModel {
     config: ModelConfig,
 }
 
-impl TechnicalModel {
-    /// A model with random weights, a pure function of `config` and `seed`: linear layers
-    /// N(0, 1/in), those that write to the residual stream shrunk by √(2 · layers · max_steps),
-    /// step projections the identity, tables N(0, 0.02²).
+impl Model {
+    /// A model with random weights, a pure function of `config` and `seed`: linear layers N(0, 1/in), those that
+    /// write to the residual stream shrunk by the root of the number of writes, step projections the identity,
+    /// tables N(0, 0.02²).
     ///
     /// # Errors
     /// [`ModelError::Config`] when the configuration is invalid.
@@ -95,32 +97,39 @@ impl TechnicalModel {
     }
 
     fn build<'a>(
-        config: &ModelConfig,
+        config: &'a ModelConfig,
         device: &'a Device,
         source: &'a mut Source<'a>,
     ) -> Result<Self, ModelError> {
         let mut tensors = Builder::new(config, source, device);
-        let token_embedding = tensors.table("embeddings.token_embedding")?;
-        let pos_encoding = match config.positions {
-            Positions::Learned => Some(PositionTable {
-                pos_embedding: tensors.table("embeddings.pos_encoding.pos_embedding")?,
-            }),
-            Positions::Sinusoidal | Positions::Rotary => None,
+        let layers = 0..config.num_hidden_layers;
+        let (embeddings, body, final_norm) = match config.architecture {
+            Architecture::Technical => (
+                tensors.embeddings("embeddings.token_embedding")?,
+                Body::Technical(
+                    layers
+                        .map(|layer| tensors.layer(layer))
+                        .collect::<Result<_, _>>()?,
+                ),
+                "final_norm",
+            ),
+            Architecture::Conversational => (
+                tensors.embeddings("embed")?,
+                Body::Conversational(Conversational {
+                    layers: layers
+                        .map(|layer| tensors.block(&format!("layers.{layer}")))
+                        .collect::<Result<_, _>>()?,
+                    router: tensors
+                        .router(Some("router.pooler"), ["router.head.0", "router.head.3"])?,
+                    shared: tensors.block("rec_layer.block")?,
+                }),
+                "ln_f",
+            ),
         };
-        let embeddings = Embeddings {
-            token_embedding,
-            pos_encoding,
-            layer_norm: tensors.norm("embeddings.layer_norm")?,
-            positions: config.positions,
-            dropout: config.dropout,
-        };
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| build_layer(config, &mut tensors, layer))
-            .collect::<Result<_, _>>()?;
         Ok(Self {
             embeddings,
-            layers,
-            final_norm: tensors.norm("final_norm")?,
+            body,
+            final_norm: tensors.norm(final_norm)?,
             lm_head: if config.tie_word_embeddings {
                 None
             } else {
@@ -138,14 +147,17 @@ impl TechnicalModel {
     /// Runs the model on `ids: [batch, seq]`.
     ///
     /// # Errors
-    /// [`ModelError`] when the input is too long, holds an unknown id (checked on the CPU), has a
-    /// mask of another shape, or asks for more steps than the model has.
+    /// [`ModelError`] when the input is empty or too long, holds an unknown id (checked on the CPU), has a mask of
+    /// another shape, or asks for more steps than the model has.
     pub fn forward(
         &self,
         ids: Tensor<2, Int>,
         options: &ForwardOptions,
     ) -> Result<Output, ModelError> {
         let [batch, seq] = ids.dims();
+        if batch == 0 || seq == 0 {
+            return Err(ModelError::Empty);
+        }
         if seq > self.config.max_position_embeddings {
             return Err(ModelError::TooLong {
                 found: seq,
@@ -154,28 +166,19 @@ impl TechnicalModel {
         }
         let fixed = self.config.resolve_depth(options.depth)?;
         let key_mask = self.key_mask(&ids, options)?;
-        let mut x = self.embeddings.forward(ids, options.training);
-        let mut steps = Vec::with_capacity(self.layers.len());
-        let mut router_probs = Vec::new();
-        for layer in &self.layers {
-            let depths = match (fixed, &layer.router) {
-                (Some(depth), _) => vec![depth; batch],
-                (None, Some(router)) => {
-                    let routing = router.forward(x.clone());
-                    router_probs.push(routing.probs);
-                    routing.steps
-                }
-                (None, None) => vec![layer.step_projections.len(); batch],
-            };
-            x = layer.forward(x, key_mask.as_ref(), &depths, options.training);
-            steps.push(depths);
-        }
-        let total: usize = steps.iter().flatten().sum();
+        let x = self.embeddings.forward(ids, options.training);
+        let routed = self
+            .body
+            .forward(x, key_mask.as_ref(), fixed, options.training);
+        let cost = |steps: &Vec<usize>| {
+            let positions = (steps.len() / batch).max(1);
+            steps.iter().sum::<usize>() as f32 / positions as f32
+        };
         Ok(Output {
-            hidden: self.final_norm.forward(x),
-            steps,
-            router_probs,
-            computation_loss: STEP_COST * total as f32,
+            hidden: self.final_norm.forward(routed.x),
+            computation_loss: STEP_COST * routed.steps.iter().map(cost).sum::<f32>(),
+            steps: routed.steps,
+            router_logits: routed.router_logits,
         })
     }
 
@@ -221,9 +224,9 @@ impl TechnicalModel {
         ops::linear(hidden, self.head(), None)
     }
 
-    /// Mean cross-entropy in nats, `[1]`, of `hidden: [batch, seq, dim]` against
-    /// `targets: [batch, seq]`, over the targets that are not `ignore`; zero when there is none.
-    /// Nothing of size `[batch, seq, vocab]` is ever made on the CPU.
+    /// Mean cross-entropy in nats, `[1]`, of `hidden: [batch, seq, dim]` against `targets: [batch, seq]`, over the
+    /// targets that are not `ignore`; zero when there is none. Nothing of size `[batch, seq, vocab]` is ever made on
+    /// the CPU.
     ///
     /// # Errors
     /// [`ModelError::Shape`] when the shapes differ.
@@ -242,8 +245,8 @@ impl TechnicalModel {
         ))
     }
 
-    /// Cross-entropy in nats of each position, `[batch · seq]`, zero where the target is `ignore`;
-    /// no gradient. Arguments and errors as in [`Self::loss`].
+    /// Cross-entropy in nats of each position, `[batch · seq]`, zero where the target is `ignore`; no gradient.
+    /// Arguments as in [`Self::loss`].
     ///
     /// # Errors
     /// [`ModelError::Shape`] when the shapes differ.
@@ -266,7 +269,8 @@ impl TechnicalModel {
     fn head(&self) -> Tensor<2> {
         match &self.lm_head {
             Some(head) => head.weight.val(),
-            None => self.embeddings.token_embedding.weight.val(),
+            // A tied model has one table of full width: the configuration allows no other.
+            None => self.embeddings.token_embedding.first.table.weight.val(),
         }
     }
 }
@@ -285,42 +289,4 @@ fn rows(
     }
     let count = batch * seq;
     Ok((hidden.reshape([count, dim]), targets.reshape([count])))
-}
-
-fn build_layer(
-    config: &ModelConfig,
-    tensors: &mut Builder,
-    layer: usize,
-) -> Result<Layer, ModelError> {
-    let at = |part: &str| format!("layers.{layer}.{part}");
-    let router = if tensors.has(&at("router.complexity_classifier.0.weight")) {
-        Some(Router {
-            hidden: tensors.linear(&at("router.complexity_classifier.0"))?,
-            classes: tensors.linear(&at("router.complexity_classifier.3"))?,
-        })
-    } else {
-        None
-    };
-    Ok(Layer {
-        router,
-        step_projections: (0..config.routing.max_steps)
-            .map(|step| tensors.linear(&at(&format!("step_projections.{step}"))))
-            .collect::<Result<_, _>>()?,
-        attention: Attention {
-            w_q: tensors.linear(&at("attention.w_q"))?,
-            w_k: tensors.linear(&at("attention.w_k"))?,
-            w_v: tensors.linear(&at("attention.w_v"))?,
-            w_o: tensors.linear(&at("attention.w_o"))?,
-            heads: config.num_attention_heads,
-            rope_theta: (config.positions == Positions::Rotary).then_some(config.rope_theta),
-        },
-        norm1: tensors.norm(&at("norm1"))?,
-        feedforward: FeedForward {
-            linear1: tensors.linear(&at("feedforward.linear1"))?,
-            linear2: tensors.linear(&at("feedforward.linear2"))?,
-        },
-        norm2: tensors.norm(&at("norm2"))?,
-        halted_rows: config.routing.halted_rows,
-        dropout: config.dropout,
-    })
 }

@@ -2,11 +2,12 @@
 //! saving and optimizers.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
-use mor_config::{ModelConfig, TensorSpec};
+use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
+#[cfg(doc)]
+use mor_config::ModelConfig;
 
+use crate::Model;
 use crate::ops::fused::pool::reclaim;
-use crate::{LayerNorm, Linear, ModelError, Table, TechnicalModel};
 
 /// Gives the memory of gradients that are no longer needed to the next backward pass, which would
 /// otherwise ask the system for as much fresh memory, at the price of clearing it.
@@ -27,7 +28,7 @@ pub struct Parameter<'a> {
     pub values: &'a mut [f32],
 }
 
-impl TechnicalModel {
+impl Model {
     /// Every parameter as (name, shape, values), in the order of [`ModelConfig::tensors`]: what
     /// [`mor_config::save_tensors`] writes.
     pub fn to_tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
@@ -60,6 +61,24 @@ impl TechnicalModel {
     pub fn update(self, update: impl FnMut(Parameter)) -> Self {
         let mut updater = Updater { update, index: 0 };
         self.map(&mut updater)
+    }
+
+    /// The model with its parameters, and so its arithmetic, in another precision; meant for running, not for
+    /// training. Off the CPU or in another type than f32, operations are Burn's own.
+    #[must_use]
+    pub fn cast(self, dtype: FloatDType) -> Self {
+        self.map(&mut Caster { dtype })
+    }
+}
+
+struct Caster {
+    dtype: FloatDType,
+}
+
+impl ModuleMapper for Caster {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, tensor.cast(self.dtype), mapper)
     }
 }
 
@@ -113,81 +132,4 @@ fn into_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.without_autodiff().into_data().convert::<f32>();
     // The conversion above makes the element type f32, the only thing that could differ.
     data.try_into_vec().unwrap_or_default()
-}
-
-/// Where initial values come from: a weights file or a seed.
-pub(crate) type Source<'a> = dyn FnMut(&TensorSpec) -> Result<Vec<f32>, ModelError> + 'a;
-
-/// Builds modules from named tensors, in the order of [`ModelConfig::tensors`].
-pub(crate) struct Builder<'a> {
-    specs: std::collections::HashMap<String, TensorSpec>,
-    source: &'a mut Source<'a>,
-    device: &'a burn::tensor::Device,
-    eps: f32,
-}
-
-impl<'a> Builder<'a> {
-    pub(crate) fn new(
-        config: &ModelConfig,
-        source: &'a mut Source<'a>,
-        device: &'a burn::tensor::Device,
-    ) -> Self {
-        let specs = config.tensors().into_iter();
-        Self {
-            specs: specs.map(|spec| (spec.name.clone(), spec)).collect(),
-            source,
-            device,
-            eps: config.layer_norm_eps,
-        }
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.specs.contains_key(name)
-    }
-
-    fn param<const D: usize>(&mut self, name: &str) -> Result<Param<Tensor<D>>, ModelError> {
-        // Callers name tensors of the configuration; a shape of zeros fits nothing a source gives.
-        let spec = self.specs.get(name).cloned().unwrap_or(TensorSpec {
-            name: name.to_owned(),
-            shape: vec![0; D],
-            component: mor_config::Component::TokenEmbedding,
-        });
-        let values = (self.source)(&spec)?;
-        if spec.shape.len() != D || spec.shape.iter().product::<usize>() != values.len() {
-            return Err(ModelError::Shape {
-                what: "a tensor of the weights",
-                found: vec![values.len()],
-                expected: spec.shape,
-            });
-        }
-        Ok(Param::from_data(
-            TensorData::new(values, spec.shape),
-            self.device,
-        ))
-    }
-
-    pub(crate) fn linear(&mut self, name: &str) -> Result<Linear, ModelError> {
-        let weight = self.param(&format!("{name}.weight"))?;
-        let bias = format!("{name}.bias");
-        let bias = if self.has(&bias) {
-            Some(self.param(&bias)?)
-        } else {
-            None
-        };
-        Ok(Linear { weight, bias })
-    }
-
-    pub(crate) fn norm(&mut self, name: &str) -> Result<LayerNorm, ModelError> {
-        Ok(LayerNorm {
-            weight: self.param(&format!("{name}.weight"))?,
-            bias: self.param(&format!("{name}.bias"))?,
-            eps: self.eps,
-        })
-    }
-
-    pub(crate) fn table(&mut self, name: &str) -> Result<Table, ModelError> {
-        Ok(Table {
-            weight: self.param(&format!("{name}.weight"))?,
-        })
-    }
 }

@@ -1,56 +1,63 @@
-//! The layer's router: how many steps a row takes.
+//! Routers: how many steps a row, or a position, takes.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Bool, Tensor, activation};
+use mor_config::Pooling;
 
-use crate::Linear;
+use crate::pooling::pool;
+use crate::{Linear, ops};
 
 /// What a router decided for a batch.
 #[derive(Debug, Clone)]
 pub struct Routing {
-    /// Probability of each depth, `[batch, max_steps + 1]`.
-    pub probs: Tensor<2>,
-    /// The most probable depth of each row; the smaller one where two tie.
+    /// Logits of the classes, `[batch, 1, classes]`, or `[batch, seq, classes]` under [`Pooling::Prefix`].
+    pub logits: Tensor<3>,
+    /// Steps of the likeliest class, the first of equals, for each row, or for each position, row by row.
     pub steps: Vec<usize>,
 }
 
-/// `softmax(classes(gelu(hidden(mean of x))))`, whose argmax is the depth.
+/// `classes(gelu(hidden(pooled)))`, the argmax of which is a number of steps. In the conversational model
+/// `pooled` passes `tanh(pooler(·))` first.
 ///
-/// The choice is a hard argmax, so no gradient reaches a router: its parameters stay at their
-/// values in training, as in the original.
+/// The choice is a hard argmax, so the language-model loss gives a router no gradient.
 #[derive(Module, Debug)]
 pub struct Router {
-    /// `[router_hidden, dim]`; `complexity_classifier.0` in the weights file.
+    /// `[dim, dim]`, in the conversational model.
+    pub pooler: Option<Linear>,
+    /// `[router_hidden, dim]`.
     pub hidden: Linear,
-    /// `[max_steps + 1, router_hidden]`; `complexity_classifier.3` in the weights file.
+    /// `[classes, router_hidden]`.
     pub classes: Linear,
+    /// The positions it sees.
+    #[module(skip)]
+    pub pooling: Pooling,
+    /// Steps that each class stands for.
+    pub class_steps: Vec<usize>,
+    /// Dropout probability.
+    pub dropout: f32,
 }
 
 impl Router {
-    /// Decides for `x: [batch, seq, dim]`, pooled over all positions, pads included.
-    pub fn forward(&self, x: Tensor<3>) -> Routing {
-        let pooled = x.without_autodiff().mean_dim(1);
-        let hidden = activation::gelu(self.untracked(&self.hidden, pooled));
-        let logits: Tensor<2> = self.untracked(&self.classes, hidden).squeeze_dim(1);
-        let probs = activation::softmax(logits, 1);
-        let [_, classes] = probs.dims();
-        let values = probs.to_data().convert::<f32>();
-        let steps = values
-            .as_slice::<f32>()
-            .unwrap_or_default()
-            .chunks_exact(classes)
-            .map(argmax)
-            .collect();
-        Routing { probs, steps }
-    }
-
-    fn untracked(&self, layer: &Linear, x: Tensor<3>) -> Tensor<3> {
-        let weight = layer.weight.val().without_autodiff();
-        let bias = layer
-            .bias
-            .as_ref()
-            .map(|bias| bias.val().without_autodiff());
-        crate::ops::linear(x, weight, bias)
+    /// Decides for `x: [batch, seq, dim]`. `real: [batch, seq]` is true at positions that are not pads; without one,
+    /// all are.
+    pub fn forward(&self, x: Tensor<3>, real: Option<&Tensor<2, Bool>>, training: bool) -> Routing {
+        let mut pooled = pool(x, real, self.pooling);
+        if let Some(pooler) = &self.pooler {
+            pooled = pooler.forward(pooled).tanh();
+        }
+        let hidden = activation::gelu(self.hidden.forward(pooled));
+        let logits = self
+            .classes
+            .forward(ops::dropout(hidden, self.dropout, training));
+        let [.., classes] = logits.dims();
+        let values = logits.to_data().convert::<f32>();
+        let steps = values.as_slice::<f32>().unwrap_or_default();
+        let steps = steps.chunks_exact(classes).map(argmax);
+        let steps = steps.map(|class| self.class_steps.get(class).copied().unwrap_or(0));
+        Routing {
+            steps: steps.collect(),
+            logits,
+        }
     }
 }
 

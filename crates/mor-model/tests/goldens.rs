@@ -1,23 +1,33 @@
-//! The model computes what the original PyTorch model computed.
+//! The technical model computes what the original PyTorch model computed.
 
 mod common;
 
-use burn::tensor::{Device, Tensor};
-use common::{config, distance, inputs, ints, model, open, values};
+use burn::tensor::{Device, Tensor, activation};
+use common::{
+    TECHNICAL, assert_generates, assert_gradients, assert_scalar, distance, inputs, ints, open,
+    steps, values,
+};
 use mor_config::{Depth, HaltedRows, ModelConfig, RouterKind};
-use mor_model::{ForwardOptions, TechnicalModel};
+use mor_model::{ForwardOptions, Model, RouterLoss};
+
+fn config() -> ModelConfig {
+    common::config(TECHNICAL)
+}
+
+fn model(config: &ModelConfig, device: &Device) -> Model {
+    common::model(TECHNICAL, config, device)
+}
 
 /// Runs a case and compares logits, steps, router probabilities and computation loss.
 fn check(case: &str, config: &ModelConfig, logits_name: &str, steps_name: &str) {
     let device = Device::flex();
     let model = model(config, &device);
-    let io = open(&format!("{case}.io"));
+    let io = open(TECHNICAL, &format!("{case}.io"));
     let (ids, options) = inputs(&io, &device);
     let output = model.forward(ids, &options).expect("valid input");
 
-    let steps: Vec<i64> = output.steps.iter().flatten().map(|s| *s as i64).collect();
     assert_eq!(
-        steps,
+        steps(&output),
         io.to_i64(steps_name).expect("steps"),
         "{case}: steps"
     );
@@ -25,8 +35,9 @@ fn check(case: &str, config: &ModelConfig, logits_name: &str, steps_name: &str) 
     let found = values(model.logits(output.hidden));
     let worst = distance(&found, &expected);
     assert!(worst < 1e-4, "{case}: logits differ by {worst}");
-    if !output.router_probs.is_empty() && steps_name == "steps" {
-        let probs = values(Tensor::cat(output.router_probs, 0));
+    if io.contains("router_probs") {
+        let probs = activation::softmax(Tensor::cat(output.router_logits, 0), 2);
+        let probs = values(probs);
         let worst = distance(&probs, &io.to_f32("router_probs").expect("probabilities"));
         assert!(
             worst < 1e-5,
@@ -73,7 +84,7 @@ fn fixed_and_forced_depth() {
     check("fixed4_b2_len9", &fixed, "logits", "steps");
 
     let device = Device::flex();
-    let io = open("fixed4_b2_len9.io");
+    let io = open(TECHNICAL, "fixed4_b2_len9.io");
     let (ids, mut options) = inputs(&io, &device);
     options.depth = Depth::Forced(4);
     let model = model(&config(), &device);
@@ -89,75 +100,35 @@ fn fixed_and_forced_depth() {
 fn gradients() {
     let device = Device::flex().autodiff();
     let model = model(&config(), &device);
-    let io = open("grads_b4_rightpad.io");
+    let io = open(TECHNICAL, "grads_b4_rightpad.io");
     let (ids, options) = inputs(&io, &device);
     // The original counts a target where the attention mask keeps the position.
     let keep = options.attention_mask.clone().expect("a mask");
     let targets = ints(&io, "targets", &device).mask_fill(keep.bool_not(), -1);
     let output = model.forward(ids, &options).expect("valid input");
-    let loss = model.loss(output.hidden, targets, -1).expect("shapes");
-    let expected = io.to_f32("lm_loss").expect("a number");
-    assert!(distance(&values(loss.clone()), &expected) < 1e-5);
+    let cost = output.computation_loss;
+    let losses = model.objective(&output, targets, -1, &RouterLoss::default());
+    let losses = losses.expect("shapes");
+    let language = values(losses.language)[0];
+    assert_scalar(&io, "lm_loss", language);
+    // A constant, which trains nothing.
+    assert_scalar(&io, "total_loss", language + 1e-4 * cost);
 
-    let mut gradients = loss.backward();
-    let gradients = model.take_gradients(&mut gradients);
-    let mut squares = 0.0;
-    let mut compared = 0;
-    for (spec, gradient) in config().tensors().iter().zip(gradients) {
-        let name = format!("grad.{}", spec.name);
-        let Some(gradient) = gradient else {
-            assert!(spec.name.contains(".router."), "{name} is missing");
-            continue;
-        };
-        squares += gradient.iter().map(|v| f64::from(v * v)).sum::<f64>();
-        // The file keeps some tensors; the norm below covers the others.
-        if io.contains(&name) {
-            let expected = io.to_f32(&name).expect("a gradient");
-            let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-            let worst = distance(&gradient, &expected);
-            assert!(worst <= 1e-4 * largest, "{name}: {worst} of {largest}");
-            compared += 1;
-        }
-    }
-    assert_eq!(
-        compared,
-        io.names().iter().filter(|n| n.starts_with("grad.")).count()
-    );
-    let norm = io.to_f32("grad_global_norm").expect("a number")[0];
-    assert!((squares.sqrt() as f32 - norm).abs() < 1e-4 * norm);
+    let gradients = model.take_gradients(&mut losses.total.backward());
+    assert_gradients(&config(), &io, gradients, |name| name.contains(".router."));
 }
 
 #[test]
 fn greedy_decoding() {
-    let device = Device::flex();
-    let model = model(&config(), &device);
-    for case in ["gen_depth_changes", "gen_steady"] {
-        let io = open(&format!("{case}.io"));
-        let mut ids = io.to_i64("prompt_ids").expect("ids");
-        let prompt = ids.len();
-        let mut steps = Vec::new();
-        for _ in 0..20 {
-            let context = &ids[ids.len().saturating_sub(32)..];
-            let input = Tensor::<1, burn::tensor::Int>::from_data(context, &device);
-            let output = model
-                .forward(input.unsqueeze(), &ForwardOptions::default())
-                .expect("valid input");
-            steps.extend(output.steps.iter().map(|row| row[0] as i64));
-            let last = output.hidden.narrow(1, context.len() - 1, 1);
-            let logits = values(model.logits(last));
-            let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
-            ids.push(best.expect("a vocabulary") as i64);
-        }
-        assert_eq!(ids[prompt..], io.to_i64("generated_ids").expect("ids"));
-        assert_eq!(steps, io.to_i64("steps_per_token").expect("steps"));
-    }
+    assert_generates(TECHNICAL, "gen_depth_changes");
+    assert_generates(TECHNICAL, "gen_steady");
 }
 
 #[test]
 fn saves_what_it_loads() {
     let device = Device::flex();
     let config = config();
-    let weights = open("weights");
+    let weights = open(TECHNICAL, "weights");
     let model = model(&config, &device);
     for ((name, shape, values), spec) in model.to_tensors().into_iter().zip(config.tensors()) {
         assert_eq!((&name, &shape), (&spec.name, &spec.shape));
@@ -169,7 +140,7 @@ fn saves_what_it_loads() {
 fn updates_parameters_in_place() {
     let device = Device::flex().autodiff();
     let config = config();
-    let model = TechnicalModel::new(&config, &device, 7).expect("valid");
+    let model = Model::new(&config, &device, 7).expect("valid");
     let before = model.to_tensors();
     let model = model.update(|parameter| {
         assert_eq!(parameter.shape, before[parameter.index].1);

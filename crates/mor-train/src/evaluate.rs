@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mor_config::{Depth, ModelConfig};
-use mor_model::{ForwardOptions, Output, TechnicalModel};
+use mor_model::{ForwardOptions, Model, Output};
 use mor_text::Tokenizer;
 use serde::Serialize;
 
@@ -87,14 +87,14 @@ pub struct Report {
     pub total: Measurement,
     /// By the rows' `source`; empty where no row names one.
     pub sources: BTreeMap<String, Measurement>,
-    /// How often each depth was taken, over layers and conversations.
+    /// How often each depth was taken, over layers and conversations, or positions where each has its own.
     pub depths: Vec<u64>,
 }
 
 /// A model folder and a data file, read and checked against each other.
 #[derive(Debug)]
 pub struct Evaluator {
-    model: TechnicalModel,
+    model: Model,
     data: Dataset,
 }
 
@@ -112,7 +112,7 @@ impl Evaluator {
         check_tokenizer(&tokenizer, model, config.vocab_size, config.pad_token_id)?;
         let context = config.max_position_embeddings;
         let data = Dataset::read(data, &tokenizer, context, Overlong::Split, limit)?;
-        let model = TechnicalModel::load(model, device)?;
+        let model = Model::load(model, device)?;
         Ok(Self { model, data })
     }
 
@@ -136,7 +136,7 @@ impl Evaluator {
 /// # Errors
 /// [`TrainError::Model`] when the data does not fit the model.
 pub fn evaluate(
-    model: &TechnicalModel,
+    model: &Model,
     data: &Dataset,
     depth: Depth,
     batch_tokens: usize,
@@ -174,7 +174,7 @@ pub fn evaluate(
                 source.add(nats, tokens, bytes);
             }
         }
-        for &depth in steps.iter().flatten() {
+        for depth in depths(&steps, &batch) {
             if let Some(count) = report.depths.get_mut(depth) {
                 *count += 1;
             }
@@ -189,6 +189,21 @@ pub fn evaluate(
     Ok(report)
 }
 
+/// The depths of a batch: of every layer and row, or, where positions have depths of their own, of those that count.
+pub(crate) fn depths(steps: &[Vec<usize>], batch: &Batch) -> impl Iterator<Item = usize> {
+    let counted = |steps: &[usize], at: usize| {
+        steps.len() == batch.rows
+            || batch
+                .targets
+                .get(at)
+                .is_some_and(|target| *target != IGNORE)
+    };
+    steps.iter().flat_map(move |steps| {
+        let all = steps.iter().enumerate();
+        all.filter_map(move |(at, depth)| counted(steps, at).then_some(*depth))
+    })
+}
+
 /// A batch's ids and targets on a device, both `[rows, width]`.
 pub(crate) fn tensors(batch: &Batch, device: &Device) -> (Tensor<2, Int>, Tensor<2, Int>) {
     let tensor = |values: &Vec<i64>| {
@@ -199,7 +214,7 @@ pub(crate) fn tensors(batch: &Batch, device: &Device) -> (Tensor<2, Int>, Tensor
 }
 
 /// The device that holds a model's parameters.
-pub(crate) fn device_of(model: &TechnicalModel) -> Device {
+pub(crate) fn device_of(model: &Model) -> Device {
     model.devices().into_iter().next().unwrap_or_default()
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mor_config::{ModelConfig, Preset};
-use mor_model::{ForwardOptions, TechnicalModel};
+use mor_model::{ForwardOptions, Model};
 
 const IGNORE: i64 = -100;
 
@@ -17,7 +17,7 @@ fn tiny() -> ModelConfig {
     config
 }
 
-fn loss(model: &TechnicalModel, device: &Device) -> Tensor<1> {
+fn loss(model: &Model, device: &Device) -> Tensor<1> {
     let tensor = |values: [i64; 10]| -> Tensor<2, Int> {
         Tensor::from_data(TensorData::new(values.to_vec(), [2, 5]), device)
     };
@@ -34,7 +34,7 @@ fn loss(model: &TechnicalModel, device: &Device) -> Tensor<1> {
 #[test]
 fn agrees_with_finite_differences() {
     let device = Device::flex().autodiff();
-    let mut model = TechnicalModel::new(&tiny(), &device, 3).expect("valid");
+    let mut model = Model::new(&tiny(), &device, 3).expect("valid");
     let gradients = model.take_gradients(&mut loss(&model, &device).backward());
     let specs = model.config().tensors();
     let largest = gradients
@@ -50,10 +50,8 @@ fn agrees_with_finite_differences() {
             .expect("not empty");
         let step = 1e-2_f32;
         let mut value = |shift: f32| {
-            let shifted = std::mem::replace(
-                &mut model,
-                TechnicalModel::new(&tiny(), &device, 3).expect("valid"),
-            );
+            let shifted =
+                std::mem::replace(&mut model, Model::new(&tiny(), &device, 3).expect("valid"));
             model = shifted.update(|parameter| {
                 if parameter.index == index {
                     parameter.values[at] += shift;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mor_config::{Depth, Precision};
+use mor_config::{Depth, Precision, Weights};
 use mor_train::evaluate::Evaluator;
 use mor_train::{Device, Event, Outcome, Paths, Recipe, RunFolder, Trainer};
 use serde_json::Value;
@@ -35,6 +35,30 @@ weights = [0.0, 1.0, 1.0]
 
 [train.optimizer]
 kind = "muon"
+"#;
+
+const CONVERSATIONAL: &str = r#"
+[model]
+preset = "conversational-198m"
+vocab_size = 512
+hidden_size = 48
+num_hidden_layers = 2
+num_attention_heads = 4
+intermediate_size = 96
+max_position_embeddings = 96
+pad_token_id = 0
+
+[model.routing]
+pooling = "POOLING"
+
+[train]
+steps = 6
+batch_tokens = 768
+learning_rate = 4e-3
+validate_every = 6
+
+[train.optimizer]
+kind = "adamw"
 "#;
 
 fn sample(name: &str) -> PathBuf {
@@ -201,6 +225,43 @@ fn learns_the_sample() {
         let shallow = evaluator.run(Depth::Forced(1), |_| ()).expect("measured");
         assert_eq!(shallow.depths[2], 0);
         assert!(evaluator.run(Depth::Forced(3), |_| ()).is_err());
+    }
+}
+
+/// The same loop serves the conversational model, whose router learns from pseudo-classes.
+#[test]
+fn trains_and_measures_a_conversational_model() {
+    let root = tempfile::tempdir().expect("a folder");
+    for pooling in ["real", "prefix"] {
+        let output = root.path().join(pooling);
+        let text = CONVERSATIONAL.replace("POOLING", pooling);
+        run(&text, &output, false, None);
+        let losses: Vec<f64> = metrics(&output)
+            .iter()
+            .filter_map(|line| line["loss"].as_f64())
+            .collect();
+        assert!(losses.len() == 6 && losses.iter().all(|loss| loss.is_finite()));
+        assert!(losses[5] < losses[0], "{losses:?}");
+
+        let model = RunFolder::new(&output).model();
+        let trained = Weights::open(&model.join("model.safetensors")).expect("weights");
+        let start = mor_model::Model::new(&recipe(&text).model, &Device::flex(), 1);
+        for (name, _, start) in start.expect("valid").to_tensors() {
+            assert_ne!(trained.to_f32(&name).expect("the tensor"), start, "{name}");
+        }
+
+        let valid = sample("technical-sample-valid.jsonl");
+        let evaluator = Evaluator::load(&model, &valid, Some(6), &Device::flex());
+        let evaluator = evaluator.expect("a model");
+        let report = evaluator.run(Depth::Configured, |_| ()).expect("measured");
+        assert!(report.total.bits_per_byte().is_finite());
+        // One depth for each piece of a conversation, or for each token.
+        let depths: u64 = report.depths.iter().sum();
+        match pooling {
+            "prefix" => assert_eq!(depths, report.total.tokens),
+            _ => assert!((report.total.rows..report.total.tokens).contains(&depths)),
+        }
+        assert_eq!(report.depths[0] + report.depths[2] + report.depths[4], 0);
     }
 }
 

@@ -2,17 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "train")]
+use anyhow::anyhow;
 use anyhow::{Context, Result, bail};
-use mor_config::{Weights, write_atomic};
+#[cfg(feature = "train")]
+use mor_config::Depth;
+use mor_config::{Architecture, ModelConfig, Weights, write_atomic};
 use safetensors::{Dtype, tensor::TensorView};
 
 use super::inference::Execution;
 
 /// Write the logits of every position of every row.
 ///
-/// The input is a safetensors file with `input_ids` (i64 [batch, seq]) and, optionally,
-/// `attention_mask` (i64, 1 for tokens that later ones may see). The output has `logits` (f32 [batch, seq,
-/// vocab]) and `steps` (i64 [layers, batch]). Each row runs alone.
+/// The input is a safetensors file with `input_ids` (i64 [batch, seq]) and, optionally, `attention_mask` (i64, 1 for
+/// tokens that later ones may see). The output has `logits` (f32 [batch, seq, vocab]) and `steps`: i64 [layers, batch],
+/// or [batch] for a conversational model, or [layers, batch, seq] where each position has a depth of its own.
+///
+/// The engine runs each row alone; Burn runs them as one batch, which matters where config.json says
+/// `halted_rows: renormalize`.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor logits --model DIR --input ids.safetensors --output logits.safetensors"
@@ -27,35 +34,105 @@ pub(crate) struct Args {
     /// File to write.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// What computes them.
+    #[arg(long, value_enum, default_value_t = Runtime::Engine)]
+    runtime: Runtime,
     #[command(flatten)]
     execution: Execution,
 }
 
+/// The two executions of a model.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq)]
+enum Runtime {
+    /// What chatting uses.
+    Engine,
+    /// What training uses; always in f32, on threads of its own choice.
+    #[cfg(feature = "train")]
+    Burn,
+}
+
+/// The rows to run.
+struct Input {
+    rows: usize,
+    cols: usize,
+    /// `[rows, cols]`.
+    ids: Vec<u32>,
+    /// `[rows, cols]`, true for tokens that later ones may see; left to the ids if absent.
+    mask: Option<Vec<bool>>,
+}
+
+/// What came out.
+struct Output {
+    /// `[rows, cols, vocab]`.
+    logits: Vec<f32>,
+    /// Row-major numbers of steps.
+    steps: Vec<i64>,
+    steps_shape: Vec<usize>,
+}
+
 /// Runs the rows and writes the file.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let input = Weights::open(&args.input)?;
+    let input = read(&args.input)?;
+    let output = match args.runtime {
+        Runtime::Engine => run_engine(&args, &input)?,
+        #[cfg(feature = "train")]
+        Runtime::Burn => run_burn(&args, &input)?,
+    };
+    let vocab_size = output.logits.len() / input.ids.len();
+    let logits: Vec<u8> = output.logits.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let steps: Vec<u8> = output.steps.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let shape = vec![input.rows, input.cols, vocab_size];
+    write(
+        &args.output,
+        [
+            ("logits", Dtype::F32, shape, &logits),
+            ("steps", Dtype::I64, output.steps_shape, &steps),
+        ],
+    )
+}
+
+fn read(path: &Path) -> Result<Input> {
+    let input = Weights::open(path)?;
     let [rows, cols] = *input.shape("input_ids")? else {
-        bail!("{}: `input_ids` is not [batch, seq]", args.input.display());
+        bail!("{}: `input_ids` is not [batch, seq]", path.display());
     };
     let ids = input.to_i64("input_ids")?;
     let ids: Result<Vec<u32>, _> = ids.into_iter().map(u32::try_from).collect();
-    let ids = ids.with_context(|| format!("{}: `input_ids`", args.input.display()))?;
+    let ids = ids.with_context(|| format!("{}: `input_ids`", path.display()))?;
     if ids.is_empty() {
-        bail!("{}: `input_ids` is empty", args.input.display());
+        bail!("{}: `input_ids` is empty", path.display());
     }
     let mask = mask(&input, rows * cols)?;
+    Ok(Input {
+        rows,
+        cols,
+        ids,
+        mask,
+    })
+}
 
+/// `[layers, batch]`, without the layers for a conversational model, which has one routed depth.
+fn steps_shape(config: &ModelConfig, rows: usize) -> Vec<usize> {
+    match config.architecture {
+        Architecture::Technical => vec![config.num_hidden_layers, rows],
+        Architecture::Conversational => vec![rows],
+    }
+}
+
+fn run_engine(args: &Args, input: &Input) -> Result<Output> {
+    let (rows, cols) = (input.rows, input.cols);
     let mut decoder = args.execution.decoder(&args.model)?;
     let config = decoder.model().config();
-    let (layers, vocab_size) = (config.num_hidden_layers, config.vocab_size);
+    let (depths, vocab_size) = (config.routed_depths(), config.vocab_size);
+    let steps_shape = steps_shape(config, rows);
     let mut logits = vec![0.0_f32; rows * cols * vocab_size];
-    let mut steps = vec![0_i64; layers * rows];
+    let mut steps = vec![0_i64; depths * rows];
     for row in 0..rows {
         let tokens = row * cols..(row + 1) * cols;
         decoder.reset();
-        match &mask {
-            Some(mask) => decoder.prefill_masked(&ids[tokens.clone()], &mask[tokens])?,
-            None => decoder.prefill(&ids[tokens])?,
+        match &input.mask {
+            Some(mask) => decoder.prefill_masked(&input.ids[tokens.clone()], &mask[tokens])?,
+            None => decoder.prefill(&input.ids[tokens])?,
         }
         for (layer, taken) in decoder.steps().iter().enumerate() {
             steps[layer * rows + row] = i64::from(*taken);
@@ -65,15 +142,46 @@ pub(crate) fn run(args: Args) -> Result<()> {
             decoder.logits_at(position, values)?;
         }
     }
-    let logits: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let steps: Vec<u8> = steps.iter().flat_map(|x| x.to_le_bytes()).collect();
-    write(
-        &args.output,
-        [
-            ("logits", Dtype::F32, vec![rows, cols, vocab_size], &logits),
-            ("steps", Dtype::I64, vec![layers, rows], &steps),
-        ],
-    )
+    Ok(Output {
+        logits,
+        steps,
+        steps_shape,
+    })
+}
+
+#[cfg(feature = "train")]
+fn run_burn(args: &Args, input: &Input) -> Result<Output> {
+    use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+    let (rows, cols) = (input.rows, input.cols);
+    let device = Device::flex();
+    let model = mor_model::Model::load(&args.model, &device)?;
+    let ids: Vec<i64> = input.ids.iter().map(|id| i64::from(*id)).collect();
+    let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [rows, cols]), &device);
+    let mask = input.mask.clone().map(|mask| -> Tensor<2, Bool> {
+        Tensor::from_data(TensorData::new(mask, [rows, cols]), &device)
+    });
+    let options = mor_model::ForwardOptions {
+        attention_mask: mask,
+        depth: args
+            .execution
+            .depth
+            .map_or(Depth::Configured, Depth::Forced),
+        training: false,
+    };
+    let output = model.forward(ids, &options)?;
+    let mut steps_shape = steps_shape(model.config(), rows);
+    let steps: Vec<i64> = output.steps.iter().flatten().map(|s| *s as i64).collect();
+    if steps.len() > steps_shape.iter().product() {
+        steps_shape.push(cols);
+    }
+    let logits = model.logits(output.hidden).into_data().try_into_vec();
+    let logits = logits.map_err(|error| anyhow!("{}: {error:?}", args.model.display()))?;
+    Ok(Output {
+        logits,
+        steps,
+        steps_shape,
+    })
 }
 
 /// Which tokens later ones may see, unless the file leaves that to the ids.

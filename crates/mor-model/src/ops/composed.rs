@@ -1,7 +1,7 @@
 //! Every operation from Burn's own: runs on any device, and is what the fused ones are tested
 //! against. Arguments as in the functions of the same names in [`super`].
 
-use burn::tensor::{Bool, Int, Tensor, TensorData, activation, module};
+use burn::tensor::{Bool, DType, FloatDType, Int, Tensor, TensorData, activation, module};
 
 /// See [`super::linear`].
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
@@ -25,9 +25,13 @@ pub fn layer_norm(
         Some(residual) => x + residual,
         None => x,
     };
+    // Squares would soon leave the range of f16.
+    let dtype = x.dtype();
+    let x = x.cast(FloatDType::F32);
     let centred = x.clone() - x.mean_dim(2);
     let variance = (centred.clone() * centred.clone()).mean_dim(2);
-    centred / (variance + eps).sqrt() * gain.unsqueeze() + bias.unsqueeze()
+    let normal = (centred / (variance + eps).sqrt()).cast(dtype);
+    normal * gain.unsqueeze() + bias.unsqueeze()
 }
 
 /// See [`super::causal_attention`].
@@ -43,7 +47,8 @@ pub fn causal_attention(
     let device = q.device();
     let split = |x: Tensor<3>| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
     let scale = (head_dim as f64).sqrt().recip();
-    let scores = split(q).matmul(split(k).swap_dims(2, 3)) * scale;
+    // Scaled first: the products could leave the range of f16.
+    let scores = (split(q) * scale).matmul(split(k).swap_dims(2, 3));
 
     // True where a query must not look: at later keys, and at masked ones.
     let later: Vec<bool> = (0..seq * seq).map(|at| at % seq > at / seq).collect();
@@ -56,7 +61,12 @@ pub fn causal_attention(
         hidden = hidden.bool_or(masked.expand(scores_shape));
     }
     // A finite fill keeps the softmax of a row without keys finite; the second fill zeroes it.
-    let scores = scores.mask_fill(hidden.clone(), -1e30);
+    let lowest = if scores.dtype() == DType::F16 {
+        -3e4
+    } else {
+        -1e30
+    };
+    let scores = scores.mask_fill(hidden.clone(), lowest);
     let weights = activation::softmax(scores, 3).mask_fill(hidden, 0.0);
     weights
         .matmul(split(v))
@@ -69,7 +79,7 @@ pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
     let [batch, seq, dim] = x.dims();
     let head_dim = dim / heads;
     let half = head_dim / 2;
-    let device = x.device();
+    let (device, dtype) = (x.device(), x.dtype());
     let table = |f: fn(f64) -> f64| -> Tensor<4> {
         let values: Vec<f32> = (0..seq * half)
             .map(|at| {
@@ -77,7 +87,7 @@ pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
                 f((at / half) as f64 * f64::from(base).powf(exponent)) as f32
             })
             .collect();
-        Tensor::from_data(TensorData::new(values, [1, seq, 1, half]), &device)
+        Tensor::from_data(TensorData::new(values, [1, seq, 1, half]), (&device, dtype))
     };
     let (cos, sin) = (table(f64::cos), table(f64::sin));
     let x = x.reshape([batch, seq, heads, head_dim]);
@@ -116,7 +126,8 @@ pub fn linear_cross_entropy_losses(
 ) -> Tensor<1> {
     let ignored = targets.clone().equal_elem(ignore);
     let targets: Tensor<2, Int> = targets.mask_fill(ignored.clone(), 0).unsqueeze_dim(1);
-    let log_probs = activation::log_softmax(hidden.matmul(weight.transpose()), 1);
+    let logits = hidden.matmul(weight.transpose()).cast(FloatDType::F32);
+    let log_probs = activation::log_softmax(logits, 1);
     let losses: Tensor<1> = log_probs.gather(1, targets).squeeze_dim(1);
     losses.neg().mask_fill(ignored, 0.0)
 }

@@ -1,11 +1,11 @@
 //! The operations a model is made of, each in two forms: composed from Burn's operations (any
-//! device, and the reference the other is tested against), and fused (the CPU).
+//! device and precision, and the reference the other is tested against), and fused (the CPU, in f32).
 
 pub mod composed;
 pub(crate) mod fused;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
+use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 
 use fused::{FusedOps, MaybeBool, MaybeFloat};
 
@@ -14,9 +14,14 @@ pub fn is_cpu(device: &Device) -> bool {
     device.clone().inner() == Device::flex()
 }
 
+/// Whether a tensor is one for the kernels: in f32, on the CPU.
+fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && is_cpu(&x.device())
+}
+
 /// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    if is_cpu(&x.device()) {
+    if is_fused(&x) {
         return Tensor::from_dispatch(Dispatch::fused_linear(
             x.into_dispatch(),
             weight.into_dispatch(),
@@ -28,7 +33,7 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 
 /// `gelu(linear(x, weight, bias))` with the exact (erf) GELU; shapes as in [`linear`].
 pub fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    if is_cpu(&x.device()) {
+    if is_fused(&x) {
         return Tensor::from_dispatch(Dispatch::fused_linear_gelu(
             x.into_dispatch(),
             weight.into_dispatch(),
@@ -47,7 +52,7 @@ pub fn layer_norm(
     bias: Tensor<1>,
     eps: f32,
 ) -> Tensor<3> {
-    if is_cpu(&x.device()) {
+    if is_fused(&x) {
         return Tensor::from_dispatch(Dispatch::fused_layer_norm(
             x.into_dispatch(),
             maybe_float(residual),
@@ -69,7 +74,7 @@ pub fn causal_attention(
     key_mask: Option<Tensor<2, Bool>>,
     heads: usize,
 ) -> Tensor<3> {
-    if is_cpu(&q.device()) {
+    if is_fused(&q) {
         let key_mask = match key_mask {
             Some(mask) => MaybeBool::Given(mask.into_dispatch()),
             None => MaybeBool::Absent,
@@ -88,7 +93,7 @@ pub fn causal_attention(
 /// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)`
 /// of position `p` by the angle `p · base^(-2i / head_dim)`.
 pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
-    if is_cpu(&x.device()) {
+    if is_fused(&x) {
         return Tensor::from_dispatch(Dispatch::fused_rotary(x.into_dispatch(), heads, base));
     }
     composed::rotary(x, heads, base)
@@ -96,7 +101,7 @@ pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
 
 /// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
-    if is_cpu(&table.device()) {
+    if is_fused(&table) {
         return Tensor::from_dispatch(Dispatch::fused_embedding(
             table.into_dispatch(),
             ids.into_dispatch(),
@@ -114,7 +119,7 @@ pub fn linear_cross_entropy(
     targets: Tensor<1, Int>,
     ignore: i64,
 ) -> Tensor<1> {
-    if is_cpu(&hidden.device()) {
+    if is_fused(&hidden) {
         return Tensor::from_dispatch(Dispatch::fused_cross_entropy(
             hidden.into_dispatch(),
             weight.into_dispatch(),
@@ -133,7 +138,7 @@ pub fn linear_cross_entropy_losses(
     targets: Tensor<1, Int>,
     ignore: i64,
 ) -> Tensor<1> {
-    if is_cpu(&hidden.device()) {
+    if is_fused(&hidden) {
         return Tensor::from_dispatch(Dispatch::fused_cross_entropy_losses(
             hidden.into_dispatch(),
             weight.into_dispatch(),

@@ -1,33 +1,38 @@
-//! Golden vectors of the original technical model.
+//! Golden vectors of the two original models, and what the tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use mor_config::{ModelConfig, Weights};
-use mor_model::{ForwardOptions, TechnicalModel};
+use mor_model::{ForwardOptions, Model, Output};
+
+/// The technical model's set of golden vectors.
+pub const TECHNICAL: &str = "m1_learned";
+/// The conversational model's.
+pub const CONVERSATIONAL: &str = "m2";
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/goldens")
-        .join(format!("m1_learned.{name}.safetensors"))
+        .join(name)
 }
 
-/// Opens one golden file.
-pub fn open(name: &str) -> Weights {
-    Weights::open(&path(name)).expect("a golden file")
+/// Opens one golden file of a set.
+pub fn open(set: &str, name: &str) -> Weights {
+    Weights::open(&path(&format!("{set}.{name}.safetensors"))).expect("a golden file")
 }
 
-/// The configuration of the golden weights.
-pub fn config() -> ModelConfig {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/m1_learned.config.json");
+/// The configuration of a set's weights.
+pub fn config(set: &str) -> ModelConfig {
+    let path = path(&format!("{set}.config.json"));
     let text = std::fs::read(&path).expect("a configuration");
     ModelConfig::from_json(&text, &path).expect("valid")
 }
 
-pub fn model(config: &ModelConfig, device: &Device) -> TechnicalModel {
-    TechnicalModel::from_weights(config, &open("weights"), device).expect("golden weights")
+/// The model with a set's weights.
+pub fn model(set: &str, config: &ModelConfig, device: &Device) -> Model {
+    Model::from_weights(config, &open(set, "weights"), device).expect("golden weights")
 }
 
 /// An integer matrix of a golden file.
@@ -35,6 +40,11 @@ pub fn ints(io: &Weights, name: &str, device: &Device) -> Tensor<2, Int> {
     let shape = io.shape(name).expect("a tensor").to_vec();
     let values = io.to_i64(name).expect("integers");
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Rows of ids.
+pub fn ids<const B: usize, const S: usize>(rows: [[i64; S]; B], device: &Device) -> Tensor<2, Int> {
+    Tensor::from_data(rows, device)
 }
 
 /// The inputs of a case.
@@ -47,6 +57,23 @@ pub fn inputs(io: &Weights, device: &Device) -> (Tensor<2, Int>, ForwardOptions)
         ..ForwardOptions::default()
     };
     (ints(io, "input_ids", device), options)
+}
+
+/// Runs a model as its configuration says.
+pub fn run(model: &Model, ids: Tensor<2, Int>) -> Output {
+    let output = model.forward(ids, &ForwardOptions::default());
+    output.expect("valid input")
+}
+
+/// The logits of every position, and the output they come from.
+pub fn logits(model: &Model, ids: Tensor<2, Int>) -> (Vec<f32>, Output) {
+    let output = run(model, ids);
+    (values(model.logits(output.hidden.clone())), output)
+}
+
+/// All routed steps, as golden files have them.
+pub fn steps(output: &Output) -> Vec<i64> {
+    output.steps.iter().flatten().map(|s| *s as i64).collect()
 }
 
 /// The values of a tensor.
@@ -63,4 +90,78 @@ pub fn distance(found: &[f32], expected: &[f32]) -> f32 {
         assert!(!d.is_nan(), "not a number");
         f32::max(worst, d)
     })
+}
+
+/// Holds a scalar of a golden file to what was computed.
+pub fn assert_scalar(io: &Weights, name: &str, found: f32) {
+    let expected = io.to_f32(name).expect("a number")[0];
+    let tolerance = 1e-5 * expected.abs().max(1.0);
+    assert!(
+        (found - expected).abs() < tolerance,
+        "{name}: {found} is not {expected}"
+    );
+}
+
+/// Compares gradients with every `grad.` tensor of a file, each to 1e-4 of its largest entry, and their global norm.
+/// `untaught` says which parameters may have none.
+pub fn assert_gradients(
+    config: &ModelConfig,
+    io: &Weights,
+    gradients: Vec<Option<Vec<f32>>>,
+    untaught: impl Fn(&str) -> bool,
+) {
+    let mut squares = 0.0;
+    let mut compared = 0;
+    for (spec, gradient) in config.tensors().iter().zip(gradients) {
+        let name = format!("grad.{}", spec.name);
+        let Some(gradient) = gradient else {
+            assert!(untaught(&spec.name), "{name} is missing");
+            continue;
+        };
+        assert!(!untaught(&spec.name), "{name} should not be");
+        squares += gradient.iter().map(|v| f64::from(v * v)).sum::<f64>();
+        // The file keeps some tensors; the norm below covers the others.
+        if io.contains(&name) {
+            let expected = io.to_f32(&name).expect("a gradient");
+            let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let worst = distance(&gradient, &expected);
+            assert!(worst <= 1e-4 * largest, "{name}: {worst} of {largest}");
+            compared += 1;
+        }
+    }
+    let names = io.names();
+    let kept = names.iter().filter(|name| name.starts_with("grad."));
+    assert_eq!(compared, kept.count());
+    let norm = io.to_f32("grad_global_norm").expect("a number")[0];
+    let found = squares.sqrt() as f32;
+    assert!((found - norm).abs() < 1e-4 * norm, "{found} is not {norm}");
+}
+
+/// Greedy decoding by full recomputation, until the golden ids end; compares ids and steps.
+pub fn assert_generates(set: &str, case: &str) {
+    let device = Device::flex();
+    let config = config(set);
+    let model = model(set, &config, &device);
+    let io = open(set, &format!("{case}.io"));
+    let mut ids = io.to_i64("prompt_ids").expect("ids");
+    let prompt = ids.len();
+    let expected = io.to_i64("generated_ids").expect("ids");
+    let mut taken = Vec::new();
+    for _ in 0..expected.len() {
+        let start = ids.len().saturating_sub(config.max_position_embeddings);
+        let context = &ids[start..];
+        let input = Tensor::<1, Int>::from_data(context, &device);
+        let output = run(&model, input.unsqueeze());
+        taken.extend(steps(&output));
+        let last = output.hidden.narrow(1, context.len() - 1, 1);
+        let logits = values(model.logits(last));
+        let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+        ids.push(best.expect("a vocabulary") as i64);
+    }
+    assert_eq!(ids[prompt..], expected, "{case}");
+    assert_eq!(
+        taken,
+        io.to_i64("steps_per_token").expect("steps"),
+        "{case}"
+    );
 }

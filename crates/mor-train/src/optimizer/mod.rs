@@ -6,7 +6,7 @@
 mod slot;
 
 use mor_config::{ModelConfig, Weights};
-use mor_model::TechnicalModel;
+use mor_model::Model;
 use rayon::prelude::*;
 
 use crate::recipe::OptimizerSettings;
@@ -37,11 +37,11 @@ impl Optimizer {
     /// move by at most about `learning_rate` each. A parameter without a gradient stays as it is.
     pub fn step(
         &mut self,
-        model: TechnicalModel,
+        model: Model,
         mut gradients: Gradients,
         learning_rate: f64,
         scale: f64,
-    ) -> TechnicalModel {
+    ) -> Model {
         self.slots
             .par_iter_mut()
             .zip(gradients.par_iter_mut())

@@ -180,7 +180,10 @@ impl Slot {
 fn is_hidden_matrix(spec: &TensorSpec) -> bool {
     let inside = matches!(
         spec.component,
-        Component::StepProjections | Component::Attention | Component::FeedForward
+        Component::StepProjections
+            | Component::Attention
+            | Component::FeedForward
+            | Component::RecursionBlock
     );
     inside && spec.shape.len() == 2
 }

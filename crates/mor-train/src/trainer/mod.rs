@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use mor_config::{Depth, ModelConfig, Precision};
 use mor_kernels::{MatmulPrecision, set_matmul_precision};
-use mor_model::TechnicalModel;
+use mor_model::Model;
 use mor_text::Tokenizer;
 
 use crate::checkpoint::{self, AVERAGE_PREFIX, Best, State, Tensors};
@@ -88,7 +88,7 @@ pub struct Trainer {
     tokenizer: Tokenizer,
     train: Dataset,
     valid: Option<Dataset>,
-    model: TechnicalModel,
+    model: Model,
     optimizer: Optimizer,
     /// Moving averages of the weights, in the order of the configuration's tensors.
     average: Option<Vec<Vec<f32>>>,
@@ -315,10 +315,7 @@ fn named_average(weights: &Tensors, average: &[Vec<f32>]) -> Tensors {
 }
 
 /// Exchanges the weights with their moving averages; without averages nothing changes.
-fn swap(
-    model: TechnicalModel,
-    mut average: Option<Vec<Vec<f32>>>,
-) -> (TechnicalModel, Option<Vec<Vec<f32>>>) {
+fn swap(model: Model, mut average: Option<Vec<Vec<f32>>>) -> (Model, Option<Vec<Vec<f32>>>) {
     let Some(values) = &mut average else {
         return (model, average);
     };

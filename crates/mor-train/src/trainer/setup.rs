@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use mor_model::TechnicalModel;
+use mor_model::Model;
 use mor_text::Tokenizer;
 use sha2::{Digest, Sha256};
 
@@ -59,14 +59,13 @@ impl Trainer {
         let (model, average, mut state) = match &checkpoint {
             Some(checkpoint) => {
                 check_same_run(&recipe, &fingerprint, checkpoint)?;
-                let model =
-                    TechnicalModel::from_weights(&recipe.model, &checkpoint.weights, &device)?;
+                let model = Model::from_weights(&recipe.model, &checkpoint.weights, &device)?;
                 optimizer.restore(&checkpoint.optimizer)?;
                 let average = restore_average(&recipe, checkpoint)?;
                 (model, average, checkpoint.state.clone())
             }
             None => {
-                let model = TechnicalModel::new(&recipe.model, &device, settings.seed)?;
+                let model = Model::new(&recipe.model, &device, settings.seed)?;
                 let average = settings.ema.map(|_| values_of(&model));
                 (model, average, State::new(settings.clone(), fingerprint))
             }
@@ -232,7 +231,7 @@ fn restore_average(recipe: &Recipe, checkpoint: &Checkpoint) -> Result<Option<Ve
     Ok(Some(average))
 }
 
-fn values_of(model: &TechnicalModel) -> Vec<Vec<f32>> {
+fn values_of(model: &Model) -> Vec<Vec<f32>> {
     let tensors = model.to_tensors().into_iter();
     tensors.map(|(_, _, values)| values).collect()
 }

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use mor_model::ForwardOptions;
+use mor_model::{ForwardOptions, RouterLoss};
 
 use super::{Clock, Trainer};
 use crate::Result;
 use crate::data::{Batch, IGNORE};
-use crate::evaluate::{device_of, tensors};
+use crate::evaluate::{depths, device_of, tensors};
 use crate::metrics::StepMetrics;
 use crate::optimizer::{Gradients, accumulate, clip_scale, global_norm};
 use crate::rng::Rng;
@@ -108,13 +108,14 @@ impl Trainer {
             let share = batch.counted as f64 / counted.max(1) as f64;
             let (ids, targets) = tensors(batch, &device);
             let output = self.model.forward(ids, &options)?;
-            let loss = self.model.loss(output.hidden, targets, IGNORE)?;
-            pass.loss += share * f64::from(loss.clone().into_scalar::<f32>());
-            pass.depth += share * mean(&output.steps);
+            let router = RouterLoss::default();
+            let losses = self.model.objective(&output, targets, IGNORE, &router)?;
+            pass.loss += share * f64::from(losses.language.into_scalar::<f32>());
+            pass.depth += share * mean(depths(&output.steps, batch));
             let loss = if batches.len() > 1 {
-                loss * share as f32
+                losses.total * share as f32
             } else {
-                loss
+                losses.total
             };
             let gradients = self.model.take_gradients(&mut loss.backward());
             if pass.gradients.is_empty() {
@@ -145,9 +146,11 @@ impl Trainer {
     }
 }
 
-/// Mean steps per layer and row.
-fn mean(steps: &[Vec<usize>]) -> f64 {
-    let count: usize = steps.iter().map(Vec::len).sum();
-    let sum: usize = steps.iter().flatten().sum();
+fn mean(depths: impl Iterator<Item = usize>) -> f64 {
+    let (mut sum, mut count) = (0, 0_usize);
+    for depth in depths {
+        sum += depth;
+        count += 1;
+    }
     sum as f64 / count.max(1) as f64
 }

@@ -1,0 +1,40 @@
+//! A block of the conversational model.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor};
+
+use crate::ops;
+use crate::{Attention, FeedForward, LayerNorm};
+
+/// A pre-LN block: `x + attention(ln1(x))`, then `x + feed_forward(ln2(x))`.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Before the attention.
+    pub ln1: LayerNorm,
+    /// Self-attention.
+    pub attention: Attention,
+    /// Before the feed-forward.
+    pub ln2: LayerNorm,
+    /// Feed-forward network.
+    pub feedforward: FeedForward,
+    /// Dropout probability.
+    pub dropout: f32,
+}
+
+impl Block {
+    /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that may be seen.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        key_mask: Option<&Tensor<2, Bool>>,
+        training: bool,
+    ) -> Tensor<3> {
+        let dropout = |branch| ops::dropout(branch, self.dropout, training);
+        let attended = self
+            .attention
+            .forward(self.ln1.forward(x.clone()), key_mask);
+        let x = x + dropout(attended);
+        let fed = self.feedforward.forward(self.ln2.forward(x.clone()));
+        x + dropout(fed)
+    }
+}
