@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use anyhow::{Context, Result, bail};
 #[cfg(feature = "train")]
 use mor_config::Depth;
-use mor_config::{Architecture, ModelConfig, Weights, write_atomic};
+use mor_config::{Architecture, ModelConfig, Pooling, RouterKind, Weights, write_atomic};
 use safetensors::{Dtype, tensor::TensorView};
 
 use super::inference::Execution;
@@ -124,9 +124,16 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
     let mut decoder = args.execution.decoder(&args.model)?;
     let config = decoder.model().config();
     let (depths, vocab_size) = (config.routed_depths(), config.vocab_size);
-    let steps_shape = steps_shape(config, rows);
+    let mut steps_shape = steps_shape(config, rows);
+    // Where positions are routed by their prefix each has a depth; else the last one's is everyone's.
+    let routed = config.routing.kind == RouterKind::Adaptive && args.execution.depth.is_none();
+    let by_position = routed && config.routing.pooling == Pooling::Prefix;
+    let reported = if by_position { 0..cols } else { cols - 1..cols };
+    if by_position {
+        steps_shape.push(cols);
+    }
     let mut logits = vec![0.0_f32; rows * cols * vocab_size];
-    let mut steps = vec![0_i64; depths * rows];
+    let mut steps = vec![0_i64; depths * rows * reported.len()];
     for row in 0..rows {
         let tokens = row * cols..(row + 1) * cols;
         decoder.reset();
@@ -134,8 +141,10 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
             Some(mask) => decoder.prefill_masked(&input.ids[tokens.clone()], &mask[tokens])?,
             None => decoder.prefill(&input.ids[tokens])?,
         }
-        for (layer, taken) in decoder.steps().iter().enumerate() {
-            steps[layer * rows + row] = i64::from(*taken);
+        for (at, position) in reported.clone().enumerate() {
+            for (layer, taken) in decoder.steps_at(position).enumerate() {
+                steps[(layer * rows + row) * reported.len() + at] = i64::from(taken);
+            }
         }
         let values = &mut logits[row * cols * vocab_size..];
         for (position, values) in values.chunks_exact_mut(vocab_size).take(cols).enumerate() {
