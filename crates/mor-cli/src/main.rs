@@ -1,5 +1,8 @@
 //! The `mor` program: train, evaluate, chat with and serve mixture-of-recursions models.
 
+#[macro_use]
+mod output;
+
 mod commands;
 
 use std::process::ExitCode;
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, with the whole chain of causes.
-            eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+            note!("error: {}", format!("{error:#}").replace('\n', " "));
             if is_wrong_use(&error) {
                 ExitCode::from(2)
             } else {

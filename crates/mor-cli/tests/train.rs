@@ -2,7 +2,7 @@
 #![cfg(feature = "train")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const RECIPE: &str = r#"
 [model]
@@ -85,6 +85,20 @@ fn fail(command: &mut Command, code: i32) -> String {
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
     errors
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_end_the_training() {
+    let folder = Folder::new();
+    let mut command = folder.train(&[]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert!(child.wait().expect("ends").success());
+    assert!(folder.path("run/model/model.safetensors").is_file());
 }
 
 #[test]

@@ -48,12 +48,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut session = ChatSession::new(decoder, tokenizer)?;
     let interactive = std::io::stdin().is_terminal();
     if interactive {
-        eprintln!("{}: {HELP}", args.model.display());
+        note!("{}: {HELP}", args.model.display());
     }
     let mut lines = std::io::stdin().lock().lines();
     loop {
         if interactive {
-            eprint!("> ");
+            let _ = write!(std::io::stderr(), "> ");
         }
         let Some(line) = lines.next().transpose()? else {
             return Ok(());
@@ -62,7 +62,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
             "" => {}
             "/quit" | "/exit" => return Ok(()),
             "/new" => session.clear(),
-            "/help" => eprintln!("{HELP}"),
+            "/help" => note!("{HELP}"),
             command if command.starts_with("/depth") => set_depth(&mut session, command),
             text => answer(&mut session, text, options)?,
         }
@@ -75,10 +75,10 @@ fn set_depth(session: &mut ChatSession, command: &str) {
     let depth = match argument.parse() {
         Ok(steps) => Depth::Forced(steps),
         Err(_) if argument.is_empty() => Depth::Configured,
-        Err(_) => return eprintln!("`{argument}` is not a number of steps"),
+        Err(_) => return note!("`{argument}` is not a number of steps"),
     };
     if let Err(error) = session.set_depth(depth) {
-        eprintln!("{error}");
+        note!("{error}");
     }
 }
 
@@ -88,12 +88,12 @@ fn answer(session: &mut ChatSession, text: &str, options: ChatOptions) -> Result
         Ok(started) => started,
         // A message too long for the context is the user's to shorten.
         Err(error) => {
-            eprintln!("{error}");
+            note!("{error}");
             return Ok(());
         }
     };
     if started.dropped_messages > 0 {
-        eprintln!(
+        note!(
             "({} oldest messages no longer fit)",
             started.dropped_messages
         );
@@ -119,7 +119,7 @@ fn answer(session: &mut ChatSession, text: &str, options: ChatOptions) -> Result
         } else {
             String::new()
         };
-        eprintln!(
+        note!(
             "[{tokens} tokens, {speed}first after {:.0} ms, {:.1} steps per layer, {}]",
             first.as_secs_f64() * 1e3,
             depth / tokens,

@@ -135,7 +135,7 @@ fn prepare(args: &Prepare) -> Result<()> {
             Err(error) if error.is_malformed() && !args.strict => {
                 selection.count_malformed();
                 if selection.report().malformed <= SHOWN_ERRORS {
-                    progress.suspend(|| eprintln!("warning: skipped {error}"));
+                    progress.suspend(|| note!("warning: skipped {error}"));
                 }
             }
             Err(error) => return Err(error.into()),

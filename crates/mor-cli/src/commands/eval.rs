@@ -87,7 +87,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
             seconds,
         };
         let text = serde_json::to_string_pretty(&json).context("cannot write the report")?;
-        println!("{text}");
+        say!("{text}");
     } else {
         print(&report, malformed, seconds);
     }
@@ -101,12 +101,17 @@ fn taken(report: &Report) -> impl Iterator<Item = (usize, u64)> + '_ {
 
 fn print(report: &Report, malformed: u64, seconds: f64) {
     let total = report.total.summary();
-    println!(
+    say!(
         "{:24} {:>8} {:>10} {:>8} {:>10} {:>8}",
-        "source", "loss", "perplexity", "bpb", "tokens", "rows"
+        "source",
+        "loss",
+        "perplexity",
+        "bpb",
+        "tokens",
+        "rows"
     );
     let row = |name: &str, summary: Summary| {
-        println!(
+        say!(
             "{name:24} {:8.4} {:10.2} {:8.4} {:10} {:8}",
             summary.loss,
             summary.perplexity,
@@ -122,9 +127,9 @@ fn print(report: &Report, malformed: u64, seconds: f64) {
     let depths: Vec<String> = taken(report)
         .map(|(depth, count)| format!("{depth} × {count}"))
         .collect();
-    println!("depth (steps × times): {}", depths.join(", "));
-    println!("{:.0} tokens/s", total.tokens as f64 / seconds.max(1e-9));
+    say!("depth (steps × times): {}", depths.join(", "));
+    say!("{:.0} tokens/s", total.tokens as f64 / seconds.max(1e-9));
     if malformed > 0 {
-        eprintln!("warning: {malformed} malformed lines were left out");
+        note!("warning: {malformed} malformed lines were left out");
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let staged = Staged::new(&args.output)?;
         let from = mor_train::export::export(run, staged.path(), precision)?;
         staged.commit()?;
-        println!("{} is now in {}", from.display(), args.output.display());
+        say!("{} is now in {}", from.display(), args.output.display());
         return Ok(());
     }
     let Some(model) = &args.source.model else {
@@ -92,6 +92,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let staged = Staged::new(&args.output)?;
     mor_import::convert(model, staged.path(), precision)?;
     staged.commit()?;
-    println!("{} is now in {}", model.display(), args.output.display());
+    say!("{} is now in {}", model.display(), args.output.display());
     Ok(())
 }

@@ -150,7 +150,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if let Some((_, report)) = tokenizer {
         warn(report);
     }
-    println!(
+    say!(
         "{}: {} with {} parameters, {} layers of width {}, {} tokens of context{}",
         common.output.display(),
         config.architecture.as_str(),
@@ -178,14 +178,14 @@ fn warn(report: &ImportReport) {
         lines.join(", ")
     };
     if !report.malformed_merges.is_empty() {
-        eprintln!(
+        note!(
             "warning: {} line(s) of merges.txt are not two symbols and were left out: {}",
             report.malformed_merges.len(),
             lines(&report.malformed_merges)
         );
     }
     if !report.unknown_merges.is_empty() {
-        eprintln!(
+        note!(
             "warning: {} line(s) of merges.txt make a symbol that is not in the vocabulary and were left out: {}",
             report.unknown_merges.len(),
             lines(&report.unknown_merges)

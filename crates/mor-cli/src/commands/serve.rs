@@ -66,8 +66,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         .context("cannot start the server")?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        println!("{url}");
-        eprintln!("Serving until Ctrl-C.");
+        say!("{url}");
+        note!("Serving until Ctrl-C.");
         if args.open {
             open_in_browser(&url);
         }
@@ -147,7 +147,7 @@ fn open_in_browser(url: &str) {
         .stderr(Stdio::null())
         .spawn();
     if started.is_err() {
-        eprintln!("No browser could be opened here: open the address above yourself.");
+        note!("No browser could be opened here: open the address above yourself.");
     }
 }
 

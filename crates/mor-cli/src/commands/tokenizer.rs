@@ -156,7 +156,7 @@ fn train(args: Train) -> Result<()> {
         )?;
     }
     if let Some(first) = report.first_malformed {
-        eprintln!(
+        note!(
             "warning: {} malformed line(s) skipped, the first: {first}",
             report.malformed
         );

@@ -81,7 +81,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nfinishing this step, then saving; Ctrl-C again stops at once");
+        note!("\nfinishing this step, then saving; Ctrl-C again stops at once");
     })
     .context("cannot listen for Ctrl-C")?;
 
@@ -91,16 +91,17 @@ pub(crate) fn run(args: Args) -> Result<()> {
     match outcome {
         Outcome::Finished { model, best } => {
             if let Some(best) = best {
-                println!(
+                say!(
                     "best: {:.4} bits per byte after step {}",
-                    best.bits_per_byte, best.step
+                    best.bits_per_byte,
+                    best.step
                 );
             }
-            println!("the model is in {}", model.display());
-            println!("try it: mor chat --model {}", model.display());
+            say!("the model is in {}", model.display());
+            say!("try it: mor chat --model {}", model.display());
         }
         Outcome::Interrupted { step } => {
-            println!(
+            say!(
                 "stopped after step {step}, saved in {}; go on with the same command and --resume",
                 args.output.display()
             );
@@ -111,7 +112,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
 fn introduce(trainer: &Trainer) {
     let data = trainer.train_data();
-    println!(
+    say!(
         "{} parameters; {} sequences, {} targets, {} bytes in {}",
         trainer.model_config().parameter_count().total,
         data.len(),
@@ -120,19 +121,20 @@ fn introduce(trainer: &Trainer) {
         data.path().display()
     );
     if data.malformed > 0 {
-        eprintln!("warning: {} malformed lines were left out", data.malformed);
+        note!("warning: {} malformed lines were left out", data.malformed);
     }
     if data.overlong > 0 {
-        eprintln!(
+        note!(
             "warning: {} conversations are longer than the context and were cut",
             data.overlong
         );
     }
     let state = trainer.state();
     if state.step > 0 {
-        println!(
+        say!(
             "going on after step {} ({:.0} s)",
-            state.step, state.seconds
+            state.step,
+            state.seconds
         );
     }
 }
@@ -211,7 +213,7 @@ impl Display {
                 .set_position((metrics.progress * BAR as f64) as u64);
             self.bar.set_message(text);
         } else if metrics.step == 1 || metrics.step.is_multiple_of(PLAIN_EVERY) {
-            println!("{:5.1} %  {text}", metrics.progress * 100.0);
+            say!("{:5.1} %  {text}", metrics.progress * 100.0);
         }
     }
 
@@ -229,7 +231,7 @@ impl Display {
     }
 
     fn line(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        self.bar.suspend(|| say!("{text}"));
     }
 }
 

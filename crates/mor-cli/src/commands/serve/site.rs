@@ -152,7 +152,7 @@ async fn send(path: &Path, url_path: &str, request: &HeaderMap) -> Response {
             plain(StatusCode::NOT_FOUND)
         }
         Err(error) => {
-            eprintln!("cannot read {}: {error}", path.display());
+            note!("cannot read {}: {error}", path.display());
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
