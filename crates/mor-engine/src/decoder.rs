@@ -20,7 +20,7 @@ use crate::stage::{Buffers, Stage};
 use crate::{EngineError, Result};
 
 /// Positions that pass through a layer together: each weight is read once for all of them.
-const BLOCK: usize = 32;
+const BLOCK: usize = 128;
 
 /// How a decoder runs.
 #[derive(Debug, Clone, Copy, Default)]

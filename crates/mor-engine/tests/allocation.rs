@@ -7,8 +7,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mor_config::{Depth, Preset};
-use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Sampler, SamplingOptions};
+use mor_config::{Depth, ModelConfig, Preset};
+use mor_engine::{
+    DecodeOptions, Decoder, LoadOptions, Model, Sampler, SamplingOptions, WeightPrecision,
+};
 
 struct Counting;
 
@@ -41,7 +43,17 @@ fn decoding_allocates_nothing() {
     config.hidden_size = 96;
     config.intermediate_size = 160;
     config.num_hidden_layers = 3;
-    let model = Arc::new(Model::random(config, 5, LoadOptions::default()).expect("a model"));
+    for precision in [WeightPrecision::F32, WeightPrecision::Q8] {
+        check(config.clone(), precision);
+    }
+}
+
+fn check(config: ModelConfig, precision: WeightPrecision) {
+    let options = LoadOptions {
+        precision,
+        ..LoadOptions::default()
+    };
+    let model = Arc::new(Model::random(config, 5, options).expect("a model"));
     let sampling = SamplingOptions {
         temperature: 1.0,
         top_p: 0.9,
