@@ -5,7 +5,7 @@
 //! - [`Sampler`] and [`Generator`]: token after token, until something says stop.
 //! - [`ChatSession`]: messages in, streamed text out.
 //!
-//! Runs on any CPU and, built with `simd128`, in the browser. All arithmetic is f32.
+//! Runs on any CPU and, built with `simd128`, in the browser. Arithmetic is f32, but for products with int8 weights.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mor_config::{Depth, ModelConfig, Pooling, Preset};
-use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Sampler, SamplingOptions};
+use mor_engine::{
+    DecodeOptions, Decoder, LoadOptions, Model, Sampler, SamplingOptions, WeightPrecision,
+};
 
 struct Counting;
 
@@ -47,11 +49,21 @@ fn small(mut config: ModelConfig) -> ModelConfig {
 /// One test, since the allocator counts what other threads do as well.
 #[test]
 fn decoding_allocates_nothing() {
-    every_kind_of_decoding();
+    for precision in [
+        WeightPrecision::F32,
+        WeightPrecision::F16,
+        WeightPrecision::Q8,
+    ] {
+        every_kind_of_decoding(precision);
+    }
     changes_of_depth();
 }
 
-fn every_kind_of_decoding() {
+fn every_kind_of_decoding(precision: WeightPrecision) {
+    let loading = LoadOptions {
+        precision,
+        ..LoadOptions::default()
+    };
     let sampling = SamplingOptions {
         temperature: 1.0,
         top_p: 0.9,
@@ -62,7 +74,7 @@ fn every_kind_of_decoding() {
         for pooling in [Pooling::Sequence, Pooling::Real, Pooling::Prefix] {
             let mut config = small(preset.config());
             config.routing.pooling = pooling;
-            let model = Model::random(config, 5, LoadOptions::default()).expect("a model");
+            let model = Model::random(config, 5, loading).expect("a model");
             let model = Arc::new(model);
             for (depth, threads) in [
                 (Depth::Configured, 1),
@@ -89,7 +101,7 @@ fn every_kind_of_decoding() {
                 let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
                 assert_eq!(
                     made, 0,
-                    "{preset:?}, {pooling:?}, {depth:?} on {threads} threads"
+                    "{precision:?}, {preset:?}, {pooling:?}, {depth:?} on {threads} threads"
                 );
             }
         }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
+use mor_config::{ModelConfig, Precision, Weights, save_tensors};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, WeightPrecision};
 use mor_text::{Message, Tokenizer};
 
@@ -13,7 +14,7 @@ fn folder(path: &str) -> std::path::PathBuf {
         .join(path)
 }
 
-/// Logits at every position but the last of each conversation, and the ids that follow.
+/// What a model says at every position of some conversations but the last, given the tokens before.
 struct Forced {
     /// The likeliest token of each position.
     top: Vec<usize>,
@@ -79,4 +80,46 @@ fn int8_keeps_the_model() {
     assert!(positions > 1000.0);
     assert!(same / positions >= 0.97, "{same} of {positions}");
     assert!(lost < 0.01, "{lost} bits per byte");
+}
+
+/// A file of int8 gives the very results of rounding when loading.
+#[test]
+fn stored_and_rounded_int8_agree() {
+    let model_folder = folder("models/technical-10m");
+    let exact = Weights::open(&model_folder.join(mor_config::WEIGHTS_FILE)).expect("weights");
+    let tensors: Vec<_> = exact
+        .names()
+        .into_iter()
+        .map(|name| {
+            let shape = exact.shape(&name).expect("there").to_vec();
+            let values = exact.to_f32(&name).expect("floats");
+            (name, shape, values)
+        })
+        .collect();
+    let temporary = tempfile::tempdir().expect("a folder");
+    let path = temporary.path().join(mor_config::WEIGHTS_FILE);
+    save_tensors(&path, &tensors, Precision::Q8).expect("writable");
+    let stored = Weights::open(&path).expect("weights");
+    let config = ModelConfig::from_dir(&model_folder).expect("a configuration");
+    let options = |precision| LoadOptions {
+        precision,
+        ..LoadOptions::default()
+    };
+    let ids: Vec<u32> = (0..40).map(|i| 10 + i * 13).collect();
+    let [stored, widened, rounded] = [
+        Model::from_parts_with(config.clone(), &stored, options(WeightPrecision::AsStored)),
+        Model::from_parts_with(config, &stored, options(WeightPrecision::F32)),
+        Model::load_with(&model_folder, options(WeightPrecision::Q8)),
+    ]
+    .map(|model| {
+        let model = Arc::new(model.expect("a model"));
+        let mut decoder = Decoder::new(model, DecodeOptions::default()).expect("a decoder");
+        decoder.prefill(&ids).expect("fits");
+        decoder.logits().to_vec()
+    });
+    assert_eq!(stored, rounded);
+    let largest = widened.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    for (a, b) in stored.iter().zip(&widened) {
+        assert!((a - b).abs() < 0.05 * largest, "{a} {b}");
+    }
 }

@@ -19,6 +19,8 @@ use super::simd::{LANES, Simd};
 pub(crate) const QUAD: usize = 4;
 /// Such elements in a block.
 pub(crate) const QUADS: usize = BLOCK / QUAD;
+/// Bytes that weights are asked for before they are read.
+const AHEAD: usize = 4096;
 /// Bytes of 16 rows of a block.
 pub(crate) const BLOCK_BYTES: usize = BLOCK * LANES;
 
@@ -54,6 +56,10 @@ pub(crate) trait Dot<S: Simd> {
     /// Sums over a block for 16 rows, times each of `T` inputs. `weights` is valid for [`BLOCK_BYTES`], `inputs` for
     /// `T` blocks.
     unsafe fn block<const T: usize>(weights: *const i8, inputs: *const InputBlock) -> [S::V; T];
+
+    /// Says that a cache line will be read soon. It need not exist.
+    #[inline(always)]
+    fn prefetch(_line: *const i8) {}
 }
 
 /// Cache lines of a panel: `[block][column / 4][row][column % 4]` values and after them `[block][row]` scales, in f16.
@@ -128,6 +134,13 @@ unsafe fn panel<S: Simd, D: Dot<S>, const T: usize>(
     unsafe {
         let mut sums = [S::splat(0.0); T];
         for block in 0..blocks {
+            if T == 1 {
+                // The processor's own guesses end with the page.
+                for line in 0..QUADS {
+                    let ahead = block * BLOCK_BYTES + AHEAD + line * size_of::<Line>();
+                    D::prefetch(values.wrapping_add(ahead));
+                }
+            }
             let inputs = inputs.add(block * T);
             let dots = D::block::<T>(values.add(block * BLOCK_BYTES), inputs);
             let scale = S::load_f16(scales.add(block * LANES));

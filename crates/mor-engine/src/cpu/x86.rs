@@ -151,6 +151,12 @@ pub(crate) struct Vnni;
 
 impl Dot<Avx512> for Vnni {
     #[inline(always)]
+    fn prefetch(line: *const i8) {
+        // SAFETY: a hint, which reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+    }
+
+    #[inline(always)]
     unsafe fn block<const T: usize>(weights: *const i8, inputs: *const InputBlock) -> [__m512; T] {
         // SAFETY: by the trait's contract.
         unsafe {

@@ -10,7 +10,7 @@ use crate::stage::{Buffers, Stage};
 
 /// Positions that pass through a layer together: each weight is read once for all of them. Even, see
 /// [`Pass::product_rows`].
-pub(super) const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 128;
 
 /// What every layer of a pass needs.
 pub(super) struct Pass<'a> {
@@ -87,8 +87,8 @@ pub(super) fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> 
 mod tests {
     #[test]
     fn blocks_cover_the_range() {
-        let blocks: Vec<_> = super::blocks(5..70).collect();
-        assert_eq!(blocks, [5..37, 37..69, 69..70]);
+        let blocks: Vec<_> = super::blocks(5..270).collect();
+        assert_eq!(blocks, [5..133, 133..261, 261..270]);
         assert_eq!(super::blocks(3..3).count(), 0);
     }
 }
