@@ -155,11 +155,11 @@ fn an_adaptive_embedding_trains_the_bands_it_uses() {
         div_val: 2,
     });
     let model = build(&config, &device);
-    let output = run(&model, ids([[1, 2, 39, 40]], &device));
+    let output = run(&model, ids([[1, 10, 38, 40]], &device));
     let loss = model.loss(output.hidden, ids([[3, 4, 5, 6]], &device), IGNORE);
     let gradients = model.take_gradients(&mut loss.expect("shapes").backward());
     let specs = config.tensors();
-    for (band, used) in [(0, vec![1, 2]), (1, vec![29]), (2, vec![0])] {
+    for (band, used) in [(0, vec![1]), (1, vec![0, 28]), (2, vec![0])] {
         let name = format!("embed.emb_layers.{band}.weight");
         let at = specs.iter().position(|spec| spec.name == name);
         let at = at.expect("a band");
@@ -198,12 +198,15 @@ fn half_precision_gives_numbers_close_to_full() {
 
 #[test]
 fn half_precision_attention_without_keys_is_zero() {
-    let device = Device::flex();
+    let device = Device::flex().autodiff();
     let x = Tensor::<3>::ones([1, 3, 8], &device) * 40.0;
-    let x = x.cast(FloatDType::F16);
+    let x = x.cast(FloatDType::F16).detach().require_grad();
     let mask = TensorData::new(vec![false, true, true], [1, 3]);
     let mask = Tensor::<2, Bool>::from_data(mask, &device);
-    let y = ops::causal_attention(x.clone(), x.clone(), x, Some(mask), 2);
+    let y = ops::causal_attention(x.clone(), x.clone(), x.clone(), Some(mask), 2);
+    let gradient = x.grad(&y.clone().sum().backward()).expect("a gradient");
+    let gradient = values(gradient.cast(FloatDType::F32));
+    assert!(gradient.iter().all(|value| value.is_finite()));
     let y = values(y.cast(FloatDType::F32));
     assert!(y[..8].iter().all(|value| *value == 0.0), "{y:?}");
     assert!(y[8..].iter().all(|value| *value == 40.0), "{y:?}");
