@@ -210,11 +210,23 @@ fn a_tokenizer_comes_along() {
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original");
     fs::create_dir(&original).unwrap();
-    let vocab = r#"{"<pad>":0,"<unk>":1,"<bos>":2,"<eos>":3,"<user>":4,"<assistant>":5,"h":6,"i":7,"hi":8}"#;
+    let vocab =
+        r#"{"<pad>":0,"<unk>":1,"<bos>":2,"<eos>":3,"<user>":4,"<assistant>":5,"h":6,"i":7,"hi":8"#;
     let special = r#"{"special_tokens":{"<pad>":0,"<unk>":1,"<bos>":2,"<eos>":3,"<user>":4,"<assistant>":5}}"#;
-    fs::write(original.join("vocab.json"), vocab).unwrap();
+    fs::write(original.join("vocab.json"), format!("{vocab}}}")).unwrap();
     fs::write(original.join("merges.txt"), "h i\nh  i h\n").unwrap();
     fs::write(original.join("tokenizer_config.json"), special).unwrap();
+    let stderr = failure(
+        folder.path(),
+        &format!("{TECHNICAL} --tokenizer original"),
+        1,
+    );
+    assert!(stderr.contains("the tokenizer has 9 ids"), "{stderr}");
+    assert!(!folder.path().join("model").exists());
+
+    // The golden model has 97.
+    let rest: String = (9..97).map(|id| format!(",\"w{id}\":{id}")).collect();
+    fs::write(original.join("vocab.json"), format!("{vocab}{rest}}}")).unwrap();
     let (_, stderr) = success(folder.path(), &format!("{TECHNICAL} --tokenizer original"));
     assert!(
         stderr.contains("1 line(s) of merges.txt") && stderr.ends_with(": 2\n"),

@@ -126,7 +126,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let tokenizer = common.tokenizer.as_deref().map(import_tokenizer);
     let tokenizer = tokenizer.transpose()?;
     if let Some((tokenizer, _)) = &tokenizer
-        && tokenizer.vocab_size() > config.vocab_size
+        && !tokenizer.fits(config.vocab_size)
     {
         bail!(
             "the tokenizer has {} ids, but the model's vocabulary only {}; they do not belong together",
