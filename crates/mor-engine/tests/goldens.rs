@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig, RouterKind, Weights};
+use mor_config::{Depth, ModelConfig, Weights};
 use mor_engine::{DecodeOptions, Decoder, Isa, LoadOptions, Model};
 
 const TOLERANCE: f32 = 1e-4;

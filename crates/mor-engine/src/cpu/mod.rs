@@ -3,7 +3,7 @@
 
 pub(crate) mod attention;
 mod buffer;
-mod linear;
+pub(crate) mod linear;
 mod math;
 pub(crate) mod matmul;
 pub(crate) mod matrix;
