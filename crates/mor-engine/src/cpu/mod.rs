@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
-mod buffer;
+pub(crate) mod buffer;
 pub(crate) mod linear;
 mod math;
 pub(crate) mod matmul;
