@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cpu::Kernels;
+use crate::cpu::buffer::Buffer;
 use crate::pool::{Pool, share};
 use crate::{DecodeOptions, Decoder, EngineError, Isa, Model, Result};
 
@@ -189,13 +190,15 @@ fn likeliest(logits: &[f32], pad: u32) -> u32 {
 struct Bandwidth {
     kernels: Kernels,
     pool: Pool,
-    buffer: Vec<f32>,
+    /// Memory of the same kind as the weights'.
+    buffer: Buffer<f32>,
 }
 
 impl Bandwidth {
     fn new(isa: Isa, threads: usize) -> Result<Self> {
         // Not zeros: pages that were never written may all be the same one.
-        let buffer = vec![1.0_f32; STREAM_BYTES / 4];
+        let mut buffer = Buffer::new(STREAM_BYTES / 4);
+        buffer.fill(1.0);
         Ok(Self {
             kernels: Kernels::new(isa),
             pool: Pool::new(threads)?,

@@ -6,6 +6,7 @@ use mor_config::ModelConfig;
 use crate::Result;
 use crate::cache::{CacheShape, StepCache, zeroed};
 use crate::cpu::attention::Query;
+use crate::cpu::linear;
 use crate::cpu::matmul::Activation;
 use crate::cpu::matrix::padded;
 use crate::cpu::simd::LANES;
@@ -34,6 +35,7 @@ impl Buffers {
         let context = config.max_position_embeddings;
         let of = |width: usize| zeroed(padded(width).checked_mul(rows), context);
         let dim = config.hidden_size;
+        linear::reserve(dim.max(config.intermediate_size), block);
         let scratch = padded(context) + padded(config.head_dim());
         Ok(Self {
             z: of(dim)?,

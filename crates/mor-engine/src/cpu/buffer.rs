@@ -13,6 +13,12 @@ pub(crate) trait Zero: Copy {
     const ZERO: Self;
 }
 
+// Of benchmarks, which the browser does without.
+#[cfg(not(target_arch = "wasm32"))]
+impl Zero for f32 {
+    const ZERO: Self = 0.0;
+}
+
 /// A slice of its own.
 pub(crate) struct Buffer<T> {
     memory: Memory<T>,

@@ -20,9 +20,6 @@ const PARTS_PER_THREAD: usize = 6;
 /// Least tokens whose preparation is worth handing out.
 const TOKENS_SHARED: usize = 16;
 
-/// Tokens that there is room for from the first product of several on: later ones should not have to make room.
-const ROOM: usize = 128;
-
 /// Inputs as the kernels take them. Kept by each thread that calls, since decoding a token should allocate nothing.
 #[derive(Default)]
 struct Scratch {
@@ -32,6 +29,16 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Makes room for this thread's products of up to `tokens` rows of up to `cols` values.
+pub(crate) fn reserve(cols: usize, tokens: usize) {
+    /// At least as many tokens as any kernel's tile.
+    const TILE: usize = 16;
+    SCRATCH.with_borrow_mut(|scratch| {
+        make_room(&mut scratch.tiles, tokens, TILE, cols);
+        make_room(&mut scratch.blocks, tokens, TILE, cols.div_ceil(BLOCK));
+    });
 }
 
 /// Input rows of a product.
@@ -262,8 +269,7 @@ fn tiled(pool: Option<&mut Pool>, rows: Rows<'_>, tile: usize, out: &mut Vec<f32
 
 /// Makes `out` large enough for whole tiles of tokens of `width` elements.
 fn make_room<T: Copy + Default>(out: &mut Vec<T>, tokens: usize, tile: usize, width: usize) {
-    let room = if tokens == 1 { 1 } else { tokens.max(ROOM) };
-    let len = room.next_multiple_of(tile) * width;
+    let len = tokens.next_multiple_of(tile) * width;
     if out.len() < len {
         out.resize(len, T::default());
     }

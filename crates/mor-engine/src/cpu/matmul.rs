@@ -1,5 +1,7 @@
 //! Products of packed matrices with one input or with tiles of several.
 #![allow(unsafe_code)]
+// Adapters of iterators are not always inlined into code for an instruction set.
+#![allow(clippy::needless_range_loop)]
 
 use std::ops::Range;
 

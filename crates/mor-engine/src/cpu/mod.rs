@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
-mod buffer;
-mod linear;
+pub(crate) mod buffer;
+pub(crate) mod linear;
 mod math;
 pub(crate) mod matmul;
 pub(crate) mod matrix;

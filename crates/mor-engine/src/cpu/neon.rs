@@ -1,5 +1,7 @@
 //! Arm's NEON.
 #![allow(unsafe_code)]
+// Adapters of iterators are not always inlined into code for an instruction set.
+#![allow(clippy::needless_range_loop)]
 
 use std::arch::aarch64::*;
 use std::arch::asm;

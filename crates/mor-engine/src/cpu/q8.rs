@@ -5,6 +5,8 @@
 //! Inside a panel of 16 rows the columns go in fours, `[block][column / 4][row][column % 4]`: what the processors'
 //! instructions for sums of four products of bytes take.
 #![allow(unsafe_code)]
+// Adapters of iterators are not always inlined into code for an instruction set.
+#![allow(clippy::needless_range_loop)]
 
 use std::ops::Range;
 

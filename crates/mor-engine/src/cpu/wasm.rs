@@ -1,5 +1,7 @@
 //! WebAssembly's 128-bit SIMD.
 #![allow(unsafe_code)]
+// Adapters of iterators are not always inlined into code for an instruction set.
+#![allow(clippy::needless_range_loop)]
 
 use std::arch::wasm32::*;
 

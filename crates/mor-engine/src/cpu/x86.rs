@@ -1,5 +1,7 @@
 //! AVX-512 and AVX2 with FMA.
 #![allow(unsafe_code)]
+// Adapters of iterators are not always inlined into code for an instruction set.
+#![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
 
