@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mor_config::{
-    Depth, HaltedRows, ModelConfig, Positions, Precision, Preset, RouterKind, Weights, save_tensors,
+    AdaptiveEmbedding, Depth, HaltedRows, ModelConfig, Pooling, Positions, Precision, Preset,
+    RouterKind, Weights, save_tensors,
 };
 use mor_engine::{DecodeOptions, Decoder, Model};
 use mor_model::ForwardOptions;
@@ -15,8 +16,8 @@ use mor_text::{Message, Role};
 /// Largest difference allowed between logits.
 const TOLERANCE: f32 = 1e-4;
 
-fn small() -> ModelConfig {
-    let mut config = Preset::TechnicalCard.config();
+fn small(preset: Preset) -> ModelConfig {
+    let mut config = preset.config();
     config.vocab_size = 300;
     config.hidden_size = 64;
     config.num_hidden_layers = 3;
@@ -24,6 +25,7 @@ fn small() -> ModelConfig {
     config.intermediate_size = 160;
     config.max_position_embeddings = 48;
     config.dropout = 0.0;
+    config.pad_token_id = 0;
     config.routing.halted_rows = HaltedRows::Freeze;
     config
 }
@@ -63,9 +65,14 @@ fn assert_agreement(burn: &mor_model::Model, engine: Model, depth: Depth, ids: &
         } else {
             decoder.prefill(ids).expect("prompt");
         }
-        let steps: Vec<usize> = decoder.steps().iter().map(|s| usize::from(*s)).collect();
-        let expected_steps: Vec<usize> = output.steps.iter().map(|layer| layer[0]).collect();
-        assert_eq!(steps, expected_steps);
+        for (layer, expected) in output.steps.iter().enumerate() {
+            // One depth for the row, or one for each position.
+            let first = len - expected.len();
+            for (position, expected) in (first..len).zip(expected) {
+                let steps = decoder.steps_at(position).nth(layer);
+                assert_eq!(steps.map(usize::from), Some(*expected), "{position}");
+            }
+        }
         let mut logits = vec![0.0; vocab];
         for (position, expected) in expected.chunks_exact(vocab).enumerate() {
             decoder.logits_at(position, &mut logits).expect("logits");
@@ -82,33 +89,57 @@ fn assert_agreement(burn: &mor_model::Model, engine: Model, depth: Depth, ids: &
 
 #[test]
 fn random_models_agree() {
-    let folder = tempfile::tempdir().expect("a folder");
     for (seed, positions) in [Positions::Learned, Positions::Sinusoidal, Positions::Rotary]
         .into_iter()
         .enumerate()
     {
         for kind in [RouterKind::Adaptive, RouterKind::Fixed] {
             for tied in [false, true] {
-                let mut config = small();
+                let mut config = small(Preset::TechnicalCard);
                 config.positions = positions;
                 config.routing.kind = kind;
                 config.tie_word_embeddings = tied;
-                let burn =
-                    mor_model::Model::new(&config, &Device::flex(), seed as u64).expect("model");
-                let path = folder.path().join("model.safetensors");
-                save_tensors(&path, &burn.to_tensors(), Precision::F32).expect("written");
-                let depths = [
-                    Depth::Configured,
-                    Depth::Forced(0),
-                    Depth::Forced(1),
-                    Depth::Forced(4),
-                ];
-                for depth in depths {
-                    let weights = Weights::open(&path).expect("weights");
-                    let engine = Model::from_parts(config.clone(), weights).expect("engine");
-                    assert_agreement(&burn, engine, depth, &ids(37, config.vocab_size));
-                }
+                check(&config, seed as u64, 4);
             }
+        }
+    }
+}
+
+/// Compares a random model at every depth up to `deepest`, and as it routes.
+fn check(config: &ModelConfig, seed: u64, deepest: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    let burn = mor_model::Model::new(config, &Device::flex(), seed).expect("model");
+    save_tensors(&path, &burn.to_tensors(), Precision::F32).expect("written");
+    let forced = (0..=deepest).map(Depth::Forced);
+    for depth in forced.chain([Depth::Configured]) {
+        let weights = Weights::open(&path).expect("weights");
+        let engine = Model::from_parts(config.clone(), weights).expect("engine");
+        assert_agreement(&burn, engine, depth, &ids(37, config.vocab_size));
+    }
+}
+
+#[test]
+fn conversational_models_agree() {
+    for (seed, tied) in [(3, false), (4, true)] {
+        let mut config = small(Preset::Conversational198m);
+        config.tie_word_embeddings = tied;
+        check(&config, seed, 5);
+    }
+}
+
+#[test]
+fn every_pooling_and_adaptive_embeddings_agree() {
+    for preset in [Preset::TechnicalCard, Preset::Conversational198m] {
+        for pooling in [Pooling::Sequence, Pooling::Real, Pooling::Prefix] {
+            let mut config = small(preset);
+            config.routing.pooling = pooling;
+            check(&config, 7, 0);
+            config.adaptive_embedding = Some(AdaptiveEmbedding {
+                cutoffs: vec![40, 150],
+                div_val: 2,
+            });
+            check(&config, 8, 0);
         }
     }
 }
