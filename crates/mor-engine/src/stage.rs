@@ -35,7 +35,7 @@ impl Buffers {
         let context = config.max_position_embeddings;
         let of = |width: usize| zeroed(padded(width).checked_mul(rows), context);
         let dim = config.hidden_size;
-        linear::reserve(dim.max(config.intermediate_size), block);
+        linear::reserve(dim.max(config.intermediate_size), rows);
         let scratch = padded(context) + padded(config.head_dim());
         Ok(Self {
             z: of(dim)?,
