@@ -52,38 +52,32 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Both measure 100 tokens after 20 and report the median of five runs as JSON.
-const LENGTHS: [&str; 4] = ["--prompt-tokens", "20", "--new-tokens", "100"];
-
 fn native_command(program: &Path, model: &Path, depth: usize) -> Command {
     let mut command = Command::new(program);
-    command
-        .args([
-            "bench",
-            "decode",
-            "--json",
-            "--threads",
-            "1",
-            "--dtype",
-            "f32",
-        ])
-        .args(LENGTHS)
-        .arg("--depth")
-        .arg(depth.to_string())
-        .arg("--model")
-        .arg(model);
-    command
+    command.args([
+        "bench",
+        "decode",
+        "--json",
+        "--threads",
+        "1",
+        "--dtype",
+        "f32",
+    ]);
+    measured(command, model, depth)
 }
 
 fn browser_command(model: &Path, depth: usize) -> Command {
     let mut command = tools::npm();
-    command
-        .args(["run", "--silent", "bench", "--"])
-        .args(LENGTHS)
-        .arg("--depth")
-        .arg(depth.to_string())
-        .arg("--model")
-        .arg(model);
+    command.args(["run", "--silent", "bench", "--"]);
+    measured(command, model, depth)
+}
+
+/// What both measure: 100 tokens after 20; they report the median of five runs as JSON.
+fn measured(mut command: Command, model: &Path, depth: usize) -> Command {
+    let lengths = ["--prompt-tokens", "20", "--new-tokens", "100"];
+    let depth = depth.to_string();
+    command.args(lengths).args(["--depth", &depth, "--model"]);
+    command.arg(model);
     command
 }
 
