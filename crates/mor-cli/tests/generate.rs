@@ -73,6 +73,28 @@ fn ids_and_steps_are_the_references() {
 }
 
 #[test]
+fn an_end_token_of_the_folder_ends_the_continuation() {
+    let folder = model();
+    let case = "gen_stops_at_eos";
+    let (prompt, expected) = (
+        integers(case, "prompt_ids"),
+        integers(case, "generated_ids"),
+    );
+    let run = |ends: &str| {
+        let path = folder.path().join("generation_config.json");
+        fs::write(path, format!("{{\"eos_token_id\": {ends}}}")).unwrap();
+        let (ids, _, finish) = generated(generate(folder.path(), &prompt, 60, &[]));
+        (ids, finish)
+    };
+    for ends in ["95", "[7777, 95]"] {
+        assert_eq!(run(ends), (expected.clone(), "stop".to_owned()));
+    }
+    for ends in ["null", "[]"] {
+        assert_eq!(run(ends).0.len(), 60);
+    }
+}
+
+#[test]
 fn locked_routers_keep_the_prompts_depth() {
     let folder = model();
     let prompt = integers("gen_depth_changes", "prompt_ids");

@@ -264,9 +264,9 @@ fn gpt2_in_three_forms() {
     assert_eq!(files[0], files[2]);
 }
 
-/// GPT-2's published files, from the environment.
+/// GPT-2's published files, from a folder that the environment names: `cargo xtask test` has one.
 #[test]
-#[ignore = "needs MOR_GPT2_TOKENIZER, a folder with GPT-2's vocab.json and merges.txt"]
+#[ignore = "needs MOR_GPT2_TOKENIZER, a folder with GPT-2's vocabulary and merges"]
 fn gpt2_has_the_cards_ids() {
     let dir = std::env::var("MOR_GPT2_TOKENIZER").expect("MOR_GPT2_TOKENIZER names a folder");
     let (tokenizer, report) = import_tokenizer(Path::new(&dir)).unwrap();
@@ -275,6 +275,24 @@ fn gpt2_has_the_cards_ids() {
     assert_eq!(tokenizer.token_id("<|user|>"), Some(50_257));
     assert_eq!(tokenizer.pad_id(), Some(50_259));
     assert_eq!(tokenizer.encode("Hello world").unwrap(), [15_496, 995]);
+    let text = "naïve <|user|> 日本\r\n\t🦀";
+    let ids = tokenizer.encode(text).unwrap();
+    assert!(
+        ids.iter().all(|id| *id < 50_256),
+        "text never becomes a special token"
+    );
+    assert_eq!(tokenizer.decode(&ids), text);
+
+    let turns = [
+        Message::new(Role::User, "Hello world"),
+        Message::new(Role::Assistant, "Hello"),
+    ];
+    let chat = tokenizer.encode_chat(&turns, false).unwrap();
+    // <|user|>, a line break, the words, a line break, <|assistant|>, and so on to <|endoftext|>.
+    let expected = [
+        50_257, 198, 15_496, 995, 198, 50_258, 198, 15_496, 198, 50_256,
+    ];
+    assert_eq!(&chat[..expected.len()], expected);
 }
 
 #[test]

