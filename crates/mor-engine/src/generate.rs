@@ -81,6 +81,8 @@ pub struct Generator {
     pending: Option<u32>,
     made: usize,
     finish: Option<FinishReason>,
+    /// The stop token that ended it.
+    end: Option<GeneratedToken>,
     /// Scratch for a sliding context.
     window: Vec<u32>,
 }
@@ -101,6 +103,7 @@ impl Generator {
             pending: None,
             made: 0,
             finish: None,
+            end: None,
             window: Vec::with_capacity(decoder.capacity()),
         })
     }
@@ -138,17 +141,24 @@ impl Generator {
             }
         }
         let choice = self.sampler.sample(decoder.logits(), decoder.ids());
-        if self.options.stop_ids.contains(&choice.id) {
-            self.finish = Some(FinishReason::Stop);
-            return Ok(None);
-        }
-        self.pending = Some(choice.id);
-        self.made += 1;
-        Ok(Some(GeneratedToken {
+        let token = GeneratedToken {
             id: choice.id,
             probability: choice.probability,
             steps: decoder.steps().to_vec(),
-        }))
+        };
+        if self.options.stop_ids.contains(&token.id) {
+            self.finish = Some(FinishReason::Stop);
+            self.end = Some(token);
+            return Ok(None);
+        }
+        self.pending = Some(token.id);
+        self.made += 1;
+        Ok(Some(token))
+    }
+
+    /// The stop token that ended generation, which is no part of the text, if one did.
+    pub fn end_token(&self) -> Option<&GeneratedToken> {
+        self.end.as_ref()
     }
 
     /// Why generation ended, once it has.

@@ -111,6 +111,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
         }
         tokens.push(token);
     }
+    // Among bare ids the end token is one of them, as in other programs.
+    if args.prompt.prompt_ids.is_some() {
+        tokens.extend(generator.end_token().cloned());
+    }
     let seconds = start.elapsed().as_secs_f64();
     let rest = stream
         .as_mut()
