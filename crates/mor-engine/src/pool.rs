@@ -254,6 +254,19 @@ mod native {
     }
 }
 
+/// A pointer for all threads.
+pub(crate) struct Shared<T>(pub(crate) *mut T);
+
+// SAFETY: users read what nobody writes meanwhile, or write disjoint parts; each use says which.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// By method, so that closures capture the whole wrapper and not the bare pointer.
+    pub(crate) fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use crate::cpu::matmul::Activation;
 use crate::cpu::matrix::padded;
 use crate::cpu::simd::LANES;
 use crate::model::{Block, Linear, Model, Norm, NormOrder, PositionTable};
-use crate::pool::Pool;
+use crate::pool::{Pool, Shared};
 
 /// Scratch memory of a decoder's steps.
 pub(crate) struct Buffers {
@@ -45,24 +45,6 @@ impl Buffers {
             inner: of(config.intermediate_size)?,
             scratch: vec![vec![0.0; scratch]; threads],
         })
-    }
-}
-
-/// A buffer whose parts different threads write.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: users write disjoint parts; each use says which.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn of(buffer: &mut [f32]) -> Self {
-        Self(buffer.as_mut_ptr())
-    }
-
-    /// By method, so that closures capture the whole wrapper and not the bare pointer.
-    fn get(self) -> *mut f32 {
-        self.0
     }
 }
 
@@ -189,11 +171,11 @@ impl Stage<'_> {
         let qkv_stride = padded(3 * dim);
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (kernels, positions) = (&self.model.kernels, &self.model.positions);
-        let qkv = Shared::of(&mut self.buffers.qkv);
-        let mixed = Shared::of(&mut self.buffers.mixed);
-        let keys = Shared::of(&mut cache.keys);
-        let values = Shared::of(&mut cache.values);
-        let scratch = SharedScratch(self.buffers.scratch.as_mut_ptr());
+        let qkv = Shared(self.buffers.qkv.as_mut_ptr());
+        let mixed = Shared(self.buffers.mixed.as_mut_ptr());
+        let keys = Shared(cache.keys.as_mut_ptr());
+        let values = Shared(cache.values.as_mut_ptr());
+        let scratches = Shared(self.buffers.scratch.as_mut_ptr());
         assert!(rows.len() <= self.product_rows && mask.len() == shape.capacity);
         assert!(rows.iter().all(|position| *position < shape.capacity));
         self.pool.run(heads, |head, thread| {
@@ -201,7 +183,7 @@ impl Stage<'_> {
             // of `qkv` and `mixed`, and its caches, are touched by this call only; all offsets stay
             // inside the buffers, whose sizes follow from the same configuration.
             unsafe {
-                let scratch = scratch.of(thread);
+                let scratch = (*scratches.get().add(thread)).as_mut_slice();
                 let keys = keys.get().add(head * shape.key_stride());
                 let values = values.get().add(head * shape.value_stride());
                 for (token, &position) in rows.iter().enumerate() {
@@ -241,21 +223,6 @@ impl Stage<'_> {
                 }
             }
         });
-    }
-}
-
-/// The threads' scratch buffers.
-#[derive(Clone, Copy)]
-struct SharedScratch(*mut Vec<f32>);
-
-// SAFETY: each thread takes its own.
-unsafe impl Sync for SharedScratch {}
-
-impl SharedScratch {
-    /// # Safety
-    /// At most one reference per thread at a time, while the buffers live.
-    unsafe fn of<'a>(self, thread: usize) -> &'a mut [f32] {
-        unsafe { (*self.0.add(thread)).as_mut_slice() }
     }
 }
 

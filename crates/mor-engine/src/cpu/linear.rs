@@ -11,7 +11,7 @@ use super::matmul::{Activation, Product};
 use super::matrix::{Matrix, Values, padded};
 use super::q8::InputBlock;
 use crate::model::{Linear, Norm};
-use crate::pool::{Pool, share};
+use crate::pool::{Pool, Shared, share};
 
 /// Least bytes of weights, times tokens, that a part of a product reads.
 const PART_BYTES: usize = 96 << 10;
@@ -53,19 +53,6 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn row(&self, token: usize) -> &[f32] {
         &self.values[token * self.stride..][..self.cols]
-    }
-}
-
-/// A pointer for all threads.
-struct Shared<T>(*mut T);
-
-// SAFETY: users read what nobody writes meanwhile, or write disjoint parts; each use says which.
-unsafe impl<T> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    /// By method, so that closures capture the whole wrapper and not the bare pointer.
-    fn get(&self) -> *mut T {
-        self.0
     }
 }
 
