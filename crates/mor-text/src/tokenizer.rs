@@ -7,9 +7,11 @@ use crate::format::{TokenizerFile, bad};
 use crate::normalize::Normalizers;
 use crate::pipeline::Pipeline;
 use crate::special::STOP_TOKENS;
-use crate::template::{ChatTemplate, Piece, pieces};
+use crate::template::ChatTemplate;
 use crate::vocabulary::{AddedToken, Letters, Vocabulary, token_name};
-use crate::{Message, Result, TextError, TokenStream};
+use crate::{Result, TextError, TokenStream};
+
+mod chat;
 
 /// The vocabulary's file in a model folder.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -107,6 +109,30 @@ impl Tokenizer {
         crate::atomic::write(&dir.join(CONFIG_FILE), &config)
     }
 
+    /// The SHA-256, in hexadecimal, of all that decides which ids a text or a conversation becomes: `tokenizer.json`,
+    /// the chat template and the names of the tokens it may use.
+    #[cfg(feature = "fs")]
+    pub fn fingerprint(&self) -> String {
+        let hash = self.fingerprint_bytes();
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// [`Tokenizer::fingerprint`] as bytes.
+    #[cfg(feature = "fs")]
+    pub(crate) fn fingerprint_bytes(&self) -> [u8; 32] {
+        use sha2::{Digest, Sha256};
+        let template = chat_template(&self.files.1).ok().flatten();
+        let name = |token: &Option<AddedToken>| token.as_ref().map(|token| token.name.clone());
+        let (bos, eos) = (name(&self.bos), name(&self.eos));
+        let mut hash = Sha256::new_with_prefix(&self.files.0);
+        for part in [template, bos.as_deref(), eos.as_deref()] {
+            // A byte that no UTF-8 text holds keeps the parts apart.
+            hash.update([0xFF]);
+            hash.update(part.unwrap_or_default());
+        }
+        hash.finalize().into()
+    }
+
     /// Encodes plain text. Special tokens written in it are not recognised: `<eos>` is five characters here.
     ///
     /// # Errors
@@ -192,59 +218,6 @@ impl Tokenizer {
             }
         }
         Ok(())
-    }
-
-    /// Renders `messages` with the chat template and encodes the result. The template's special tokens become
-    /// single ids; contents are inserted verbatim and stay plain text, whatever they say.
-    ///
-    /// # Errors
-    /// [`TextError::Template`] if there is no template, or it refuses these messages.
-    pub fn encode_chat(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-    ) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or_else(|| TextError::Template {
-            reason: format!(
-                "{CONFIG_FILE} has no `chat_template`; this tokenizer cannot write conversations"
-            ),
-        })?;
-        let name = |token: &Option<AddedToken>| {
-            token
-                .as_ref()
-                .map_or(String::new(), |token| token.name.clone())
-        };
-        let rendered = template.render(
-            messages,
-            add_generation_prompt,
-            &name(&self.bos),
-            &name(&self.eos),
-        )?;
-        let mut ids = Vec::new();
-        for piece in pieces(&rendered, messages.len())? {
-            match piece {
-                Piece::Markup(markup) => ids.extend(self.encode_markup(markup)?),
-                Piece::Content(index) => self.encode_into(&messages[index].content, &mut ids)?,
-            }
-        }
-        Ok(ids)
-    }
-
-    /// Encodes many conversations, on every core.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode_chat`].
-    #[cfg(feature = "fs")]
-    pub fn encode_chat_batch<M: AsRef<[Message]> + Sync>(
-        &self,
-        conversations: &[M],
-        add_generation_prompt: bool,
-    ) -> Result<Vec<Vec<u32>>> {
-        use rayon::prelude::*;
-        conversations
-            .par_iter()
-            .map(|messages| self.encode_chat(messages.as_ref(), add_generation_prompt))
-            .collect()
     }
 
     /// Encodes text in which special tokens count, as other programs do: for text that no user wrote.
