@@ -54,6 +54,25 @@ pub enum TextError {
         /// Why the line is unusable.
         reason: String,
     },
+    /// A text file holds bytes that are no text.
+    #[error(
+        "{}: not UTF-8 at byte {byte}; convert it to UTF-8, or leave it out if it is no text",
+        path.display()
+    )]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is not UTF-8, counted from 0.
+        byte: u64,
+    },
+    /// A token file is damaged, of another version, or none.
+    #[error("{}: {reason}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what to do.
+        reason: String,
+    },
     /// A file of rewording rules is not of the expected form.
     #[error("{}: {reason}", path.display())]
     Rewrites {

@@ -7,6 +7,7 @@
 //! - [`TokenStream`]: whole characters out of tokens that arrive one at a time.
 //! - [`train_tokenizer`]: learns a vocabulary from plain text and chat JSON lines.
 //! - [`data`]: streaming readers for both formats and the filters that select training rows.
+//! - [`tokens`]: files of token ids that are mapped into memory, so that training starts at once.
 //!
 //! The `fs` feature (default) adds everything that touches files or threads. Without it the crate builds for
 //! `wasm32-unknown-unknown`.
@@ -24,6 +25,9 @@ mod tokenizer;
 mod vocabulary;
 
 pub mod data;
+
+#[cfg(feature = "fs")]
+pub mod tokens;
 
 #[cfg(feature = "fs")]
 mod atomic;

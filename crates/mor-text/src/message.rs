@@ -71,6 +71,13 @@ impl Conversation {
             .map(|message| message.content.len())
             .sum()
     }
+
+    /// Whether there is something to learn: an assistant's message that is not blank.
+    pub fn has_answer(&self) -> bool {
+        self.messages
+            .iter()
+            .any(|it| it.role == Role::Assistant && !it.content.trim().is_empty())
+    }
 }
 
 impl AsRef<[Message]> for Conversation {
