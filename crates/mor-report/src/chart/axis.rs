@@ -203,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             labels(&ValueAxis::linear(0.0, 6e-4)),
-            ["0", "2e-4", "4e-4", "6e-4"]
+            ["0", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4", "6e-4"]
         );
         for value in [0.0, 5.0, -3.0, 1e-30, 1e30] {
             let axis = ValueAxis::linear(value, value);
