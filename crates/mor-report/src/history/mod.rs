@@ -92,8 +92,12 @@ impl History {
         Some((all.clone().min()?, all.max()?))
     }
 
-    /// Tokens and seconds at a step, between the buckets' ends by proportion.
+    /// Tokens and seconds at a step that was trained, between the buckets' ends by proportion.
     pub(crate) fn position(&self, step: f64) -> Option<(f64, f64)> {
+        let last = self.buckets().next_back()?.last;
+        if step > last as f64 {
+            return None;
+        }
         let number = (step.max(0.0) as u64) >> self.shift;
         let mut until = self.buckets.range(..=number).rev().map(|(_, b)| b);
         let end = until.next()?;
@@ -148,6 +152,7 @@ mod tests {
         assert_eq!(depths, 30_000);
         let (tokens, _) = history.position(5000.0).expect("steps");
         assert!((tokens - 50_000.0).abs() < 1e-6, "{tokens}");
+        assert_eq!(history.position(10_001.0), None);
     }
 
     #[test]
