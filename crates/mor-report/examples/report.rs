@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let line = made_up_step(step, steps, &mut noise);
         metrics.write(&line)?;
         events.write(&line)?;
-        if step % every == 0 {
+        if step.is_multiple_of(every) {
             let line = made_up_validation(step, steps, &mut noise);
             metrics.write(&line)?;
             events.write_validation(&line)?;
@@ -108,7 +108,7 @@ fn made_up_step(step: u64, steps: u64, noise: &mut Noise) -> StepMetrics {
             (0.6 + 6.0 * (-share * 60.0).exp() + leap * 20.0) * (0.25 * noise.normal()).exp()
         },
         tokens_per_second: 1950.0 + 60.0 * noise.normal()
-            - if step % 211 == 0 { 700.0 } else { 0.0 },
+            - if step.is_multiple_of(211) { 700.0 } else { 0.0 },
         depth: 2.4 - share * 0.6,
         depths: vec![0, chosen[0], 0, chosen[1], 0, chosen[2]],
         router: Some(RouterMetrics {

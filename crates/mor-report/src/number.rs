@@ -7,7 +7,7 @@ pub(crate) fn significant(value: f64, digits: usize) -> String {
     }
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e6).contains(&size) {
-        return format!("{value:.*e}", digits.saturating_sub(1));
+        return scientific(value, digits);
     }
     let magnitude = if size == 0.0 {
         0
@@ -20,6 +20,17 @@ pub(crate) fn significant(value: f64, digits: usize) -> String {
     } else {
         format!("{value:.decimals$}")
     }
+}
+
+/// `1.5e-4`: up to `digits` digits, without zeros at the end.
+fn scientific(value: f64, digits: usize) -> String {
+    let text = format!("{value:.*e}", digits.saturating_sub(1));
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let mantissa = match mantissa.contains('.') {
+        true => mantissa.trim_end_matches('0').trim_end_matches('.'),
+        false => mantissa,
+    };
+    format!("{mantissa}e{exponent}")
 }
 
 /// An integer with commas.
@@ -88,10 +99,10 @@ pub(crate) fn tick(value: f64, spacing: f64) -> String {
         return compact(value);
     }
     if value.abs() < 1e-2 && spacing < 2e-3 {
-        let text = format!("{value:.2e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
-        return format!("{mantissa}e{exponent}");
+        return scientific(value, 3);
+    }
+    if value.abs() >= 1e3 && spacing >= 1.0 {
+        return grouped(value.round() as i64);
     }
     let decimals = (-(spacing * 1.0001).log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{value:.decimals$}")
@@ -104,13 +115,14 @@ mod tests {
     #[test]
     fn digits_fit_the_size() {
         for (value, text) in [
-            (2.71828, "2.718"),
+            (2.34567, "2.346"),
             (31.4159, "31.42"),
             (1234.5, "1,235"),
             (123456.0, "123,456"),
             (0.123456, "0.1235"),
             (0.00123456, "0.001235"),
-            (0.0006, "6.000e-4"),
+            (0.0006, "6e-4"),
+            (1e-10, "1e-10"),
             (0.0, "0.000"),
             (f64::NAN, "–"),
             (-2.0, "-2.000"),
@@ -157,6 +169,7 @@ mod tests {
             (0.3, 0.1, "0.3"),
             (2.0, 0.5, "2.0"),
             (20.0, 10.0, "20"),
+            (2000.0, 500.0, "2,000"),
             (3e-4, 1e-4, "3e-4"),
             (2.5e-4, 5e-5, "2.5e-4"),
             (1e-17, 0.1, "0"),

@@ -16,8 +16,10 @@ pub(crate) struct TimeAxis {
     pub(crate) low: f64,
     pub(crate) high: f64,
     pub(crate) ticks: Vec<Tick>,
-    /// Tokens and time at the ticks, where there was training by then.
-    pub(crate) positions: Vec<Tick>,
+    /// Tokens learned from at the ticks, where there was training by then.
+    pub(crate) tokens: Vec<Tick>,
+    /// Training time at the ticks.
+    pub(crate) times: Vec<Tick>,
 }
 
 impl TimeAxis {
@@ -41,20 +43,34 @@ impl TimeAxis {
                 number::compact(at)
             },
         });
-        let positions = places.iter().filter_map(|&at| {
-            let (tokens, seconds) = history.position(at).filter(|_| at > 0.0)?;
-            let (tokens, time) = (number::compact(tokens as f64), number::duration(seconds));
-            Some(Tick {
-                at,
-                label: format!("{tokens} · {time}"),
-            })
-        });
+        let (mut tokens, mut times) = (Vec::new(), Vec::new());
+        for &at in places.iter().filter(|at| **at > 0.0) {
+            let Some((seen, seconds)) = history.position(at) else {
+                continue;
+            };
+            for (row, label) in [
+                (&mut tokens, number::compact(seen)),
+                (&mut times, number::duration(seconds)),
+            ] {
+                row.push(Tick { at, label });
+            }
+        }
         Some(Self {
             low,
             high,
             ticks: ticks.collect(),
-            positions: positions.collect(),
+            tokens,
+            times,
         })
+    }
+
+    /// The rows of labels from top to bottom.
+    pub(crate) fn rows(&self) -> [(&'static str, &[Tick]); 3] {
+        [
+            ("step", &self.ticks),
+            ("tokens", &self.tokens),
+            ("time", &self.times),
+        ]
     }
 }
 
@@ -160,7 +176,7 @@ fn nice_spacing(low: f64, high: f64, count: u32) -> f64 {
     let power = 10_f64.powf(rough.log10().floor());
     let multiple = [1.0, 2.0, 5.0]
         .into_iter()
-        .find(|m| m * power >= rough * 0.999);
+        .find(|m| m * power >= rough * 0.7);
     multiple.unwrap_or(10.0) * power
 }
 
@@ -181,10 +197,13 @@ mod tests {
 
     #[test]
     fn linear_ticks_are_round_numbers_within_the_axis() {
-        assert_eq!(labels(&ValueAxis::linear(1.13, 3.9)), ["1", "2", "3", "4"]);
+        assert_eq!(
+            labels(&ValueAxis::linear(1.13, 3.9)),
+            ["1.0", "1.5", "2.0", "2.5", "3.0", "3.5", "4.0"]
+        );
         assert_eq!(
             labels(&ValueAxis::linear(0.0, 6e-4)),
-            ["0", "2e-4", "4e-4", "6e-4"]
+            ["0", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4", "6e-4"]
         );
         for value in [0.0, 5.0, -3.0, 1e-30, 1e30] {
             let axis = ValueAxis::linear(value, value);

@@ -11,12 +11,12 @@ use super::palette::Ink;
 /// Width in pixels of the page.
 const WIDTH: i32 = 560;
 /// Height in pixels of the page.
-const HEIGHT: i32 = 270;
+const HEIGHT: i32 = 284;
 /// Room around the plot for labels.
 const LEFT: i32 = 62;
 const RIGHT: i32 = 22;
 const TOP: i32 = 12;
-const BOTTOM: i32 = 44;
+const BOTTOM: i32 = 58;
 /// Units per pixel: the backend rounds to integers, which would make lines jagged.
 const FINE: i32 = 8;
 /// Height of labels in pixels.
@@ -44,7 +44,11 @@ pub(crate) fn plot(
         let size = ((WIDTH * FINE) as u32, (HEIGHT * FINE) as u32);
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let horizontal = LEFT * FINE..(WIDTH - RIGHT) * FINE;
-        let vertical = (HEIGHT - BOTTOM) * FINE..TOP * FINE;
+        // Pixels count downwards, values upwards.
+        let vertical = std::ops::Range {
+            start: (HEIGHT - BOTTOM) * FINE,
+            end: TOP * FINE,
+        };
         let plane = root.apply_coord_spec(Cartesian2d::<RangedCoordf64, RangedCoordf64>::new(
             time.low..time.high,
             values.low..values.high,
@@ -127,31 +131,23 @@ impl Canvas<'_> {
             self.text(&tick.label, (left - 8 * FINE, y), HPos::Right, FONT)?;
         }
         let bottom = (HEIGHT - BOTTOM) * FINE;
-        let (first_row, second_row) = (bottom + 14 * FINE, bottom + 31 * FINE);
+        let row = |index: i32| bottom + (14 + 15 * index) * FINE;
         for tick in &time.ticks {
             let (x, _) = self.plane.map_coordinate(&(tick.at, values.low));
             let stroke = Ink::Axis.color().stroke_width(units(1.0));
             let line = PathElement::new(vec![(x, bottom), (x, bottom + 4 * FINE)], stroke);
             self.root.draw(&line).map_err(|error| error.to_string())?;
-            self.text(&tick.label, (x, first_row), HPos::Center, FONT)?;
         }
-        for tick in &time.positions {
-            let (x, _) = self.plane.map_coordinate(&(tick.at, values.low));
-            self.text(&tick.label, (x, second_row), HPos::Center, FONT - 1.5)?;
-        }
-        self.text(
-            "step",
-            (left - 8 * FINE, first_row),
-            HPos::Right,
-            FONT - 1.5,
-        )?;
-        if !time.positions.is_empty() {
-            self.text(
-                "tokens · time",
-                (left - 8 * FINE, second_row),
-                HPos::Right,
-                FONT - 3.0,
-            )?;
+        for (index, (name, ticks)) in time.rows().into_iter().enumerate() {
+            if ticks.is_empty() {
+                continue;
+            }
+            let y = row(index as i32);
+            self.text(name, (left - 14 * FINE, y), HPos::Right, FONT - 1.0)?;
+            for tick in ticks {
+                let (x, _) = self.plane.map_coordinate(&(tick.at, values.low));
+                self.text(&tick.label, (x, y), HPos::Center, FONT - 0.5)?;
+            }
         }
         Ok(())
     }

@@ -73,11 +73,11 @@ impl LineChart<'_> {
                 canvas.area(high.chain(low).collect(), Ink::Train, 0.18)?;
             }
             if smoothed {
-                let raw = self.points.iter().map(|p| at((p.step, p.mean)));
-                canvas.line(raw, Ink::Train, 0.75, 0.3)?;
+                let raw: Vec<_> = self.points.iter().map(|p| (p.step, p.mean)).collect();
+                canvas.line(entering(&raw, &axis).map(at), Ink::Train, 0.75, 0.3)?;
             }
             if !course.is_empty() {
-                canvas.line(course.iter().copied().map(at), Ink::Train, 1.75, 1.0)?;
+                canvas.line(entering(&course, &axis).map(at), Ink::Train, 1.75, 1.0)?;
             }
             if self.measured.len() > 1 {
                 let points = self.measured.iter().map(|(s, v, _)| at((*s, *v)));
@@ -123,6 +123,13 @@ impl LineChart<'_> {
             _ => ValueAxis::linear(low, high),
         })
     }
+}
+
+/// A curve from where it comes in over the top of the axis, at whose edge it would otherwise run along.
+fn entering(curve: &[(f64, f64)], axis: &ValueAxis) -> impl Iterator<Item = (f64, f64)> {
+    let beyond = |(_, value): &&(f64, f64)| axis.coordinate(*value) >= axis.high;
+    let leading = curve.iter().take_while(beyond).count();
+    curve.iter().skip(leading.saturating_sub(1)).copied()
 }
 
 /// The value that a share of all lies below.
@@ -198,6 +205,8 @@ mod tests {
             .expect("an axis");
         assert!(robust.high < 3.0, "{robust:?}");
         assert_eq!(robust.coordinate(10.0), robust.high);
+        let curve: Vec<_> = falling.iter().map(|p| (p.step, p.mean)).collect();
+        assert_eq!(entering(&curve, &robust).next(), Some((4.0, 10.0)));
         let spanning = chart(falling, Range::Spanning).axis().expect("an axis");
         assert!(spanning.high > 10.0 && !spanning.logarithmic);
     }
@@ -222,7 +231,8 @@ mod tests {
             low: 0.0,
             high: 2.0,
             ticks: Vec::new(),
-            positions: Vec::new(),
+            tokens: Vec::new(),
+            times: Vec::new(),
         };
         let draw = |values: &[f64]| {
             let chart = chart(points(values.iter().copied()), Range::Robust);

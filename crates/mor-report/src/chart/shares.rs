@@ -5,6 +5,9 @@ use super::canvas::{Drawn, plot};
 use super::palette::Ink;
 use crate::history::Counts;
 
+/// Most points that the boundaries have.
+const MAX_POINTS: usize = 120;
+
 /// Which depths or classes occur anywhere, in order.
 pub(crate) fn occurring<'a>(counts: impl Iterator<Item = &'a Counts>) -> Vec<usize> {
     let mut all = Counts::default();
@@ -19,11 +22,7 @@ pub(crate) fn draw(
     counts: &[(f64, Counts)],
     classes: &[usize],
 ) -> Drawn<Option<String>> {
-    let mut counts: Vec<_> = counts
-        .iter()
-        .filter(|(_, c)| c.total() > 0)
-        .copied()
-        .collect();
+    let mut counts = gathered(counts);
     match counts[..] {
         [] => return Ok(None),
         // One point has no width: it fills the plot.
@@ -50,6 +49,22 @@ pub(crate) fn draw(
     Ok(Some(svg))
 }
 
+/// Counts of neighbours together: shares of few rows jump from step to step.
+fn gathered(counts: &[(f64, Counts)]) -> Vec<(f64, Counts)> {
+    let counted: Vec<_> = counts.iter().filter(|(_, c)| c.total() > 0).collect();
+    let groups = counted.len().min(MAX_POINTS);
+    let gather = |group: usize| {
+        // Of equal size, but for one: a small last group would leap.
+        let start = group * counted.len() / groups;
+        let group = &counted[start..(group + 1) * counted.len() / groups];
+        let mut sum = Counts::default();
+        group.iter().for_each(|(_, counts)| sum.add(&counts.0));
+        let steps: f64 = group.iter().map(|(step, _)| step).sum();
+        (steps / group.len() as f64, sum)
+    };
+    (0..groups).map(gather).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +81,8 @@ mod tests {
             low: 0.0,
             high: 10.0,
             ticks: Vec::new(),
-            positions: Vec::new(),
+            tokens: Vec::new(),
+            times: Vec::new(),
         };
         let history = [
             (1.0, counts([1, 0, 1])),
@@ -80,5 +96,17 @@ mod tests {
             .expect("a chart");
         assert_eq!(svg.matches("<polygon").count(), 2);
         assert_eq!(draw(&time, &[(5.0, counts([0; 3]))], &classes), Ok(None));
+    }
+
+    #[test]
+    fn neighbours_are_counted_together() {
+        let history: Vec<_> = (0..1000)
+            .map(|step| (f64::from(step), counts([1, 2, 0])))
+            .collect();
+        let gathered = gathered(&history);
+        assert_eq!(gathered.len(), MAX_POINTS);
+        let total: u64 = gathered.iter().map(|(_, counts)| counts.total()).sum();
+        assert_eq!(total, 3000);
+        assert!(gathered.is_sorted_by(|a, b| a.0 < b.0));
     }
 }

@@ -92,11 +92,23 @@ impl History {
         Some((all.clone().min()?, all.max()?))
     }
 
-    /// Tokens and seconds at a step: those of the last bucket that begins no later.
-    pub(crate) fn position(&self, step: f64) -> Option<(u64, f64)> {
+    /// Tokens and seconds at a step that was trained, between the buckets' ends by proportion.
+    pub(crate) fn position(&self, step: f64) -> Option<(f64, f64)> {
+        let last = self.buckets().next_back()?.last;
+        if step > last as f64 {
+            return None;
+        }
         let number = (step.max(0.0) as u64) >> self.shift;
-        let (_, bucket) = self.buckets.range(..=number).next_back()?;
-        Some((bucket.tokens, bucket.seconds))
+        let mut until = self.buckets.range(..=number).rev().map(|(_, b)| b);
+        let end = until.next()?;
+        let (first, tokens, seconds) = until.next().map_or((0.0, 0.0, 0.0), |before| {
+            (before.last as f64, before.tokens as f64, before.seconds)
+        });
+        let share = ((step - first) / (end.last as f64 - first).max(1.0)).clamp(0.0, 1.0);
+        Some((
+            tokens + (end.tokens as f64 - tokens) * share,
+            seconds + (end.seconds - seconds) * share,
+        ))
     }
 }
 
@@ -139,7 +151,8 @@ mod tests {
         let depths: u64 = history.buckets().map(|b| b.depths.total()).sum();
         assert_eq!(depths, 30_000);
         let (tokens, _) = history.position(5000.0).expect("steps");
-        assert!((50_000..50_000 + 10 * history.bucket_steps()).contains(&tokens));
+        assert!((tokens - 50_000.0).abs() < 1e-6, "{tokens}");
+        assert_eq!(history.position(10_001.0), None);
     }
 
     #[test]

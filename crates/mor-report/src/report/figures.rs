@@ -97,7 +97,7 @@ const COURSES: [Course; 8] = [
         marked: false,
         ..Course::smoothed(
             "Row perplexity",
-            "median of a step's rows, which sets their pseudo-classes",
+            "median, sets the pseudo-classes",
             Quantity::RowPerplexity,
             Range::Spanning,
         )
@@ -192,7 +192,7 @@ fn legend(chart: &LineChart<'_>, drawing: &LineDrawing, bucket_steps: u64) -> Ve
         };
         keys.push(Key::new(Ink::Train, "line", label));
     }
-    if bucket_steps > 1 && !chart.points.is_empty() {
+    if bucket_steps > 1 && chart.smooth && !chart.points.is_empty() {
         keys.push(Key::new(
             Ink::Train,
             "band",
@@ -278,7 +278,7 @@ fn classes(history: &History, time: &TimeAxis) -> Result<Vec<Figure>, String> {
         ),
         (
             "Pseudo-classes",
-            "shares of rows by the class their perplexity asks for: the curriculum",
+            "shares of rows, by perplexity: the curriculum",
             |b| b.targets,
         ),
     ];

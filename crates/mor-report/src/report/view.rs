@@ -85,10 +85,10 @@ pub(super) fn tiles(history: &History) -> Vec<Tile> {
     }
     if history.skipped + history.spikes > 0 {
         tile(
-            "Trouble",
+            "Irregular steps",
             grouped(history.skipped + history.spikes),
             format!(
-                "steps: {} skipped, {} spikes",
+                "{} skipped, {} spikes",
                 grouped(history.skipped),
                 grouped(history.spikes)
             ),

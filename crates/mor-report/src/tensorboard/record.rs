@@ -51,10 +51,8 @@ mod tests {
 
     #[test]
     fn checksums_are_those_of_the_format() {
-        // RFC 3720, B.4: the CRC-32C of 32 zeros is 0x8a9136aa.
-        let crc = 0x8a91_36aa_u32;
-        let masked = ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8);
-        assert_eq!(checksum(&[0; 32]), masked);
+        // RFC 3720, B.4: the CRC-32C of 32 zeros is 0x8a9136aa. Masked, worked out by hand:
+        assert_eq!(checksum(&[0; 32]), 0x0fd7_fffa);
     }
 
     #[test]

@@ -28,7 +28,8 @@ impl EventWriter {
     /// begins if that is 0.
     ///
     /// TensorBoard reads a folder's files one after the other. The new one tells it that events of earlier files
-    /// after `resume_step` no longer count.
+    /// after `resume_step` no longer count. Its fast data server (the default) takes them back for each tag only when
+    /// the resumed run reaches that tag again; `--load_fast=false` does so at once.
     ///
     /// # Errors
     /// [`ReportError::Io`].
