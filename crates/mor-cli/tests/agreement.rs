@@ -44,9 +44,8 @@ fn assert_agreement(burn: &mor_model::Model, engine: Model, depth: Depth, ids: &
     let batch = TensorData::new(ids.iter().map(|id| i64::from(*id)).collect(), [1, len]);
     let batch = Tensor::<2, Int>::from_data(batch, &Device::flex());
     let options = ForwardOptions {
-        attention_mask: None,
         depth,
-        training: false,
+        ..ForwardOptions::default()
     };
     let output = burn.forward(batch, &options).expect("forward");
     let expected = burn.logits(output.hidden).into_data();

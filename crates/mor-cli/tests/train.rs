@@ -16,7 +16,7 @@ intermediate_size = 48
 [train]
 steps = 8
 batch_tokens = 1024
-learning_rate = 4e-3
+lr = 4e-3
 
 [train.optimizer]
 kind = "adamw"

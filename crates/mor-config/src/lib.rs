@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod flops;
 mod params;
 mod preset;
 mod weights;

@@ -11,7 +11,7 @@
 // sized for whole panels.
 
 use crate::isa::Isa;
-use crate::matmul_pack::{pack_left_columns, pack_left_rows, pack_right};
+use crate::matmul_pack::{pack_left_columns, pack_left_rows, pack_right, round_to_f16};
 use crate::matmul_tile::{activate, finish, tile};
 use crate::precision::{MatmulPrecision, matmul_precision};
 use crate::scratch::{Slot, with_scratch};
@@ -150,6 +150,7 @@ fn run(
         accumulate: matches!(start, Start::Accumulate),
         activated: activated.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
         bf16: matmul_precision() == MatmulPrecision::Bf16,
+        f16: matmul_precision() == MatmulPrecision::F16,
     };
     let threads = if m * n * k < SMALL {
         1
@@ -199,6 +200,8 @@ pub(crate) struct Job {
     pub(crate) activated: *mut f32,
     /// Whether operands are rounded to bfloat16.
     pub(crate) bf16: bool,
+    /// Whether operands are rounded to 16-bit floats.
+    pub(crate) f16: bool,
 }
 
 // SAFETY: the pointers come from slices that outlive the tasks, and tasks write disjoint parts.
@@ -283,11 +286,18 @@ unsafe fn rectangle_body<S: Simd>(
     {
         unsafe {
             pack_right::<S>(job, cols, inner, right);
+            if job.f16 {
+                let width = (cols[1] - cols[0]).next_multiple_of(2 * S::LANES);
+                round_to_f16(right, (inner[1] - inner[0]) * width);
+            }
             if job.lhs_col == 1 {
                 let mut row = rows[0];
                 while row < rows[1] {
                     let m = tile.min(rows[1] - row);
                     pack_left_rows(job, row, m, inner, left);
+                    if job.f16 {
+                        round_to_f16(left, (m - 1) * ROW_GAP + inner[1] - inner[0]);
+                    }
                     if tall {
                         panels::<S, TALL, ROW_GAP, 1>(job, row, m, cols, inner, left, right);
                     } else {
@@ -300,6 +310,9 @@ unsafe fn rectangle_body<S: Simd>(
                     pack_left_columns::<S, TALL>(job, rows, inner, left);
                 } else if new_left {
                     pack_left_columns::<S, SHORT>(job, rows, inner, left);
+                }
+                if new_left && job.f16 {
+                    round_to_f16(left, (rows[1] - rows[0]).div_ceil(tile) * LEFT);
                 }
                 let mut row = rows[0];
                 let mut left = left;

@@ -100,3 +100,12 @@ pub(crate) unsafe fn pack_left_columns<S: Simd, const R: usize>(
         }
     }
 }
+
+/// Rounds packed numbers to 16-bit floats; what is too large becomes infinite.
+pub(crate) unsafe fn round_to_f16(packed: *mut f32, len: usize) {
+    // SAFETY: the caller's buffer holds at least `len` numbers; scratch memory is always initialised.
+    let packed = unsafe { std::slice::from_raw_parts_mut(packed, len) };
+    for value in packed {
+        *value = half::f16::from_f32(*value).to_f32();
+    }
+}

@@ -35,37 +35,55 @@ pub(crate) struct Routed {
     pub(crate) steps: Vec<Vec<usize>>,
     /// As in [`crate::Output`].
     pub(crate) router_logits: Vec<Tensor<3>>,
+    /// For each layer with a gradient to its router, the probabilities of its steps, `[batch, 1 or seq, max_steps]`.
+    pub(crate) survival: Vec<Tensor<3>>,
+}
+
+/// How the layers run.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    /// `[batch, seq]`, true at the keys that may be seen, which are also the positions that are not pads.
+    pub(crate) key_mask: Option<&'a Tensor<2, Bool>>,
+    /// The depths, `[layers][batch]`, unless routers decide.
+    pub(crate) fixed: Option<&'a [Vec<usize>]>,
+    /// Whether the routers of a technical model get a gradient.
+    pub(crate) straight_through: bool,
+    pub(crate) training: bool,
 }
 
 impl Body {
-    /// Runs the layers on `x: [batch, seq, dim]`, at a fixed depth or as the routers decide. `key_mask: [batch,
-    /// seq]` is true at the keys that may be seen, which are also the positions that are not pads.
-    pub(crate) fn forward(
-        &self,
-        x: Tensor<3>,
-        key_mask: Option<&Tensor<2, Bool>>,
-        fixed: Option<usize>,
-        training: bool,
-    ) -> Routed {
+    /// Runs the layers on `x: [batch, seq, dim]`.
+    pub(crate) fn forward(&self, x: Tensor<3>, run: Run) -> Routed {
+        let Run {
+            key_mask, training, ..
+        } = run;
         let mut state = Routed {
             x,
             steps: Vec::new(),
             router_logits: Vec::new(),
+            survival: Vec::new(),
         };
         match self {
             Self::Technical(layers) => {
                 for layer in layers {
-                    let steps = state.route(layer.router.as_ref(), key_mask, fixed, training);
-                    state.x = layer.forward(state.x, key_mask, &steps, training);
+                    let steps = state.route(layer.router.as_ref(), run);
+                    let survival = match (&layer.router, state.router_logits.last()) {
+                        (Some(router), Some(logits)) if run.straight_through => {
+                            Some(router.survival(logits.clone(), layer.step_projections.len()))
+                        }
+                        _ => None,
+                    };
+                    state.x = layer.forward(state.x, key_mask, &steps, survival.as_ref(), training);
                     state.steps.push(steps);
+                    state.survival.extend(survival);
                 }
             }
             Self::Conversational(body) => {
                 for block in &body.layers {
                     state.x = block.forward(state.x, key_mask, training);
                 }
-                let steps = state.route(body.router.as_ref(), key_mask, fixed, training);
-                state.x = recur(state.x, key_mask, &steps, |_, x, key_mask| {
+                let steps = state.route(body.router.as_ref(), run);
+                state.x = recur(state.x, key_mask, &steps, None, |_, x, key_mask| {
                     body.shared.forward(x, key_mask.as_ref(), training)
                 });
                 state.steps.push(steps);
@@ -76,24 +94,19 @@ impl Body {
 }
 
 impl Routed {
-    /// How many steps come next: `fixed`, or what the router makes of `x`.
-    fn route(
-        &mut self,
-        router: Option<&Router>,
-        key_mask: Option<&Tensor<2, Bool>>,
-        fixed: Option<usize>,
-        training: bool,
-    ) -> Vec<usize> {
-        match (fixed, router) {
+    /// How many steps come next: a fixed number, or what the router makes of `x`.
+    fn route(&mut self, router: Option<&Router>, run: Run) -> Vec<usize> {
+        match (run.fixed, router) {
             (None, Some(router)) => {
-                let routing = router.forward(self.x.clone(), key_mask, training);
+                let routing = router.forward(self.x.clone(), run.key_mask, run.training);
                 self.router_logits.push(routing.logits);
                 routing.steps
             }
             // Where no depth is fixed, the configuration asks for routers.
             (fixed, _) => {
                 let [batch, ..] = self.x.dims();
-                vec![fixed.unwrap_or(0); batch]
+                let depths = fixed.and_then(|fixed| fixed.get(self.steps.len()));
+                depths.map_or_else(|| vec![0; batch], Vec::clone)
             }
         }
     }

@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use mor_config::HaltedRows;
 
 use crate::ops;
-use crate::recursion::recur;
+use crate::recursion::{recur, straight_through};
 use crate::{Attention, FeedForward, LayerNorm, Linear, Router};
 
 /// A post-LN layer with a projection before each of its steps.
@@ -33,21 +33,26 @@ pub struct Layer {
 impl Layer {
     /// Applies `steps[row]` steps to each row of `x: [batch, seq, dim]`, or, where there are `batch · seq` numbers,
     /// as many to each position as its own says. `key_mask: [batch, seq]` is true at the keys that may be seen.
+    /// `survival: [batch, 1 or seq, max_steps]` lets the router's probability of taking a step have a gradient.
     pub fn forward(
         &self,
         x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
         steps: &[usize],
+        survival: Option<&Tensor<3>>,
         training: bool,
     ) -> Tensor<3> {
         match self.halted_rows {
-            HaltedRows::Freeze => recur(x, key_mask, steps, |step, x, key_mask| {
-                match self.step_projections.get(step) {
+            HaltedRows::Freeze => {
+                recur(x, key_mask, steps, survival, |step, x, key_mask| match self
+                    .step_projections
+                    .get(step)
+                {
                     Some(projection) => self.step(x, projection, key_mask.as_ref(), None, training),
                     None => x,
-                }
-            }),
-            HaltedRows::Renormalize => self.renormalize(x, key_mask, steps, training),
+                })
+            }
+            HaltedRows::Renormalize => self.renormalize(x, key_mask, steps, survival, training),
         }
     }
 
@@ -57,6 +62,7 @@ impl Layer {
         mut x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
         steps: &[usize],
+        survival: Option<&Tensor<3>>,
         training: bool,
     ) -> Tensor<3> {
         let deepest = steps.iter().copied().max().unwrap_or(0);
@@ -67,8 +73,19 @@ impl Layer {
                 .collect();
             let gate = gate.contains(&0.0).then(|| {
                 let gate = TensorData::new(gate, [steps.len(), 1, 1]);
-                Tensor::from_data(gate, (&x.device(), x.dtype()))
+                Tensor::<3>::from_data(gate, (&x.device(), x.dtype()))
             });
+            let gate = match survival {
+                // Rows that have halted are computed anyway, so they learn too whether to go on.
+                Some(survival) => {
+                    let open = straight_through(survival, step);
+                    Some(match gate {
+                        Some(gate) => gate + open - 1.0,
+                        None => open,
+                    })
+                }
+                None => gate,
+            };
             x = self.step(x, projection, key_mask, gate, training);
         }
         x

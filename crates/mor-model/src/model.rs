@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use mor_config::{Architecture, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
 
-use crate::body::{Body, Conversational};
+use crate::body::{Body, Conversational, Run};
 use crate::builder::{Builder, Source};
 use crate::init::initial_values;
 use crate::{Embeddings, LayerNorm, ModelError, Table, ops};
@@ -22,8 +22,13 @@ pub struct ForwardOptions {
     pub attention_mask: Option<Tensor<2, Bool>>,
     /// Depth of every layer, or of the shared block.
     pub depth: Depth,
+    /// Depths of their own for each layer, or the shared block, and row, `[layers][batch]`, in place of `depth`.
+    pub steps: Option<Vec<Vec<usize>>>,
     /// Whether dropout is active.
     pub training: bool,
+    /// Whether the routers of a technical model get a gradient: in the backward pass, what a step changes is weighted
+    /// by the probability of taking it. The result is the same.
+    pub straight_through: bool,
 }
 
 /// What a model computes for a batch.
@@ -40,6 +45,8 @@ pub struct Output {
     /// 0.1 for each step of each layer and row; for a row whose positions differ, for their mean. No gradient flows
     /// through it.
     pub computation_loss: f32,
+    /// The same by the routers' probabilities, `[1]`, with a gradient; where routers get one.
+    pub expected_computation_loss: Option<Tensor<1>>,
 }
 
 /// A mixture-of-recursions model of either family.
@@ -164,22 +171,57 @@ impl Model {
                 limit: self.config.max_position_embeddings,
             });
         }
-        let fixed = self.config.resolve_depth(options.depth)?;
+        let fixed = match &options.steps {
+            Some(steps) => Some(self.check_steps(steps, batch)?),
+            None => self
+                .config
+                .resolve_depth(options.depth)?
+                .map(|depth| vec![vec![depth; batch]; self.config.routed_depths()]),
+        };
         let key_mask = self.key_mask(&ids, options)?;
         let x = self.embeddings.forward(ids, options.training);
-        let routed = self
-            .body
-            .forward(x, key_mask.as_ref(), fixed, options.training);
+        let run = Run {
+            key_mask: key_mask.as_ref(),
+            fixed: fixed.as_deref(),
+            straight_through: options.straight_through,
+            training: options.training,
+        };
+        let routed = self.body.forward(x, run);
         let cost = |steps: &Vec<usize>| {
             let positions = (steps.len() / batch).max(1);
             steps.iter().sum::<usize>() as f32 / positions as f32
         };
+        let expected = routed.survival.into_iter().map(|survival| {
+            let [_, positions, _] = survival.dims();
+            survival.sum() * (STEP_COST / positions as f32)
+        });
         Ok(Output {
+            expected_computation_loss: expected.reduce(|sum, cost| sum + cost),
             hidden: self.final_norm.forward(routed.x),
             computation_loss: STEP_COST * routed.steps.iter().map(cost).sum::<f32>(),
             steps: routed.steps,
             router_logits: routed.router_logits,
         })
+    }
+
+    /// Depths that the caller chose.
+    fn check_steps(
+        &self,
+        steps: &[Vec<usize>],
+        batch: usize,
+    ) -> Result<Vec<Vec<usize>>, ModelError> {
+        let layers = self.config.routed_depths();
+        let fits = steps.len() == layers && steps.iter().all(|steps| steps.len() == batch);
+        if !fits {
+            return Err(ModelError::Shape {
+                what: "the depths",
+                found: vec![steps.len(), steps.first().map_or(0, Vec::len)],
+                expected: vec![layers, batch],
+            });
+        }
+        let deepest = steps.iter().flatten().copied().max().unwrap_or(0);
+        self.config.resolve_depth(Depth::Forced(deepest))?;
+        Ok(steps.to_vec())
     }
 
     /// The keys that may be seen, `[batch, seq]`; `None` when that is known to be all of them.
@@ -236,17 +278,11 @@ impl Model {
         targets: Tensor<2, Int>,
         ignore: i64,
     ) -> Result<Tensor<1>, ModelError> {
-        let (hidden, targets) = rows(hidden, targets)?;
-        Ok(ops::linear_cross_entropy(
-            hidden,
-            self.head(),
-            targets,
-            ignore,
-        ))
+        Ok(self.mean_and_losses(hidden, targets, ignore)?.0)
     }
 
-    /// Cross-entropy in nats of each position, `[batch · seq]`, zero where the target is `ignore`; no gradient.
-    /// Arguments as in [`Self::loss`].
+    /// Cross-entropy in nats of each position, `batch · seq` numbers, zero where the target is `ignore`; no
+    /// gradient. Arguments as in [`Self::loss`].
     ///
     /// # Errors
     /// [`ModelError::Shape`] when the shapes differ.
@@ -255,11 +291,24 @@ impl Model {
         hidden: Tensor<3>,
         targets: Tensor<2, Int>,
         ignore: i64,
-    ) -> Result<Tensor<1>, ModelError> {
+    ) -> Result<Vec<f32>, ModelError> {
         let (hidden, targets) = rows(hidden, targets)?;
-        Ok(ops::linear_cross_entropy_losses(
-            hidden.without_autodiff(),
-            self.head().without_autodiff(),
+        let (hidden, head) = (hidden.without_autodiff(), self.head().without_autodiff());
+        let (_, losses) = ops::linear_cross_entropy(hidden, head, targets, ignore);
+        Ok(losses.into_values())
+    }
+
+    /// [`Self::loss`] and the losses it is the mean of.
+    pub(crate) fn mean_and_losses(
+        &self,
+        hidden: Tensor<3>,
+        targets: Tensor<2, Int>,
+        ignore: i64,
+    ) -> Result<(Tensor<1>, ops::RowLosses), ModelError> {
+        let (hidden, targets) = rows(hidden, targets)?;
+        Ok(ops::linear_cross_entropy(
+            hidden,
+            self.head(),
             targets,
             ignore,
         ))

@@ -16,6 +16,9 @@ pub struct RouterLoss {
     pub weight: f32,
     /// Largest mean cross-entropy of a row that a perplexity is computed from.
     pub max_loss: f32,
+    /// Weight of a technical model's [`Output::computation_loss`]. Only where routers get a gradient does it teach
+    /// them anything.
+    pub compute_penalty: f32,
 }
 
 impl Default for RouterLoss {
@@ -24,6 +27,7 @@ impl Default for RouterLoss {
             thresholds: vec![20.0, 50.0],
             weight: 0.1,
             max_loss: 20.0,
+            compute_penalty: 0.0,
         }
     }
 }
@@ -31,7 +35,7 @@ impl Default for RouterLoss {
 /// The losses of a batch; every one is finite, even where nothing is left to predict.
 #[derive(Debug, Clone)]
 pub struct Losses {
-    /// What to differentiate, `[1]`: `language`, plus the router's loss at its weight.
+    /// What to differentiate, `[1]`: `language`, plus the router's loss or the price of steps at its weight.
     pub total: Tensor<1>,
     /// Mean cross-entropy of the kept targets, `[1]`. Routing is a hard choice, so it gives the router no gradient.
     pub language: Tensor<1>,
@@ -58,7 +62,8 @@ impl Model {
         ignore: i64,
         settings: &RouterLoss,
     ) -> Result<Losses, ModelError> {
-        let language = self.loss(output.hidden.clone(), targets.clone(), ignore)?;
+        let hidden = output.hidden.clone();
+        let (language, nats) = self.mean_and_losses(hidden, targets.clone(), ignore)?;
         let mut losses = Losses {
             total: language.clone(),
             language,
@@ -66,6 +71,15 @@ impl Model {
             row_perplexity: Vec::new(),
             pseudo_classes: Vec::new(),
         };
+        if settings.compute_penalty > 0.0 && self.config().architecture == Architecture::Technical {
+            let steps = output.computation_loss;
+            // The steps that were taken, with the gradient of those that were expected.
+            let cost = match &output.expected_computation_loss {
+                Some(expected) => expected.clone() - expected.clone().detach() + steps,
+                None => losses.total.zeros_like() + steps,
+            };
+            losses.total = losses.total + cost * settings.compute_penalty;
+        }
         let logits = match output.router_logits.as_slice() {
             [logits] if self.config().architecture == Architecture::Conversational => logits,
             _ => return Ok(losses),
@@ -77,9 +91,7 @@ impl Model {
             .iter()
             .map(|target| *target != ignore)
             .collect();
-        let nats = self.losses(output.hidden.clone(), targets.clone(), ignore)?;
-        let nats = nats.into_data().convert::<f32>();
-        let nats = nats.as_slice::<f32>().unwrap_or_default();
+        let nats = nats.into_values();
         let [_, seq] = targets.dims();
         let [_, positions, classes] = logits.dims();
         for (nats, kept) in nats.chunks_exact(seq).zip(kept.chunks_exact(seq)) {

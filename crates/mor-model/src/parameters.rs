@@ -43,6 +43,16 @@ impl Model {
             .collect()
     }
 
+    /// The values of one parameter, by its place in [`ModelConfig::tensors`]; none beyond the last.
+    pub fn tensor_values(&self, index: usize) -> Vec<f32> {
+        let mut finder = Finder {
+            left: index,
+            values: None,
+        };
+        self.visit(&mut finder);
+        finder.values.unwrap_or_default()
+    }
+
     /// Takes the gradients out of a backward pass, in the order of [`ModelConfig::tensors`], each
     /// in the shape of its parameter. `None` where a parameter had no part in the loss. Nothing is
     /// copied on the CPU; [`recycle_gradients`] takes them back when they have been used.
@@ -89,6 +99,23 @@ struct Collector {
 impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.values.push(into_values(param.val()));
+    }
+}
+
+struct Finder {
+    /// Parameters to pass by.
+    left: usize,
+    values: Option<Vec<f32>>,
+}
+
+impl ModuleVisitor for Finder {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.values.is_none() {
+            match self.left.checked_sub(1) {
+                Some(left) => self.left = left,
+                None => self.values = Some(into_values(param.val())),
+            }
+        }
     }
 }
 

@@ -8,18 +8,24 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 /// Rows in which nothing is left to do are not computed. A position that has halted stays as it is, and the others
 /// no longer see it as a key. So no row's result depends on another, and no position's on a later one, as long as
 /// those of `block` do not.
+///
+/// `survival: [batch, 1 or seq, steps]` holds the probability of taking each step; what a step changes is then
+/// weighted by it in the backward pass, and only there.
 pub(crate) fn recur(
     mut x: Tensor<3>,
     key_mask: Option<&Tensor<2, Bool>>,
     steps: &[usize],
+    survival: Option<&Tensor<3>>,
     mut block: impl FnMut(usize, Tensor<3>, Option<Tensor<2, Bool>>) -> Tensor<3>,
 ) -> Tensor<3> {
     let [batch, seq, dim] = x.dims();
     let deepest = steps.iter().copied().max().unwrap_or(0);
     for step in 0..deepest {
         let active: Vec<bool> = steps.iter().map(|depth| step < *depth).collect();
+        let gate = survival.map(|survival| straight_through(survival, step));
         if active.iter().all(|on| *on) {
-            x = block(step, x, key_mask.cloned());
+            let next = block(step, x.clone(), key_mask.cloned());
+            x = gated(x, next, gate);
             continue;
         }
         let device = x.device();
@@ -37,6 +43,7 @@ pub(crate) fn recur(
             taking_part = Some(flags.unsqueeze_dim::<3>(2).expand(shape));
         }
         let next = block(step, chosen.clone(), keys);
+        let next = gated(chosen.clone(), next, gate.map(|gate| rows.gather(gate)));
         let next = match taking_part {
             Some(mask) => chosen.mask_where(mask, next),
             None => next,
@@ -44,6 +51,21 @@ pub(crate) fn recur(
         x = rows.scatter(x, next);
     }
     x
+}
+
+/// One, with the gradient of the probability of taking step number `step` (Bengio, Léonard and Courville 2013,
+/// "Estimating or propagating gradients through stochastic neurons"). `[batch, positions, 1]`.
+pub(crate) fn straight_through(survival: &Tensor<3>, step: usize) -> Tensor<3> {
+    let probability = survival.clone().narrow(2, step, 1);
+    probability.clone() - probability.detach() + 1.0
+}
+
+/// `next`, or with a gate `x + (next - x) · gate`.
+fn gated(x: Tensor<3>, next: Tensor<3>, gate: Option<Tensor<3>>) -> Tensor<3> {
+    match gate {
+        Some(gate) => x.clone() + (next - x) * gate,
+        None => next,
+    }
 }
 
 /// The rows of a batch that take part in a step.
@@ -124,7 +146,7 @@ mod tests {
         let mut seen = Vec::new();
         let x = Tensor::<3>::zeros([batch, seq, 1], &device);
         let mask = Tensor::<2>::ones(shape, &device).bool();
-        let x = recur(x, Some(&mask), steps, |step, x, keys| {
+        let x = recur(x, Some(&mask), steps, None, |step, x, keys| {
             let keys = keys.expect("a mask").int().sum();
             seen.push([x.dims()[0], keys.into_scalar::<i64>() as usize]);
             assert!(step < 9);

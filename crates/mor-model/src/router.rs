@@ -1,7 +1,7 @@
 //! Routers: how many steps a row, or a position, takes.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor, activation};
+use burn::tensor::{Bool, Tensor, TensorData, activation};
 use mor_config::Pooling;
 
 use crate::pooling::pool;
@@ -19,7 +19,8 @@ pub struct Routing {
 /// `classes(gelu(hidden(pooled)))`, the argmax of which is a number of steps. In the conversational model
 /// `pooled` passes `tanh(pooler(·))` first.
 ///
-/// The choice is a hard argmax, so the language-model loss gives a router no gradient.
+/// The choice is a hard argmax, so the language-model loss gives a router no gradient, unless steps are weighted by
+/// [`Self::survival`].
 #[derive(Module, Debug)]
 pub struct Router {
     /// `[dim, dim]`, in the conversational model.
@@ -58,6 +59,25 @@ impl Router {
             steps: steps.collect(),
             logits,
         }
+    }
+}
+
+impl Router {
+    /// The probability of taking each step from the first to number `max_steps`, `[batch, positions, max_steps]`, by
+    /// the logits of [`Routing`].
+    pub fn survival(&self, logits: Tensor<3>, max_steps: usize) -> Tensor<3> {
+        let device = logits.device();
+        // A class takes the steps below its number.
+        let takes: Vec<f32> = self
+            .class_steps
+            .iter()
+            .flat_map(|steps| (0..max_steps).map(move |step| f32::from(u8::from(step < *steps))))
+            .collect();
+        let takes = TensorData::new(takes, [1, self.class_steps.len(), max_steps]);
+        let takes = Tensor::<3>::from_data(takes, (&device, logits.dtype()));
+        let [batch, ..] = logits.dims();
+        let takes = takes.repeat_dim(0, batch);
+        activation::softmax(logits, 2).matmul(takes)
     }
 }
 

@@ -25,10 +25,12 @@ pub enum TrainError {
         reason: String,
     },
     /// A recipe's value is out of range or contradicts another.
-    #[error("{}: `{key}` {problem}", path.display())]
+    #[error("{}: {}`{key}` {problem}", path.display(), colon(place))]
     Value {
         /// The recipe's file.
         path: PathBuf,
+        /// The line or the option that it stands on; empty where it stands nowhere.
+        place: String,
         /// The key as it stands in the file.
         key: String,
         /// What was found and what is allowed.
@@ -68,32 +70,49 @@ pub enum TrainError {
     },
     /// The loss or the gradient stopped being a number.
     #[error(
-        "the loss was not a finite number in {count} steps, last in step {step}; \
-         lower `train.learning_rate` and resume"
+        "loss or gradient was not a finite number in {count} steps in a row, last in step {step}{batch}; \
+         lower train.lr and start again, or go on from the last checkpoint with --resume"
     )]
     Diverged {
-        /// Steps that had to be skipped.
+        /// Steps in a row that had to be skipped.
         count: u32,
         /// The last of them.
         step: u64,
+        /// Where the batch of that step was saved, if it could be.
+        batch: String,
     },
-    /// The model's tensors could not be read back.
-    #[error("cannot read tensor `{name}`: {reason}")]
-    Tensor {
-        /// The tensor, as in `model.safetensors`.
-        name: String,
-        /// What the tensor library said.
-        reason: String,
+    /// The processes that train together lost touch.
+    #[error("process {rank}: {problem}")]
+    Ranks {
+        /// The process that noticed.
+        rank: usize,
+        /// What happened.
+        problem: String,
     },
+    /// A depth was asked for that the model cannot take.
+    #[error("{0}")]
+    Depth(String),
     /// The configuration or the weights file.
     #[error(transparent)]
     Config(#[from] mor_config::ConfigError),
     /// The tokenizer or a dataset.
     #[error(transparent)]
     Text(#[from] mor_text::TextError),
+    /// Metrics, events or the report.
+    #[error(transparent)]
+    Report(#[from] mor_report::ReportError),
     /// The model.
     #[error(transparent)]
     Model(#[from] mor_model::ModelError),
+}
+
+/// A place before what is said about it.
+fn colon(place: &str) -> String {
+    if place.is_empty() {
+        String::new()
+    } else {
+        format!("{place}: ")
+    }
 }
 
 impl TrainError {

@@ -1,30 +1,36 @@
-//! Loss, perplexity and bits per byte of a model on a dataset.
+//! Loss, perplexity, bits per byte and work of a model on a dataset.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mor_config::{Depth, ModelConfig};
+use mor_config::{Depth, ModelConfig, RouterKind};
 use mor_model::{ForwardOptions, Model, Output};
+use mor_report::metrics::Summary;
 use mor_text::Tokenizer;
-use serde::Serialize;
 
-use crate::data::{Batch, Dataset, IGNORE, Overlong, length_batches};
+use crate::data::{Batch, Dataset, IGNORE, Overlong, Targets, measured_batches};
+use crate::ranks::{Alone, Ranks};
+use crate::rng::Rng;
 use crate::trainer::check_tokenizer;
 use crate::{Result, TrainError};
 
 /// What was measured on some text.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measurement {
     /// Summed negative log-likelihood of the targets, in nats.
     pub nats: f64,
-    /// Targets: every token after `<bos>`.
+    /// Targets: every token after the first.
     pub tokens: u64,
     /// UTF-8 bytes of the message contents.
     pub bytes: u64,
-    /// Conversations.
-    pub rows: u64,
+    /// Documents: conversations, or pieces of running text.
+    pub documents: u64,
+    /// How often each depth was taken, over layers and sequences, or positions where each has its own.
+    pub depths: Vec<u64>,
+    /// Floating-point operations of the forward passes, pads left out.
+    pub flops: f64,
 }
 
 impl Measurement {
@@ -43,11 +49,30 @@ impl Measurement {
         self.nats / std::f64::consts::LN_2 / self.bytes.max(1) as f64
     }
 
-    fn add(&mut self, nats: f64, tokens: usize, bytes: usize) {
-        self.nats += nats;
-        self.tokens += tokens as u64;
-        self.bytes += bytes as u64;
-        self.rows += u64::from(bytes > 0);
+    /// Steps of a layer, on average.
+    pub fn mean_depth(&self) -> f64 {
+        let count: u64 = self.depths.iter().sum();
+        let depths = self.depths.iter().enumerate();
+        let steps: u64 = depths.map(|(depth, count)| depth as u64 * count).sum();
+        steps as f64 / count.max(1) as f64
+    }
+
+    /// Floating-point operations per token.
+    pub fn flops_per_token(&self) -> f64 {
+        self.flops / self.tokens.max(1) as f64
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.nats += other.nats;
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
+        self.documents += other.documents;
+        self.flops += other.flops;
+        let longest = self.depths.len().max(other.depths.len());
+        self.depths.resize(longest, 0);
+        for (sum, count) in self.depths.iter_mut().zip(&other.depths) {
+            *sum += count;
+        }
     }
 
     /// The figures that reports print.
@@ -58,26 +83,9 @@ impl Measurement {
             bits_per_byte: self.bits_per_byte(),
             tokens: self.tokens,
             bytes: self.bytes,
-            conversations: self.rows,
+            conversations: self.documents,
         }
     }
-}
-
-/// A measurement's figures, as reports and JSON give them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Summary {
-    /// Nats per token.
-    pub loss: f64,
-    /// `exp(loss)`.
-    pub perplexity: f64,
-    /// Bits per UTF-8 byte of message content.
-    pub bits_per_byte: f64,
-    /// Targets scored.
-    pub tokens: u64,
-    /// UTF-8 bytes of message content.
-    pub bytes: u64,
-    /// Conversations scored.
-    pub conversations: u64,
 }
 
 /// A dataset's measurement, in total and by source.
@@ -87,8 +95,39 @@ pub struct Report {
     pub total: Measurement,
     /// By the rows' `source`; empty where no row names one.
     pub sources: BTreeMap<String, Measurement>,
-    /// How often each depth was taken, over layers and conversations, or positions where each has its own.
-    pub depths: Vec<u64>,
+}
+
+/// The depth at which a model is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EvaluateDepth {
+    /// What the model's configuration says.
+    #[default]
+    Configured,
+    /// What its routers decide; an error for a model without.
+    Adaptive,
+    /// So many steps everywhere.
+    Forced(usize),
+    /// For each layer and sequence one of the depths that routers choose from, each as likely: what routers must
+    /// beat. Drawn from this seed.
+    Random(u64),
+}
+
+/// How to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvaluateOptions {
+    /// At which depth.
+    pub depth: EvaluateDepth,
+    /// Positions of a batch. The default is enough to keep a few cores busy, and small enough for caches.
+    pub batch_tokens: usize,
+}
+
+impl Default for EvaluateOptions {
+    fn default() -> Self {
+        Self {
+            depth: EvaluateDepth::Configured,
+            batch_tokens: 4096,
+        }
+    }
 }
 
 /// A model folder and a data file, read and checked against each other.
@@ -97,9 +136,6 @@ pub struct Evaluator {
     model: Model,
     data: Dataset,
 }
-
-/// Positions of a batch when measuring: enough to keep two cores busy, small enough for caches.
-const BATCH_TOKENS: usize = 4096;
 
 impl Evaluator {
     /// Reads a model folder and a data file; `limit` stops after so many conversations.
@@ -111,7 +147,7 @@ impl Evaluator {
         let tokenizer = Tokenizer::from_dir(model)?;
         check_tokenizer(&tokenizer, model, config.vocab_size, config.pad_token_id)?;
         let context = config.max_position_embeddings;
-        let data = Dataset::read(data, &tokenizer, context, Overlong::Split, limit)?;
+        let data = Dataset::open(data, &tokenizer, None, context, Overlong::Split, limit)?;
         let model = Model::load(model, device)?;
         Ok(Self { model, data })
     }
@@ -125,68 +161,149 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`TrainError::Model`], such as for a depth that the model does not have.
-    pub fn run(&self, depth: Depth, on_batch: impl FnMut(f64)) -> Result<Report> {
-        evaluate(&self.model, &self.data, depth, BATCH_TOKENS, on_batch)
+    pub fn run(&self, depth: EvaluateDepth, on_batch: impl FnMut(f64)) -> Result<Report> {
+        let options = EvaluateOptions {
+            depth,
+            ..EvaluateOptions::default()
+        };
+        evaluate(&self.model, &self.data, &options, &Alone, on_batch)
     }
 }
 
-/// Measures `model` on every target of `data`. `on_batch` hears the finished share after each
-/// batch.
+/// Measures `model` on every target of `data`, each of several processes a part of it. `on_batch` hears the finished
+/// share after each batch.
 ///
 /// # Errors
-/// [`TrainError::Model`] when the data does not fit the model.
+/// [`TrainError::Model`] when the data or the depth does not fit the model.
 pub fn evaluate(
     model: &Model,
     data: &Dataset,
-    depth: Depth,
-    batch_tokens: usize,
+    options: &EvaluateOptions,
+    ranks: &dyn Ranks,
     mut on_batch: impl FnMut(f64),
 ) -> Result<Report> {
     let model = model.valid();
     let config = model.config().clone();
-    let device = device_of(&model);
+    let routing = &config.routing;
+    let empty = Measurement {
+        depths: vec![0; routing.max_steps + 1],
+        ..Measurement::default()
+    };
+    let mut sources = vec![empty.clone(); data.sources().len().max(1)];
+    let mut done = 0;
+    for (at, rows) in measured_batches(data, options.batch_tokens).enumerate() {
+        done += rows.iter().filter(|row| row.is_first()).count();
+        if at % ranks.size() != ranks.rank() {
+            continue;
+        }
+        let batch = Batch::new(data, &rows, config.pad_token_id, Targets::ALL);
+        let (ids, targets) = tensors(&batch, &device_of(&model));
+        let forward = forward_options(&config, options.depth, at, rows.len())?;
+        let Output { hidden, steps, .. } = model.forward(ids, &forward)?;
+        let losses = model.losses(hidden, targets, IGNORE)?;
+        let routed = forward.depth == Depth::Configured && forward.steps.is_none();
+        for (place, (&row, losses)) in rows
+            .iter()
+            .zip(losses.chunks_exact(batch.width))
+            .enumerate()
+        {
+            let inputs = row.inputs();
+            let mut measured = Measurement {
+                nats: losses.iter().map(|&loss| f64::from(loss)).sum(),
+                tokens: inputs as u64,
+                bytes: data.bytes(row) as u64,
+                documents: u64::from(row.is_first()),
+                ..empty.clone()
+            };
+            let depths: Vec<&[usize]> = steps
+                .iter()
+                .map(|steps| depths_of_row(steps, batch.rows, place, inputs))
+                .collect();
+            for depth in depths.iter().flat_map(|depths| depths.iter()) {
+                if let Some(count) = measured.depths.get_mut(*depth) {
+                    *count += 1;
+                }
+            }
+            measured.flops = config.forward_flops(inputs, depths.into_iter(), routed);
+            let last = sources.len() - 1;
+            sources[data.source_of(row).min(last)].add(&measured);
+        }
+        on_batch(done as f64 / data.documents().max(1) as f64);
+    }
+    for source in &mut sources {
+        let mut all = vec![
+            source.nats,
+            source.tokens as f64,
+            source.bytes as f64,
+            source.documents as f64,
+            source.flops,
+        ];
+        all.extend(source.depths.iter().map(|count| *count as f64));
+        ranks.sum_f64(&mut all)?;
+        *source = Measurement {
+            nats: all[0],
+            tokens: all[1] as u64,
+            bytes: all[2] as u64,
+            documents: all[3] as u64,
+            flops: all[4],
+            depths: all[5..].iter().map(|count| *count as u64).collect(),
+        };
+    }
     let mut report = Report {
-        depths: vec![0; config.routing.max_steps + 1],
+        total: empty,
         ..Report::default()
     };
-    let mut sources = vec![Measurement::default(); data.sources().len()];
-    let batches = length_batches(data, batch_tokens);
-    for (done, rows) in batches.iter().enumerate() {
-        let batch = Batch::new(data, rows, config.pad_token_id);
-        let options = ForwardOptions {
-            depth,
-            ..ForwardOptions::default()
-        };
-        let (ids, targets) = tensors(&batch, &device);
-        let Output { hidden, steps, .. } = model.forward(ids, &options)?;
-        let losses = model.losses(hidden, targets, IGNORE)?.into_data();
-        let losses = losses
-            .as_slice::<f32>()
-            .map_err(|error| TrainError::Tensor {
-                name: "losses".to_owned(),
-                reason: error.to_string(),
-            })?;
-        for (&row, losses) in rows.iter().zip(losses.chunks_exact(batch.width)) {
-            let nats = losses.iter().map(|&loss| f64::from(loss)).sum();
-            let (tokens, bytes) = (data.inputs(row), data.bytes(row));
-            report.total.add(nats, tokens, bytes);
-            if let Some(source) = sources.get_mut(data.source_of(row)) {
-                source.add(nats, tokens, bytes);
-            }
-        }
-        for depth in depths(&steps, &batch) {
-            if let Some(count) = report.depths.get_mut(depth) {
-                *count += 1;
-            }
-        }
-        on_batch((done + 1) as f64 / batches.len() as f64);
+    for source in &sources {
+        report.total.add(source);
     }
     let named = data.sources().iter().zip(sources);
     report.sources = named
-        .filter(|(name, _)| !name.is_empty())
+        .filter(|(name, measured)| !name.is_empty() && measured.tokens > 0)
         .map(|(name, measurement)| (name.clone(), measurement))
         .collect();
     Ok(report)
+}
+
+/// How batch number `at` of `rows` sequences runs.
+fn forward_options(
+    config: &ModelConfig,
+    depth: EvaluateDepth,
+    at: usize,
+    rows: usize,
+) -> Result<ForwardOptions> {
+    let routing = &config.routing;
+    Ok(match depth {
+        EvaluateDepth::Configured => ForwardOptions::default(),
+        EvaluateDepth::Adaptive if routing.kind == RouterKind::Fixed => {
+            return Err(TrainError::Depth(
+                "this model has no routers: its depth is fixed; leave out --depth, or name a number"
+                    .to_owned(),
+            ));
+        }
+        EvaluateDepth::Adaptive => ForwardOptions::default(),
+        EvaluateDepth::Forced(depth) => ForwardOptions {
+            depth: Depth::Forced(depth),
+            ..ForwardOptions::default()
+        },
+        EvaluateDepth::Random(seed) => {
+            let classes = routing.steps_of_classes();
+            let mut rng = Rng::new(seed, at as u64);
+            let layers = config.routed_depths();
+            let mut draw = || classes[rng.below(classes.len())];
+            let steps = (0..layers).map(|_| (0..rows).map(|_| draw()).collect());
+            ForwardOptions {
+                steps: Some(steps.collect()),
+                ..ForwardOptions::default()
+            }
+        }
+    })
+}
+
+/// The depths of one of a batch's rows in one layer: one, or one for each of its `inputs` first positions.
+fn depths_of_row(steps: &[usize], rows: usize, row: usize, inputs: usize) -> &[usize] {
+    let width = (steps.len() / rows.max(1)).max(1);
+    let depths = steps.get(row * width..(row + 1) * width).unwrap_or(&[]);
+    &depths[..depths.len().min(if width == 1 { 1 } else { inputs })]
 }
 
 /// The depths of a batch: of every layer and row, or, where positions have depths of their own, of those that count.
@@ -225,10 +342,25 @@ mod tests {
 
     #[test]
     fn bits_are_over_bytes_and_perplexity_over_tokens() {
-        let mut measurement = Measurement::default();
-        measurement.add(2.0 * std::f64::consts::LN_2, 2, 8);
+        let measurement = Measurement {
+            nats: 2.0 * std::f64::consts::LN_2,
+            tokens: 2,
+            bytes: 8,
+            depths: vec![1, 0, 3],
+            flops: 10.0,
+            ..Measurement::default()
+        };
         assert_relative_eq!(measurement.bits_per_byte(), 0.25);
         assert_relative_eq!(measurement.perplexity(), 2.0);
-        assert_eq!(measurement.rows, 1);
+        assert_relative_eq!(measurement.mean_depth(), 1.5);
+        assert_relative_eq!(measurement.flops_per_token(), 5.0);
+    }
+
+    #[test]
+    fn a_row_has_one_depth_or_one_for_each_of_its_positions() {
+        assert_eq!(depths_of_row(&[3, 1], 2, 1, 7), [1]);
+        let steps = [1, 2, 3, 4, 5, 6];
+        assert_eq!(depths_of_row(&steps, 2, 1, 2), [4, 5]);
+        assert_eq!(depths_of_row(&steps, 2, 0, 9), [1, 2, 3]);
     }
 }

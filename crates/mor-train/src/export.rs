@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mor_config::{CONFIG_FILE, Precision, WEIGHTS_FILE, save_tensors, write_atomic};
+use mor_config::{CONFIG_FILE, Precision, WEIGHTS_FILE, save_tensors_with, write_atomic};
 use mor_text::Tokenizer;
 
 use crate::checkpoint::{Checkpoint, existing};
@@ -20,8 +20,9 @@ const GENERATION_FILE: &str = "generation_config.json";
 /// damaged, or an I/O error.
 pub fn export(run: &Path, output: &Path, precision: Precision) -> Result<PathBuf> {
     let folder = RunFolder::new(run);
-    let candidates = [folder.best(), folder.last()];
-    let Some(dir) = candidates.iter().find_map(|dir| existing(dir)) else {
+    let newest = folder.checkpoints();
+    let mut candidates = std::iter::once(folder.best()).chain(newest);
+    let Some(dir) = candidates.find_map(|dir| existing(&dir)) else {
         return Err(TrainError::Run {
             path: run.to_owned(),
             problem: "holds no checkpoint; it must be a folder that `mor train` wrote".to_owned(),
@@ -29,8 +30,11 @@ pub fn export(run: &Path, output: &Path, precision: Precision) -> Result<PathBuf
     };
     let checkpoint = Checkpoint::open(&dir)?;
     let tokenizer = Tokenizer::from_dir(&dir)?;
-    let weights = checkpoint.usable_weights()?;
-    save_tensors(&output.join(WEIGHTS_FILE), &weights, precision)?;
+    let specs = checkpoint.config.tensors().into_iter();
+    let shapes: Vec<_> = specs.map(|spec| (spec.name, spec.shape)).collect();
+    save_tensors_with::<TrainError>(&output.join(WEIGHTS_FILE), &shapes, precision, |index| {
+        Ok(checkpoint.usable_values(&shapes[index].0)?.into())
+    })?;
     tokenizer.save(output)?;
     let generation = generation_config(&tokenizer, checkpoint.config.max_position_embeddings);
     write_atomic(&output.join(GENERATION_FILE), generation.as_bytes())?;

@@ -1,7 +1,7 @@
 //! Training and evaluation: data order, loss, optimizer, schedule, checkpoints and metrics.
 //!
-//! [`Trainer`] runs a [`Recipe`] and leaves a run folder: `metrics.jsonl`, the checkpoints `last`
-//! and `best`, and `model`, which everything else reads. [`evaluate`](evaluate::evaluate) measures
+//! [`Trainer`] runs a [`Recipe`] and leaves a run folder: `metrics.jsonl`, `report.html`, TensorBoard's `events`, the
+//! newest `checkpoints` and the `best` one, and `model`, which everything else reads. [`evaluate`](evaluate::evaluate) measures
 //! any model folder; [`export`](export::export) makes one from a run.
 
 pub mod checkpoint;
@@ -10,8 +10,8 @@ pub mod depth;
 mod error;
 pub mod evaluate;
 pub mod export;
-pub mod metrics;
 pub mod optimizer;
+mod ranks;
 pub mod recipe;
 mod rng;
 mod run;
@@ -20,6 +20,7 @@ mod trainer;
 
 pub use burn::tensor::Device;
 pub use error::{Result, TrainError};
+pub use ranks::{Alone, Ranks};
 pub use recipe::Recipe;
 pub use run::RunFolder;
-pub use trainer::{Event, Outcome, Paths, Trainer};
+pub use trainer::{Event, Outcome, Paths, Plan, Trainer};

@@ -21,7 +21,7 @@ impl Rng {
     }
 
     /// Uniform in `0..bound` (0 for an empty range), without modulo bias worth speaking of.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }
 

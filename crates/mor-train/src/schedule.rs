@@ -67,27 +67,58 @@ pub struct Schedule {
     pub peak: f64,
     /// Share of the run spent warming up.
     pub warmup: f64,
+    /// Steps spent warming up, in place of the share.
+    pub warmup_steps: Option<u64>,
     /// Shape of what follows.
     pub decay: Decay,
     /// Share of the run that a trapezoid decays over.
     pub decay_fraction: f64,
     /// Learning rate at the end, as a share of the peak.
     pub floor: f64,
+    /// Whether the rate is set after each step: the first step has the peak's, each later one the rate that the step
+    /// before should have had.
+    pub after_step: bool,
+}
+
+/// A moment of a run, as schedules see it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Steps taken.
+    pub step: u64,
+    /// Finished share of the budget, in `[0, 1]`.
+    pub progress: f64,
+    /// About the share of the budget that one step takes.
+    pub resolution: f64,
 }
 
 impl Schedule {
-    /// The learning rate relative to the peak at `progress` in `[0, 1]`. `resolution` is the
-    /// progress a step makes: the first step of a warm-up then already learns something.
-    pub fn factor(&self, progress: f64, resolution: f64) -> f64 {
-        let progress = progress.clamp(0.0, 1.0);
-        if progress < self.warmup {
-            return ((progress + resolution) / self.warmup).min(1.0);
+    /// The learning rate of the step that begins at `moment`, relative to the peak.
+    pub fn factor(&self, moment: Moment) -> f64 {
+        let progress = moment.progress.clamp(0.0, 1.0);
+        if self.after_step && moment.step == 0 {
+            return 1.0;
         }
-        let rest = 1.0 - self.warmup;
+        // The first step of a warm-up already learns something, unless rates come a step late.
+        let (steps, ahead) = match self.after_step {
+            true => (moment.step, 0.0),
+            false => (moment.step + 1, moment.resolution),
+        };
+        let warmup = match self.warmup_steps {
+            Some(warmup) if moment.step < warmup => {
+                return (steps as f64 / warmup as f64).min(1.0);
+            }
+            // The share that these steps took.
+            Some(warmup) => progress * warmup as f64 / moment.step.max(1) as f64,
+            None => self.warmup,
+        };
+        if progress < warmup {
+            return ((progress + ahead) / warmup).min(1.0);
+        }
+        let rest = 1.0 - warmup;
         let decayed = match self.decay {
             _ if rest <= 0.0 => 0.0,
             Decay::Cosine => {
-                let t = (progress - self.warmup) / rest;
+                let t = (progress - warmup) / rest;
                 0.5 * (1.0 + (std::f64::consts::PI * t).cos())
             }
             Decay::Linear => (1.0 - progress) / rest,
@@ -96,9 +127,9 @@ impl Schedule {
         self.floor + (1.0 - self.floor) * decayed
     }
 
-    /// The learning rate at `progress`; see [`Self::factor`].
-    pub fn learning_rate(&self, progress: f64, resolution: f64) -> f64 {
-        self.peak * self.factor(progress, resolution)
+    /// The learning rate at `moment`; see [`Self::factor`].
+    pub fn learning_rate(&self, moment: Moment) -> f64 {
+        self.peak * self.factor(moment)
     }
 }
 
@@ -111,16 +142,27 @@ mod tests {
         Schedule {
             peak: 5e-4,
             warmup: 0.05,
+            warmup_steps: None,
             decay: Decay::Cosine,
             decay_fraction: 0.0,
             floor: 0.1,
+            after_step: false,
+        }
+    }
+
+    fn at(step: u64, progress: f64, resolution: f64) -> Moment {
+        Moment {
+            step,
+            progress,
+            resolution,
         }
     }
 
     #[test]
     fn warms_up_then_decays_to_the_floor() {
         let schedule = cosine();
-        let rate = |progress| schedule.learning_rate(progress, 0.001);
+        let rate =
+            |progress| schedule.learning_rate(at((progress * 1000.0) as u64, progress, 0.001));
         assert_relative_eq!(rate(0.0), 5e-4 * 0.02);
         assert_relative_eq!(rate(0.025), 5e-4 * 0.52);
         assert_relative_eq!(rate(0.05), 5e-4);
@@ -135,15 +177,44 @@ mod tests {
             floor: 0.0,
             ..cosine()
         };
-        assert_relative_eq!(linear.factor(0.525, 0.0), 0.5);
-        assert_relative_eq!(linear.factor(1.0, 0.0), 0.0);
+        assert_relative_eq!(linear.factor(at(9, 0.525, 0.0)), 0.5);
+        assert_relative_eq!(linear.factor(at(9, 1.0, 0.0)), 0.0);
         let trapezoid = Schedule {
             decay: Decay::Trapezoid,
             decay_fraction: 0.4,
             ..linear
         };
-        assert_relative_eq!(trapezoid.factor(0.5, 0.0), 1.0);
-        assert_relative_eq!(trapezoid.factor(0.8, 0.0), 0.5);
+        assert_relative_eq!(trapezoid.factor(at(9, 0.5, 0.0)), 1.0);
+        assert_relative_eq!(trapezoid.factor(at(9, 0.8, 0.0)), 0.5);
+    }
+
+    #[test]
+    fn warms_up_for_a_number_of_steps() {
+        let schedule = Schedule {
+            warmup_steps: Some(10),
+            floor: 0.0,
+            ..cosine()
+        };
+        let factor = |step: u64| schedule.factor(at(step, step as f64 / 110.0, 1.0 / 110.0));
+        assert_relative_eq!(factor(0), 0.1);
+        assert_relative_eq!(factor(9), 1.0);
+        assert_relative_eq!(factor(10), 1.0);
+        assert_relative_eq!(factor(60), 0.5, epsilon = 1e-12);
+        assert_relative_eq!(factor(110), 0.0, epsilon = 1e-12);
+    }
+
+    #[test]
+    fn a_rate_set_after_the_step_starts_at_the_peak_and_lags() {
+        let schedule = Schedule {
+            warmup_steps: Some(5),
+            after_step: true,
+            ..cosine()
+        };
+        let factor = |step: u64| schedule.factor(at(step, step as f64 / 20.0, 0.05));
+        let found = [0, 1, 2, 4].map(factor);
+        for (found, expected) in found.into_iter().zip([1.0, 0.2, 0.4, 0.8]) {
+            assert_relative_eq!(found, expected, epsilon = 1e-12);
+        }
     }
 
     #[test]

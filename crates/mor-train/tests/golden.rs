@@ -7,7 +7,7 @@ use mor_config::{ModelConfig, Weights};
 use mor_model::{ForwardOptions, Model, RouterLoss};
 use mor_train::optimizer::{Optimizer, clip_scale, global_norm};
 use mor_train::recipe::{AdamWSettings, OptimizerSettings};
-use mor_train::schedule::{Decay, Schedule};
+use mor_train::schedule::{Decay, Moment, Schedule};
 
 const IGNORE: i64 = -100;
 /// Steps that the original's schedule was made for.
@@ -61,27 +61,32 @@ fn adamw_follows_the_original() {
     let schedule = Schedule {
         peak: 5e-4,
         warmup: 5.0 / STEPS,
+        warmup_steps: None,
         decay: Decay::Cosine,
         decay_fraction: 1.0,
         floor: 0.0,
+        after_step: true,
+    };
+    let losses_of = RouterLoss {
+        compute_penalty: 1e-4,
+        ..RouterLoss::default()
     };
     let trajectory = io.to_f32("trajectory").expect("a trajectory");
     for (step, expected) in trajectory.chunks_exact(8).enumerate() {
-        // The original sets the rate after each step: the first takes the full one, the second the first of the
-        // warm-up, and so on.
-        let rate = match step {
-            0 => schedule.peak,
-            _ => schedule.learning_rate(step as f64 / STEPS, 0.0),
-        };
+        let rate = schedule.learning_rate(Moment {
+            step: step as u64,
+            progress: step as f64 / STEPS,
+            resolution: 1.0 / STEPS,
+        });
         let output = model.forward(ids.clone(), &options).expect("valid input");
         let losses = model
-            .objective(&output, targets.clone(), IGNORE, &RouterLoss::default())
+            .objective(&output, targets.clone(), IGNORE, &losses_of)
             .expect("shapes");
         let language = losses.language.into_scalar::<f32>();
         let depths = output.steps.iter().map(|steps| steps.iter().sum::<usize>());
         let mut found = vec![
             rate as f32,
-            language + 1e-4 * output.computation_loss,
+            losses.total.clone().into_scalar::<f32>(),
             language,
             output.computation_loss,
         ];

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mor_config::{Depth, Precision, Weights};
-use mor_train::evaluate::Evaluator;
+use mor_config::{Precision, Weights};
+use mor_train::evaluate::{EvaluateDepth, Evaluator};
 use mor_train::{Device, Event, Outcome, Paths, Recipe, RunFolder, Trainer};
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ max_position_embeddings = 96
 steps = 12
 batch_tokens = 768
 accumulate = 2
-learning_rate = 4e-3
+lr = 4e-3
 validate_every = 4
 ema = 0.9
 
@@ -54,7 +54,7 @@ pooling = "POOLING"
 [train]
 steps = 6
 batch_tokens = 768
-learning_rate = 4e-3
+lr = 4e-3
 validate_every = 6
 
 [train.optimizer]
@@ -72,12 +72,13 @@ fn paths(output: &Path) -> Paths {
         data: sample("technical-sample.jsonl"),
         valid: Some(sample("technical-sample-valid.jsonl")),
         tokenizer: Some(sample("tokenizer")),
+        init: None,
         output: output.to_owned(),
     }
 }
 
 fn recipe(text: &str) -> Recipe {
-    Recipe::parse(text, Path::new("recipe.toml")).expect("valid")
+    Recipe::parse(text, Path::new("recipe.toml"), &[]).expect("valid")
 }
 
 fn trainer(text: &str, output: &Path, resume: bool) -> Result<Trainer, String> {
@@ -140,6 +141,12 @@ fn weights(output: &Path) -> Vec<u8> {
     std::fs::read(model).expect("exported")
 }
 
+/// The newest checkpoint; the one being written is not there yet when a validation is reported.
+fn newest(output: &Path) -> PathBuf {
+    let checkpoints = RunFolder::new(output).checkpoints();
+    checkpoints.into_iter().next().expect("a checkpoint")
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("writable");
     for entry in std::fs::read_dir(from).expect("readable") {
@@ -177,23 +184,24 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     first
         .run(&stop, &mut |event| {
             if let Event::Validation { metrics, .. } = event
-                && metrics.step == 4
+                && metrics.step == 8
             {
-                copy(&RunFolder::new(&output).last(), &kept);
+                copy(&newest(&output), &kept);
             }
         })
         .expect("no error");
-    let (expected, last) = (metrics(&output), RunFolder::new(&output).last());
-    let expected_weights = weights(&output);
-    std::fs::remove_dir_all(&last).expect("removable");
-    copy(&kept, &last);
-    std::fs::create_dir(output.join(".partial-killed")).expect("writable");
-    std::fs::write(output.join(".partial-killed/model.safetensors"), "half").expect("writable");
+    let (expected, expected_weights) = (metrics(&output), weights(&output));
+    let checkpoints = output.join("checkpoints");
+    std::fs::remove_dir_all(&checkpoints).expect("removable");
+    copy(&kept, &RunFolder::new(&output).checkpoint(4));
+    let partial = checkpoints.join(".partial-killed");
+    std::fs::create_dir(&partial).expect("writable");
+    std::fs::write(partial.join("model.safetensors"), "half").expect("writable");
 
     run(RECIPE, &output, true, None);
     assert!(metrics(&output) == expected, "other metrics");
     assert!(weights(&output) == expected_weights, "other weights");
-    assert!(!output.join(".partial-killed").exists());
+    assert!(!partial.exists());
 }
 
 #[test]
@@ -220,13 +228,17 @@ fn learns_the_sample() {
     for (model, tolerance) in [(RunFolder::new(&output).model(), 1e-6), (half, 2e-3)] {
         let valid = sample("technical-sample-valid.jsonl");
         let evaluator = Evaluator::load(&model, &valid, None, &Device::flex()).expect("a model");
-        let report = evaluator.run(Depth::Configured, |_| ()).expect("measured");
+        let report = evaluator
+            .run(EvaluateDepth::Configured, |_| ())
+            .expect("measured");
         let found = report.total.bits_per_byte();
         assert!((found - best).abs() < tolerance, "{found} is not {best}");
-        assert!(report.sources.len() > 1 && report.depths[2] > 0);
-        let shallow = evaluator.run(Depth::Forced(1), |_| ()).expect("measured");
-        assert_eq!(shallow.depths[2], 0);
-        assert!(evaluator.run(Depth::Forced(3), |_| ()).is_err());
+        assert!(report.sources.len() > 1 && report.total.depths[2] > 0);
+        let shallow = evaluator
+            .run(EvaluateDepth::Forced(1), |_| ())
+            .expect("measured");
+        assert_eq!(shallow.total.depths[2], 0);
+        assert!(evaluator.run(EvaluateDepth::Forced(3), |_| ()).is_err());
     }
 }
 
@@ -255,15 +267,20 @@ fn trains_and_measures_a_conversational_model() {
         let valid = sample("technical-sample-valid.jsonl");
         let evaluator = Evaluator::load(&model, &valid, Some(6), &Device::flex());
         let evaluator = evaluator.expect("a model");
-        let report = evaluator.run(Depth::Configured, |_| ()).expect("measured");
+        let report = evaluator
+            .run(EvaluateDepth::Configured, |_| ())
+            .expect("measured");
         assert!(report.total.bits_per_byte().is_finite());
         // One depth for each piece of a conversation, or for each token.
-        let depths: u64 = report.depths.iter().sum();
+        let depths: u64 = report.total.depths.iter().sum();
         match pooling {
             "prefix" => assert_eq!(depths, report.total.tokens),
-            _ => assert!((report.total.rows..report.total.tokens).contains(&depths)),
+            _ => assert!((report.total.documents..report.total.tokens).contains(&depths)),
         }
-        assert_eq!(report.depths[0] + report.depths[2] + report.depths[4], 0);
+        assert_eq!(
+            report.total.depths[0] + report.total.depths[2] + report.total.depths[4],
+            0
+        );
     }
 }
 
@@ -276,7 +293,7 @@ fn reports_what_is_wrong_with_a_run_folder() {
     run(RECIPE, &output, false, Some(2));
     let error = trainer(RECIPE, &output, false).expect_err("in use");
     assert!(error.contains("already holds a run"), "{error}");
-    let other = RECIPE.replace("learning_rate = 4e-3", "learning_rate = 3e-3");
+    let other = RECIPE.replace("lr = 4e-3", "lr = 3e-3");
     let error = trainer(&other, &output, true).expect_err("other settings");
     assert!(error.contains("other [train] settings"), "{error}");
     // A longer budget is no other run.
@@ -285,23 +302,157 @@ fn reports_what_is_wrong_with_a_run_folder() {
     let error = trainer(RECIPE, &output, true).expect_err("in use");
     assert!(error.contains("another process is training"), "{error}");
     drop(running);
+}
 
-    let weights = output.join("last/model.safetensors");
-    let mut bytes = std::fs::read(&weights).expect("readable");
+/// Changes one bit in the middle of a checkpoint's file.
+fn damage(checkpoint: &Path, file: &str) {
+    let path = checkpoint.join(file);
+    let mut bytes = std::fs::read(&path).expect("readable");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(&weights, &bytes).expect("writable");
-    let error = trainer(RECIPE, &output, true).expect_err("damaged");
+    // Hard links of the same file elsewhere stay as they are.
+    std::fs::remove_file(&path).expect("removable");
+    std::fs::write(&path, &bytes).expect("writable");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_it_used() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (straight, output) = (root.path().join("straight"), root.path().join("run"));
+    run(RECIPE, &straight, false, None);
+    run(RECIPE, &output, false, Some(10));
+    let found = RunFolder::new(&output).checkpoints();
+    let names: Vec<_> = found.iter().filter_map(|path| path.file_name()).collect();
+    assert_eq!(names, ["step-000000010", "step-000000008"]);
+
+    damage(&found[0], "optimizer.safetensors");
+    let resumed = trainer(RECIPE, &output, true).expect("an older checkpoint");
+    assert_eq!(resumed.state().step, 8);
+    let [warning] = resumed.warnings() else {
+        panic!("one warning");
+    };
     assert!(
-        error.contains("model.safetensors: its contents have changed"),
-        "{error}"
+        warning.contains(
+            "step-000000010: the checkpoint is damaged: optimizer.safetensors has changed"
+        ) && warning.contains("going on from the one after step 8"),
+        "{warning}"
     );
-    std::fs::write(output.join("last/state.json"), "{").expect("writable");
-    let error = trainer(RECIPE, &output, true).expect_err("damaged");
+    drop(resumed);
+    run(RECIPE, &output, true, None);
+    assert!(weights(&output) == weights(&straight), "other weights");
+    assert!(output.join("checkpoints/damaged-step-000000010").is_dir());
+
+    // With every checkpoint damaged there is nothing to go on from.
+    let mut all = RunFolder::new(&output).checkpoints();
+    all.push(RunFolder::new(&output).best());
+    for checkpoint in &all {
+        damage(checkpoint, "state.json");
+    }
+    let error = trainer(RECIPE, &output, true).expect_err("all damaged");
+    assert!(error.contains("has damaged checkpoints only"), "{error}");
+}
+
+#[test]
+fn keeps_as_many_checkpoints_as_asked_and_the_best_apart() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let text = RECIPE.replace("ema = 0.9", "checkpoint_steps = 3\nkeep = 3");
+    run(&text, &output, false, None);
+    let found = RunFolder::new(&output).checkpoints();
+    let names: Vec<_> = found.iter().filter_map(|path| path.file_name()).collect();
+    assert_eq!(
+        names,
+        ["step-000000012", "step-000000009", "step-000000008"]
+    );
+    assert!(RunFolder::new(&output).best().join("SHA256SUMS").is_file());
+}
+
+/// A loss that is not a number skips the step; ten in a row end the run and leave the batch to look at.
+#[test]
+fn gives_up_after_ten_steps_without_a_finite_loss() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let text = RECIPE
+        .replace("lr = 4e-3", "lr = 1e30\nclip_norm = 0")
+        .replace("ema = 0.9\n", "");
+    let text = text.replace("steps = 12", "steps = 40");
+    let mut skipped = 0;
+    let result =
+        trainer(&text, &output, false)
+            .expect("a run")
+            .run(&AtomicBool::new(false), &mut |event| {
+                if let Event::Step { metrics, .. } = event {
+                    skipped += u32::from(metrics.skipped);
+                }
+            });
+    let error = result.expect_err("diverges").to_string();
+    assert!(error.contains("in 10 steps in a row"), "{error}");
+    assert!(skipped >= 10);
+    let batch = std::fs::read_dir(&output)
+        .expect("readable")
+        .flatten()
+        .find(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("diverged-step-")
+        })
+        .expect("the batch");
+    let rows: Value =
+        serde_json::from_slice(&std::fs::read(batch.path()).expect("readable")).expect("JSON");
     assert!(
-        error.contains("state.json") && error.contains("damaged"),
-        "{error}"
+        rows[0]["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("<user>"))
     );
+}
+
+/// With 16-bit products a gradient out of range lowers the loss scale instead of ending the run.
+#[test]
+fn scales_the_loss_of_16_bit_products() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let text = RECIPE.replace("ema = 0.9", "matmul = \"f16\"\nloss_scale = 1e10");
+    let text = text.replace("steps = 12", "steps = 30");
+    run(&text, &output, false, None);
+    let lines = metrics(&output);
+    let scales: Vec<f64> = lines
+        .iter()
+        .filter_map(|line| line["loss_scale"].as_f64())
+        .collect();
+    assert!(scales[0] == 1e10 && scales[29] < 1e10, "{scales:?}");
+    let skipped = lines.iter().filter(|line| line["skipped"] == true).count();
+    assert!((1..15).contains(&skipped), "{skipped}");
+    let losses: Vec<f64> = lines
+        .iter()
+        .filter_map(|line| line["loss"].as_f64())
+        .collect();
+    assert!(losses[29] < losses[0] - 0.3, "{losses:?}");
+}
+
+/// The routers of a technical model learn, unless told not to.
+#[test]
+fn technical_routers_learn_where_steps_pass_them_a_gradient() {
+    let root = tempfile::tempdir().expect("a folder");
+    let adaptive = RECIPE
+        .replace("max_position_embeddings = 96", "max_position_embeddings = 96\n[model.routing]\nkind = \"adaptive\"\npooling = \"prefix\"")
+        .replace("[[train.depth]]\nfrom = 0.0\nweights = [0.0, 1.0, 1.0]\n", "[train.router]\nstraight_through = LEARNS\n");
+    for learns in ["true", "false"] {
+        let output = root.path().join(learns);
+        let text = adaptive.replace("LEARNS", learns);
+        run(&text, &output, false, None);
+        let trained = Weights::open(&newest(&output).join("model.safetensors")).expect("weights");
+        let start = mor_model::Model::new(&recipe(&text).model, &Device::flex(), 1).expect("valid");
+        let mut routers = 0;
+        for (name, _, start) in start.to_tensors() {
+            if name.contains(".router.") {
+                routers += 1;
+                let moved = trained.to_f32(&name).expect("the tensor") != start;
+                assert_eq!(moved.to_string(), learns, "{name}");
+            }
+        }
+        assert_eq!(routers, 8);
+    }
 }
 
 #[test]
@@ -323,7 +474,7 @@ fn reports_unusable_data_and_tokenizers() {
     };
     let missing = root.path().join("missing.jsonl");
     assert!(fail(RECIPE, &missing).contains("missing.jsonl"));
-    assert!(fail(RECIPE, &empty).contains("is empty"));
+    assert!(fail(RECIPE, &empty).contains("has no text"));
     let small = RECIPE.replace("vocab_size = 512", "vocab_size = 300");
     let error = fail(&small, &sample("technical-sample.jsonl"));
     assert!(

@@ -6,18 +6,19 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use mor_config::Depth;
+use mor_report::metrics::Summary;
 use mor_train::Device;
-use mor_train::evaluate::{Evaluator, Report, Summary};
+use mor_train::evaluate::{EvaluateDepth, Evaluator, Measurement, Report};
 use serde::Serialize;
 
 /// Units of the progress bar.
 const BAR: u64 = 1000;
 
-/// Measure a model on a file: loss, perplexity, bits per byte.
+/// Measure a model on a file: loss, perplexity, bits per byte, depth and work.
 ///
-/// Every token of each conversation after <bos> is scored. Bits per byte divide the summed loss by
-/// the UTF-8 bytes of the message contents, so they compare models with different tokenizers.
+/// Every token of each conversation after the first is scored. Bits per byte divide the summed loss by
+/// the UTF-8 bytes of the message contents, so they compare models with different tokenizers. Work is counted in
+/// floating-point operations of the products and attention of the steps that were taken, pads left out.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor eval --model models/technical-10m --data valid.jsonl --json"
@@ -26,12 +27,16 @@ pub(crate) struct Args {
     /// Model folder: config.json, model.safetensors, tokenizer.json.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Chat JSON lines ({"messages":[…]}), or plain text (.txt).
+    /// A token file of `mor data prepare`, or what that reads.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Steps in every layer, instead of what the model would choose.
-    #[arg(long, value_name = "N")]
-    depth: Option<usize>,
+    /// Steps in every layer; or what the routers decide (adaptive); or for each layer and sequence one of the depths
+    /// that routers choose from, at random [default: what the model's configuration says].
+    #[arg(long, value_name = "N|adaptive|random", value_parser = parse_depth)]
+    depth: Option<EvaluateDepth>,
+    /// Seed of random depths.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Only the first N conversations.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -40,23 +45,57 @@ pub(crate) struct Args {
     json: bool,
 }
 
+fn parse_depth(text: &str) -> Result<EvaluateDepth, String> {
+    match text {
+        "adaptive" => Ok(EvaluateDepth::Adaptive),
+        "random" => Ok(EvaluateDepth::Random(0)),
+        number => number.parse().map(EvaluateDepth::Forced).map_err(|_| {
+            format!("`{number}` is no depth; expected a number of steps, adaptive or random")
+        }),
+    }
+}
+
 #[derive(Serialize)]
 struct Json {
     model: String,
     data: String,
-    depth: Option<usize>,
+    depth: String,
     #[serde(flatten)]
-    total: Summary,
-    /// How often each depth was taken, over layers and conversations.
-    depths: BTreeMap<usize, u64>,
-    sources: BTreeMap<String, Summary>,
-    malformed_lines: u64,
+    total: Figures,
+    sources: BTreeMap<String, Figures>,
+    /// Rows that are malformed or have no answer.
+    rows_left_out: u64,
     seconds: f64,
+}
+
+/// What was measured, in total or of one source.
+#[derive(Serialize)]
+struct Figures {
+    #[serde(flatten)]
+    summary: Summary,
+    mean_depth: f64,
+    flops_per_token: f64,
+    /// How often each depth was taken, over layers and conversations, or positions.
+    depths: BTreeMap<usize, u64>,
+}
+
+impl Figures {
+    fn of(measured: &Measurement) -> Self {
+        Self {
+            summary: measured.summary(),
+            mean_depth: measured.mean_depth(),
+            flops_per_token: measured.flops_per_token(),
+            depths: taken(measured).collect(),
+        }
+    }
 }
 
 /// Measures and prints.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let depth = args.depth.map_or(Depth::Configured, Depth::Forced);
+    let depth = match args.depth.unwrap_or_default() {
+        EvaluateDepth::Random(_) => EvaluateDepth::Random(args.seed),
+        depth => depth,
+    };
     let evaluator = Evaluator::load(&args.model, &args.data, args.limit, &Device::flex())?;
     let bar = if args.json || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
@@ -70,66 +109,76 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let report = evaluator.run(depth, |share| bar.set_position((share * BAR as f64) as u64))?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
-    let malformed = evaluator.data().malformed;
+    let left_out = evaluator.data().left_out();
     if args.json {
+        let sources = report.sources.iter();
         let json = Json {
             model: args.model.display().to_string(),
             data: args.data.display().to_string(),
-            depth: args.depth,
-            total: report.total.summary(),
-            depths: taken(&report).collect(),
-            sources: report
-                .sources
-                .iter()
-                .map(|(name, measurement)| (name.clone(), measurement.summary()))
+            depth: match depth {
+                EvaluateDepth::Configured => "configured".to_owned(),
+                EvaluateDepth::Adaptive => "adaptive".to_owned(),
+                EvaluateDepth::Forced(depth) => depth.to_string(),
+                EvaluateDepth::Random(seed) => format!("random, seed {seed}"),
+            },
+            total: Figures::of(&report.total),
+            sources: sources
+                .map(|(name, measured)| (name.clone(), Figures::of(measured)))
                 .collect(),
-            malformed_lines: malformed,
+            rows_left_out: left_out,
             seconds,
         };
         let text = serde_json::to_string_pretty(&json).context("cannot write the report")?;
         say!("{text}");
     } else {
-        print(&report, malformed, seconds);
+        print(&report, left_out, seconds);
     }
     Ok(())
 }
 
-fn taken(report: &Report) -> impl Iterator<Item = (usize, u64)> + '_ {
-    let counts = report.depths.iter().copied().enumerate();
+fn taken(measured: &Measurement) -> impl Iterator<Item = (usize, u64)> + '_ {
+    let counts = measured.depths.iter().copied().enumerate();
     counts.filter(|&(_, count)| count > 0)
 }
 
-fn print(report: &Report, malformed: u64, seconds: f64) {
-    let total = report.total.summary();
+fn print(report: &Report, left_out: u64, seconds: f64) {
     say!(
-        "{:24} {:>8} {:>10} {:>8} {:>10} {:>8}",
+        "{:24} {:>8} {:>10} {:>8} {:>10} {:>8} {:>6} {:>12}",
         "source",
         "loss",
         "perplexity",
         "bpb",
         "tokens",
-        "rows"
+        "rows",
+        "depth",
+        "MFLOP/token"
     );
-    let row = |name: &str, summary: Summary| {
+    let row = |name: &str, measured: &Measurement| {
+        let summary = measured.summary();
         say!(
-            "{name:24} {:8.4} {:10.2} {:8.4} {:10} {:8}",
+            "{name:24} {:8.4} {:10.2} {:8.4} {:10} {:8} {:6.2} {:12.1}",
             summary.loss,
             summary.perplexity,
             summary.bits_per_byte,
             summary.tokens,
-            summary.conversations
+            summary.conversations,
+            measured.mean_depth(),
+            measured.flops_per_token() * 1e-6
         );
     };
-    for (name, measurement) in &report.sources {
-        row(name, measurement.summary());
+    for (name, measured) in &report.sources {
+        row(name, measured);
     }
-    row("all", total);
-    let depths: Vec<String> = taken(report)
+    row("all", &report.total);
+    let depths: Vec<String> = taken(&report.total)
         .map(|(depth, count)| format!("{depth} × {count}"))
         .collect();
     say!("depth (steps × times): {}", depths.join(", "));
-    say!("{:.0} tokens/s", total.tokens as f64 / seconds.max(1e-9));
-    if malformed > 0 {
-        note!("warning: {malformed} malformed lines were left out");
+    say!(
+        "{:.0} tokens/s",
+        report.total.tokens as f64 / seconds.max(1e-9)
+    );
+    if left_out > 0 {
+        note!("warning: {left_out} rows are malformed or have no answer and were left out");
     }
 }

@@ -176,7 +176,7 @@ fn run_burn(args: &Args, input: &Input) -> Result<Output> {
             .execution
             .depth
             .map_or(Depth::Configured, Depth::Forced),
-        training: false,
+        ..mor_model::ForwardOptions::default()
     };
     let output = model.forward(ids, &options)?;
     let mut steps_shape = steps_shape(model.config(), rows);

@@ -20,6 +20,8 @@ mod inference;
 pub(crate) mod info;
 #[cfg(feature = "model")]
 pub(crate) mod logits;
+#[cfg(feature = "train")]
+mod ranks;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
 #[cfg(feature = "model")]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
-use mor_train::metrics::{StepMetrics, ValidationMetrics};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use mor_report::metrics::{StepMetrics, ValidationMetrics};
+use mor_train::recipe::Override;
 use mor_train::schedule::Budget;
-use mor_train::{Device, Event, Outcome, Paths, Recipe, Trainer};
+use mor_train::{Device, Event, Outcome, Paths, Recipe, RunFolder, Trainer};
 
 /// Steps between lines when the output is not a terminal.
 const PLAIN_EVERY: u64 = 50;
@@ -19,31 +20,41 @@ const BAR: u64 = 10_000;
 
 /// Train a model by a recipe.
 ///
-/// The run folder gets `metrics.jsonl` (one line a step), the checkpoints `last` and `best` (by
-/// bits per byte on the validation data), and, when the budget is used up, `model`: a folder that
-/// `mor eval`, `mor chat` and `mor serve` read. Ctrl-C finishes the step and saves; the same
-/// command with --resume goes on as if nothing had happened.
+/// The run folder gets metrics.jsonl (one line a step), report.html to look at, events for TensorBoard, the newest
+/// checkpoints and the best one (by bits per byte on the validation data), and, when the budget is used up, model: a
+/// folder that `mor eval`, `mor chat` and `mor serve` read. Ctrl-C finishes the step and saves; the same command with
+/// --resume goes on as if nothing had happened, also after a crash.
+///
+/// configs/README.md documents every key of a recipe.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Example:\n  mor train --config configs/technical-10m.toml \
-    --data train.jsonl --valid valid.jsonl --output runs/first --minutes 30"
+    after_help = "Examples:\n  mor train --config configs/technical-10m.toml \
+    --data train.jsonl --valid valid.jsonl --output runs/first --minutes 30\n  \
+    mor train --config configs/technical-10m.toml --data train.tokens --output runs/x \
+    --set train.lr=3e-4 --set model.num_hidden_layers=6 --dry-run"
 )]
 pub(crate) struct Args {
     /// Recipe: model, optimizer, schedule and budget, in TOML.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Training data: chat JSON lines ({"messages":[…]}), or plain text (.txt).
+    /// Change a key of the recipe, such as train.lr=3e-4; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+    /// Training data: a token file of `mor data prepare`, or what that reads.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Validation data of the same kinds. Without it there is no `best`, and `model` is the last.
+    /// Validation data of the same kinds. Without it there is no best checkpoint, and the model is the last.
     #[arg(long, value_name = "FILE")]
     valid: Option<PathBuf>,
     /// Run folder to create, or to go on with.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Go on from the run folder's last checkpoint.
-    #[arg(long)]
+    /// Go on from the run folder's newest checkpoint that is whole.
+    #[arg(long, conflicts_with = "init")]
     resume: bool,
+    /// Start from the weights of this model folder, which must be the recipe's model, instead of random ones.
+    #[arg(long, value_name = "DIR")]
+    init: Option<PathBuf>,
     /// Folder with tokenizer.json and tokenizer_config.json, instead of the recipe's.
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
@@ -54,25 +65,43 @@ pub(crate) struct Args {
     /// rate decays with the clock, to its end exactly when the time is over.
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
+    /// Take two steps, print what the run will take, and leave nothing behind.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Trains until the budget is used up or Ctrl-C.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let mut recipe = Recipe::read(&args.config)?;
+    let mut recipe = Recipe::read(&args.config, &args.set)?;
     if let Some(steps) = args.max_steps {
         recipe.set_budget(Budget::Steps(steps))?;
     }
     if let Some(minutes) = args.minutes {
         recipe.set_budget(Budget::Minutes(minutes))?;
     }
-    let paths = Paths {
+    let mut paths = Paths {
         data: args.data.clone(),
         valid: args.valid.clone(),
         tokenizer: args.tokenizer.clone(),
+        init: args.init.clone(),
         output: args.output.clone(),
     };
-    let trainer = Trainer::new(recipe, &paths, args.resume, &Device::flex())?;
-    introduce(&trainer);
+    if args.dry_run {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        paths.output = folder.path().join("run");
+        paths.valid = None;
+        let trainer = Trainer::new(recipe, &paths, false, &Device::flex())?;
+        return plan(trainer);
+    }
+    let ranks = super::ranks::connect()?;
+    let first = ranks.is_first();
+    let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &Device::flex(), ranks)?;
+    for warning in trainer.warnings() {
+        note!("warning: {warning}");
+    }
+    if first {
+        introduce(&trainer);
+    }
 
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
@@ -86,8 +115,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
     .context("cannot listen for Ctrl-C")?;
 
     let mut display = Display::new()?;
-    let outcome = trainer.run(&stop, &mut |event| display.show(event))?;
+    let outcome = trainer.run(&stop, &mut |event| {
+        if first {
+            display.show(event);
+        }
+    })?;
     display.bar.finish_and_clear();
+    if !first {
+        return Ok(());
+    }
     match outcome {
         Outcome::Finished { model, best } => {
             if let Some(best) = best {
@@ -98,6 +134,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
                 );
             }
             say!("the model is in {}", model.display());
+            say!(
+                "look at {}",
+                RunFolder::new(&args.output).report().display()
+            );
             say!("try it: mor chat --model {}", model.display());
         }
         Outcome::Interrupted { step } => {
@@ -110,23 +150,52 @@ pub(crate) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
+fn plan(trainer: Trainer) -> Result<()> {
+    introduce(&trainer);
+    let plan = trainer.plan()?;
+    let memory = mor_engine::bench::Memory::now();
+    let rows = [
+        ("parameters", HumanCount(plan.parameters as u64).to_string()),
+        ("tokens of the data", HumanCount(plan.tokens).to_string()),
+        ("steps", HumanCount(plan.steps).to_string()),
+        (
+            "tokens a step",
+            HumanCount(plan.tokens_per_step).to_string(),
+        ),
+        ("seconds a step", format!("{:.2}", plan.seconds_per_step)),
+        (
+            "weights, gradients, optimizer",
+            HumanBytes(plan.state_bytes).to_string(),
+        ),
+        (
+            "memory in all, so far",
+            memory.map_or("unknown".to_owned(), |memory| {
+                HumanBytes(memory.peak as u64).to_string()
+            }),
+        ),
+        ("estimated time", duration(plan.seconds())),
+    ];
+    for (name, value) in rows {
+        say!("{name:30} {value:>14}");
+    }
+    Ok(())
+}
+
 fn introduce(trainer: &Trainer) {
     let data = trainer.train_data();
     say!(
-        "{} parameters; {} sequences, {} targets, {} bytes in {}",
+        "{} parameters; {} documents, {} tokens, {} bytes in {}",
         trainer.model_config().parameter_count().total,
-        data.len(),
-        data.targets(),
+        data.documents(),
+        data.tokens(),
         data.total_bytes(),
         data.path().display()
     );
-    if data.malformed > 0 {
-        note!("warning: {} malformed lines were left out", data.malformed);
-    }
-    if data.overlong > 0 {
+    if data.left_out() > 0 {
         note!(
-            "warning: {} conversations are longer than the context and were cut",
-            data.overlong
+            "warning: {} rows were left out, since they are malformed or have no answer; \
+             `mor data prepare` tells them apart",
+            data.left_out()
         );
     }
     let state = trainer.state();
@@ -180,6 +249,7 @@ impl Display {
                 }
             }
             Event::Validation { metrics, best } => self.validation(metrics, best),
+            Event::Warning(text) => self.bar.suspend(|| note!("warning: {text}")),
         }
     }
 
@@ -190,6 +260,12 @@ impl Display {
                 metrics.step
             ));
             return;
+        }
+        if metrics.spike {
+            self.line(&format!(
+                "warning: the loss of step {} is {:.3}, over six standard deviations above the recent mean",
+                metrics.step, metrics.loss
+            ));
         }
         let now = [
             metrics.loss,

@@ -105,19 +105,7 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     module::embedding(table, ids)
 }
 
-/// See [`super::linear_cross_entropy`].
-pub fn linear_cross_entropy(
-    hidden: Tensor<2>,
-    weight: Tensor<2>,
-    targets: Tensor<1, Int>,
-    ignore: i64,
-) -> Tensor<1> {
-    let count = targets.clone().not_equal_elem(ignore).float().sum();
-    let losses = linear_cross_entropy_losses(hidden, weight, targets, ignore);
-    losses.sum() / count.clamp_min(1.0)
-}
-
-/// See [`super::linear_cross_entropy_losses`].
+/// The rows' losses of [`super::linear_cross_entropy`].
 pub fn linear_cross_entropy_losses(
     hidden: Tensor<2>,
     weight: Tensor<2>,
@@ -130,4 +118,10 @@ pub fn linear_cross_entropy_losses(
     let log_probs = activation::log_softmax(logits, 1);
     let losses: Tensor<1> = log_probs.gather(1, targets).squeeze_dim(1);
     losses.neg().mask_fill(ignored, 0.0)
+}
+
+/// The mean of rows' losses over those whose target is not ignored.
+pub fn mean_of_counted(losses: Tensor<1>, targets: Tensor<1, Int>, ignore: i64) -> Tensor<1> {
+    let count = targets.not_equal_elem(ignore).float().sum();
+    losses.sum() / count.clamp_min(1.0)
 }

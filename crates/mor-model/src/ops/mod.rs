@@ -7,7 +7,7 @@ pub(crate) mod fused;
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 
-use fused::{FusedOps, MaybeBool, MaybeFloat};
+use fused::{FusedOps, MaybeBool, MaybeFloat, SharedLosses};
 
 /// Whether tensors of this device live in Burn's CPU backend, with or without autodiff.
 pub fn is_cpu(device: &Device) -> bool {
@@ -111,42 +111,50 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 }
 
 /// Mean cross-entropy, `[1]`, of `hidden · weightᵀ` against `targets`, over the rows whose target
-/// is not `ignore`; zero when there is none. `hidden: [rows, dim]`, `weight: [vocab, dim]`,
-/// `targets: [rows]`.
+/// is not `ignore`, zero when there is none; and the losses of the rows, without a gradient. `hidden: [rows, dim]`,
+/// `weight: [vocab, dim]`, `targets: [rows]`.
 pub fn linear_cross_entropy(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
     ignore: i64,
-) -> Tensor<1> {
+) -> (Tensor<1>, RowLosses) {
     if is_fused(&hidden) {
-        return Tensor::from_dispatch(Dispatch::fused_cross_entropy(
+        let losses = SharedLosses::default();
+        let mean = Tensor::from_dispatch(Dispatch::fused_cross_entropy(
             hidden.into_dispatch(),
             weight.into_dispatch(),
             targets.into_dispatch(),
             ignore,
+            losses.clone(),
         ));
+        return (mean, RowLosses::Values(losses.take()));
     }
-    composed::linear_cross_entropy(hidden, weight, targets, ignore)
+    let losses = composed::linear_cross_entropy_losses(hidden, weight, targets.clone(), ignore);
+    let mean = composed::mean_of_counted(losses.clone(), targets, ignore);
+    (mean, RowLosses::Tensor(losses))
 }
 
-/// The cross-entropy of each row, `[rows]`, zero where the target is `ignore`; arguments as in
-/// [`linear_cross_entropy`].
-pub fn linear_cross_entropy_losses(
-    hidden: Tensor<2>,
-    weight: Tensor<2>,
-    targets: Tensor<1, Int>,
-    ignore: i64,
-) -> Tensor<1> {
-    if is_fused(&hidden) {
-        return Tensor::from_dispatch(Dispatch::fused_cross_entropy_losses(
-            hidden.into_dispatch(),
-            weight.into_dispatch(),
-            targets.into_dispatch(),
-            ignore,
-        ));
+/// The loss of each row, zero where its target is ignored; on a GPU not read back before it is asked for.
+#[derive(Debug, Clone)]
+pub enum RowLosses {
+    /// In memory.
+    Values(Vec<f32>),
+    /// `[rows]`, on the device.
+    Tensor(Tensor<1>),
+}
+
+impl RowLosses {
+    /// The losses in memory.
+    pub fn into_values(self) -> Vec<f32> {
+        match self {
+            Self::Values(values) => values,
+            Self::Tensor(tensor) => {
+                let data = tensor.without_autodiff().into_data().convert::<f32>();
+                data.try_into_vec().unwrap_or_default()
+            }
+        }
     }
-    composed::linear_cross_entropy_losses(hidden, weight, targets, ignore)
 }
 
 /// While training, zeroes each value with `probability` and scales the others so that the mean

@@ -1,10 +1,7 @@
 //! Folders that appear whole or not at all.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use crate::{Result, TrainError};
 
@@ -86,23 +83,14 @@ pub fn link_copy(from: &Path, to: &Path) -> Result<()> {
     })
 }
 
-/// The SHA-256 of a file in hexadecimal.
-pub(super) fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(TrainError::io(path))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer).map_err(TrainError::io(path))?;
-        if count == 0 {
-            return Ok(hex(&hasher.finalize()));
-        }
-        hasher.update(&buffer[..count]);
-    }
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Removes a folder such that a crash on the way leaves no half of it under its name.
+pub(crate) fn remove_whole(dir: &Path) -> Result<()> {
+    let parent = parent(dir);
+    let aside = tempfile::Builder::new()
+        .prefix(PARTIAL)
+        .tempdir_in(parent)
+        .map_err(TrainError::io(parent))?;
+    fs::rename(dir, aside.path().join("removed")).map_err(TrainError::io(dir))
 }
 
 fn parent(dir: &Path) -> &Path {

@@ -1,24 +1,28 @@
 //! Checkpoints: everything a run needs to go on as if it had never stopped.
 //!
 //! A checkpoint is a model folder (`config.json`, `model.safetensors`, tokenizer) with
-//! `optimizer.safetensors`, `recipe.toml` and `state.json` beside. It appears under its name only
-//! when it is whole; `state.json` holds a SHA-256 of each large file, so damage is found on reading.
+//! `optimizer.safetensors`, `recipe.toml` and `state.json` beside, and a checksum of each in `SHA256SUMS`. It appears
+//! under its name only when it is whole and on disk, so any damage happened to it later, and is found on reading.
 
+mod checksums;
 mod folder;
+mod state;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use mor_config::{
-    CONFIG_FILE, ModelConfig, Precision, WEIGHTS_FILE, Weights, save_tensors, write_atomic,
+    CONFIG_FILE, ModelConfig, Precision, WEIGHTS_FILE, Weights, save_tensors_with, write_atomic,
 };
+use mor_model::Model;
 use mor_text::Tokenizer;
-use serde::{Deserialize, Serialize};
 
-pub(crate) use folder::{existing, hex};
+pub use checksums::CHECKSUMS_FILE;
+
+pub(crate) use folder::{existing, remove_whole};
 pub use folder::{link_copy, recover};
+pub use state::{Best, LossHistory, State};
 
-use crate::recipe::{Recipe, TrainSettings};
 use crate::{Result, TrainError};
 
 /// File name of the optimizer's state.
@@ -30,102 +34,63 @@ pub const RECIPE_FILE: &str = "recipe.toml";
 /// Prefix of the moving averages in the optimizer's file.
 pub const AVERAGE_PREFIX: &str = "average.";
 
-/// Version of `state.json`.
-const FORMAT: u32 = 1;
+/// Named tensors, borrowed where they lie in memory.
+pub type Tensors<'a> = Vec<(String, Vec<usize>, Cow<'a, [f32]>)>;
 
-/// Named tensors, as the weights file wants them.
-pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
-
-/// Where a run stands, and what it was started with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct State {
-    /// Version of this file.
-    pub format: u32,
-    /// Optimizer steps taken, skipped ones included.
-    pub step: u64,
-    /// Targets learned from.
-    pub tokens: u64,
-    /// Whole passes over the data.
-    pub epoch: u64,
-    /// Batches of the current pass that are done.
-    pub batch: usize,
-    /// Seconds of training, over all sessions.
-    pub seconds: f64,
-    /// Steps skipped because the loss was not a finite number.
-    pub skipped: u32,
-    /// Best validation so far.
-    pub best: Option<Best>,
-    /// The step after which the last validation was.
-    #[serde(default)]
-    pub validated: Option<u64>,
-    /// SHA-256 of the tokenized training data: another file would be another run.
-    pub data: String,
-    /// The settings of the run.
-    pub settings: TrainSettings,
-    /// SHA-256 of the other large files of the checkpoint.
-    pub files: BTreeMap<String, String>,
+/// What goes into a checkpoint.
+#[derive(Debug)]
+pub(crate) struct Contents<'a> {
+    pub(crate) model: &'a Model,
+    /// The optimizer's state and the moving averages.
+    pub(crate) optimizer: Tensors<'a>,
+    pub(crate) tokenizer: &'a Tokenizer,
+    /// The recipe as it is used.
+    pub(crate) recipe: &'a str,
+    pub(crate) state: &'a State,
 }
 
-/// The best validation of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Best {
-    /// The step after which it was measured.
-    pub step: u64,
-    /// Its bits per byte.
-    pub bits_per_byte: f64,
-}
-
-impl State {
-    /// The start of a run.
-    pub fn new(settings: TrainSettings, data: String) -> Self {
-        Self {
-            format: FORMAT,
-            step: 0,
-            tokens: 0,
-            epoch: 0,
-            batch: 0,
-            seconds: 0.0,
-            skipped: 0,
-            best: None,
-            validated: None,
-            data,
-            settings,
-            files: BTreeMap::new(),
-        }
-    }
-}
-
-/// Writes a checkpoint at `dir`, replacing the one there in one step once the new one is whole
+/// Writes a checkpoint at `dir`, replacing one there in one step once the new one is whole
 /// and on disk.
 ///
 /// # Errors
-/// [`TrainError::Io`] or [`TrainError::Config`]; the old checkpoint is untouched then.
-pub fn write(
-    dir: &Path,
-    recipe: &Recipe,
-    tokenizer: &Tokenizer,
-    state: &State,
-    weights: &Tensors,
-    optimizer: &Tensors,
-) -> Result<()> {
+/// [`TrainError::Io`] or [`TrainError::Config`]; an old checkpoint is untouched then.
+pub(crate) fn write(dir: &Path, contents: &Contents) -> Result<()> {
     folder::replace(dir, |partial| {
-        save_tensors(&partial.join(WEIGHTS_FILE), weights, Precision::F32)?;
-        save_tensors(&partial.join(OPTIMIZER_FILE), optimizer, Precision::F32)?;
-        let config = recipe.model.to_json();
+        let Contents {
+            model,
+            optimizer,
+            state,
+            ..
+        } = contents;
+        let specs = model.config().tensors().into_iter();
+        let shapes: Vec<_> = specs.map(|spec| (spec.name, spec.shape)).collect();
+        // One tensor at a time: a copy of all would be a third of what training takes.
+        save_tensors_with::<TrainError>(
+            &partial.join(WEIGHTS_FILE),
+            &shapes,
+            Precision::F32,
+            |index| Ok(Cow::Owned(model.tensor_values(index))),
+        )?;
+        let shapes: Vec<_> = optimizer
+            .iter()
+            .map(|(name, shape, _)| (name.clone(), shape.clone()))
+            .collect();
+        save_tensors_with::<TrainError>(
+            &partial.join(OPTIMIZER_FILE),
+            &shapes,
+            Precision::F32,
+            |index| Ok(Cow::Borrowed(&*optimizer[index].2)),
+        )?;
+        let config = model.config().to_json();
         write_atomic(&partial.join(CONFIG_FILE), config.as_bytes())?;
-        write_atomic(&partial.join(RECIPE_FILE), recipe.text.as_bytes())?;
-        tokenizer.save(partial)?;
-        let mut state = state.clone();
-        for name in [WEIGHTS_FILE, OPTIMIZER_FILE] {
-            let hash = folder::sha256(&partial.join(name))?;
-            state.files.insert(name.to_owned(), hash);
-        }
-        let text = serde_json::to_vec_pretty(&state).map_err(|error| TrainError::Io {
+        write_atomic(&partial.join(RECIPE_FILE), contents.recipe.as_bytes())?;
+        contents.tokenizer.save(partial)?;
+        let text = serde_json::to_vec_pretty(state).map_err(|error| TrainError::Io {
             path: partial.join(STATE_FILE),
             source: error.into(),
         })?;
-        Ok(write_atomic(&partial.join(STATE_FILE), &text)?)
+        write_atomic(&partial.join(STATE_FILE), &text)?;
+        checksums::write(partial)
     })
 }
 
@@ -148,32 +113,21 @@ impl Checkpoint {
     /// Opens a checkpoint and verifies its files.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] naming the damaged file and the way out.
+    /// [`TrainError::Checkpoint`] naming the damaged file.
     pub fn open(dir: &Path) -> Result<Self> {
-        let damaged = |file: &str, problem: String| TrainError::Checkpoint {
-            path: dir.join(file),
-            problem: format!(
-                "{problem}; the checkpoint is damaged: remove {} to go on from another one",
-                dir.display()
-            ),
+        let damaged = |problem: String| TrainError::Checkpoint {
+            path: dir.to_owned(),
+            problem: format!("the checkpoint is damaged: {problem}"),
         };
-        let path = dir.join(STATE_FILE);
-        let text = std::fs::read(&path).map_err(|error| damaged(STATE_FILE, error.to_string()))?;
-        let state: State = serde_json::from_slice(&text)
-            .map_err(|error| damaged(STATE_FILE, error.to_string()))?;
-        if state.format != FORMAT {
-            return Err(TrainError::Checkpoint {
-                path,
-                problem: format!("is of format {}; this version reads {FORMAT}", state.format),
-            });
+        if let Some(problem) = checksums::problem(dir) {
+            return Err(damaged(problem));
         }
-        for name in [WEIGHTS_FILE, OPTIMIZER_FILE] {
-            let found = folder::sha256(&dir.join(name))
-                .map_err(|error| damaged(name, error.to_string()))?;
-            if state.files.get(name) != Some(&found) {
-                return Err(damaged(name, "its contents have changed".to_owned()));
-            }
-        }
+        let text = std::fs::read(dir.join(STATE_FILE));
+        let text = text.map_err(|error| damaged(format!("{STATE_FILE}: {error}")))?;
+        let state = State::parse(&text).map_err(|problem| TrainError::Checkpoint {
+            path: dir.join(STATE_FILE),
+            problem,
+        })?;
         Ok(Self {
             path: dir.to_owned(),
             config: ModelConfig::from_dir(dir)?,
@@ -183,23 +137,18 @@ impl Checkpoint {
         })
     }
 
-    /// The weights to use the model with: the moving average where the run keeps one.
+    /// A tensor as the model is to be used: the moving average where the run keeps one.
     ///
     /// # Errors
-    /// [`TrainError::Config`] when a tensor cannot be read.
-    pub fn usable_weights(&self) -> Result<Tensors> {
-        let averaged = self.state.settings.ema.is_some();
-        let specs = self.config.tensors().into_iter();
-        specs
-            .map(|spec| {
-                let values = if averaged {
-                    let name = format!("{AVERAGE_PREFIX}{}", spec.name);
-                    self.optimizer.to_f32(&name)?
-                } else {
-                    self.weights.to_f32(&spec.name)?
-                };
-                Ok((spec.name, spec.shape, values))
-            })
-            .collect()
+    /// [`TrainError::Config`] when the tensor cannot be read.
+    pub fn usable_values(&self, name: &str) -> Result<Vec<f32>> {
+        Ok(if self.state.settings.ema.is_some() {
+            self.optimizer.to_f32(&format!("{AVERAGE_PREFIX}{name}"))?
+        } else {
+            self.weights.to_f32(name)?
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

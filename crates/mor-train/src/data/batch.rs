@@ -1,9 +1,27 @@
 //! A padded batch of sequences.
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Row};
+use crate::recipe::Learn;
 
-/// Target of a padded position: it counts for nothing.
+/// Target of a padded position, or of a token that is not to be learned: it counts for nothing.
 pub const IGNORE: i64 = -100;
+
+/// Which targets of a batch count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// Which tokens.
+    pub learn: Learn,
+    /// Whether a row that is padded also learns one pad after its end.
+    pub pad: bool,
+}
+
+impl Targets {
+    /// All that a text holds: what is measured.
+    pub const ALL: Self = Self {
+        learn: Learn::All,
+        pad: false,
+    };
+}
 
 /// Inputs and targets, both `[rows, width]`, padded on the right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,30 +36,46 @@ pub struct Batch {
     pub targets: Vec<i64>,
     /// Targets that count.
     pub counted: usize,
+    /// UTF-8 bytes that the sequences stand for.
+    pub bytes: usize,
 }
 
 impl Batch {
     /// Collects the given sequences.
-    pub fn new(data: &Dataset, rows: &[usize], pad: u32) -> Self {
-        let width = rows.iter().map(|&row| data.inputs(row)).max().unwrap_or(0);
-        let mut inputs = vec![i64::from(pad); rows.len() * width];
+    pub fn new(data: &Dataset, rows: &[Row], pad: u32, which: Targets) -> Self {
+        let width = rows.iter().map(|row| row.inputs()).max().unwrap_or(0);
+        let pad = i64::from(pad);
+        let mut inputs = vec![pad; rows.len() * width];
         let mut targets = vec![IGNORE; rows.len() * width];
-        let mut counted = 0;
+        let (mut ids, mut learned) = (Vec::new(), Vec::new());
         for (at, &row) in rows.iter().enumerate() {
-            let ids = data.ids(row);
-            counted += ids.len() - 1;
+            ids.clear();
+            data.read(row, &mut ids);
+            learned.clear();
+            match which.learn {
+                Learn::All => learned.resize(ids.len(), true),
+                Learn::Assistant => data.read_learned(row, &mut learned),
+            }
             let (inputs, targets) = (&mut inputs[at * width..], &mut targets[at * width..]);
             for (slot, pair) in ids.windows(2).enumerate() {
                 inputs[slot] = i64::from(pair[0]);
-                targets[slot] = i64::from(pair[1]);
+                if learned[slot + 1] {
+                    targets[slot] = i64::from(pair[1]);
+                }
+            }
+            if which.pad && row.inputs() < width {
+                // The last id has so far been a target only.
+                inputs[row.inputs()] = ids.last().map_or(pad, |id| i64::from(*id));
+                targets[row.inputs()] = pad;
             }
         }
         Self {
             rows: rows.len(),
             width,
+            counted: targets.iter().filter(|target| **target != IGNORE).count(),
+            bytes: rows.iter().map(|&row| data.bytes(row)).sum(),
             inputs,
             targets,
-            counted,
         }
     }
 }
@@ -50,12 +84,40 @@ impl Batch {
 mod tests {
     use super::*;
 
+    fn rows(data: &Dataset) -> Vec<Row> {
+        (0..data.documents())
+            .flat_map(|document| data.rows_of(document))
+            .collect()
+    }
+
     #[test]
     fn pads_on_the_right_and_ignores_pads() {
-        let data = Dataset::from_sequences(&[vec![2, 7, 8, 3], vec![2, 9]]);
-        let batch = Batch::new(&data, &[1, 0], 0);
+        let data = Dataset::from_sequences(&[vec![2, 9], vec![2, 7, 8, 3]], 16);
+        let batch = Batch::new(&data, &rows(&data), 0, Targets::ALL);
         assert_eq!((batch.rows, batch.width, batch.counted), (2, 3, 4));
         assert_eq!(batch.inputs, [2, 0, 0, 2, 7, 8]);
         assert_eq!(batch.targets, [9, IGNORE, IGNORE, 7, 8, 3]);
+        assert_eq!(batch.bytes, 4);
+    }
+
+    #[test]
+    fn learns_one_pad_a_padded_row_where_asked() {
+        let data = Dataset::from_sequences(&[vec![2, 9], vec![2, 7, 8, 3]], 16);
+        let targets = Targets {
+            pad: true,
+            ..Targets::ALL
+        };
+        let batch = Batch::new(&data, &rows(&data), 0, targets);
+        assert_eq!(batch.inputs, [2, 9, 0, 2, 7, 8]);
+        assert_eq!(batch.targets, [9, 0, IGNORE, 7, 8, 3]);
+        assert_eq!(batch.counted, 5);
+    }
+
+    #[test]
+    fn cuts_what_exceeds_the_context() {
+        let data = Dataset::from_sequences(&[(1..10).collect()], 4);
+        let batch = Batch::new(&data, &rows(&data), 0, Targets::ALL);
+        assert_eq!(batch.inputs, [1, 2, 3, 4]);
+        assert_eq!(batch.targets, [2, 3, 4, 5]);
     }
 }

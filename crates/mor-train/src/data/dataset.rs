@@ -1,39 +1,11 @@
-//! A data file, tokenized once into memory.
+//! Training sequences out of a token file: a conversation each, or windows of running text.
 
 use std::path::{Path, PathBuf};
 
-use mor_text::data::{ChatReader, Format};
-use mor_text::{Conversation, TextError, Tokenizer};
+use mor_text::Tokenizer;
+use mor_text::tokens::{TokenFile, TokenizeOptions, tokenize};
 
 use crate::{Result, TrainError};
-
-/// Conversations that are encoded together, in parallel.
-const CHUNK: usize = 4096;
-
-/// One training sequence: a conversation, a part of a long one, or a window of plain text.
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    start: usize,
-    len: u32,
-    bytes: u32,
-    source: u16,
-}
-
-/// Sequences of token ids with the bytes they stand for and the source they come from.
-///
-/// A sequence of `n` ids gives `n - 1` inputs, each with the next id as its target; sequences hold
-/// at most `context + 1` ids.
-#[derive(Debug, Default)]
-pub struct Dataset {
-    path: PathBuf,
-    tokens: Vec<u32>,
-    rows: Vec<Row>,
-    sources: Vec<String>,
-    /// Lines that could not be read.
-    pub malformed: u64,
-    /// Conversations longer than the context.
-    pub overlong: u64,
-}
 
 /// What happens to a conversation that is longer than the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,163 +17,158 @@ pub enum Overlong {
     Split,
 }
 
+/// One sequence: a conversation, a part of a long one, or a window of running text. A sequence of `n` ids gives
+/// `n - 1` inputs, each with the next id as its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The document it comes from.
+    pub document: usize,
+    start: usize,
+    len: usize,
+}
+
+impl Row {
+    /// Inputs, and targets.
+    pub fn inputs(self) -> usize {
+        self.len - 1
+    }
+
+    /// Whether it begins its document.
+    pub fn is_first(self) -> bool {
+        self.start == 0
+    }
+}
+
+/// The sequences of a data file. Token ids stay in a memory-mapped file and sequences are cut when they are asked
+/// for, so memory does not grow with the data.
+#[derive(Debug)]
+pub struct Dataset {
+    path: PathBuf,
+    file: TokenFile,
+    context: usize,
+    overlong: Overlong,
+    documents: usize,
+    /// Keeps a token file that was made for this process alone.
+    _temporary: Option<tempfile::TempPath>,
+}
+
 impl Dataset {
-    /// Reads chat JSON lines, one sequence a conversation, or plain text, cut into windows of the
-    /// context. `limit` stops after so many conversations.
+    /// Opens a token file, or tokenizes any other data file first: into `cache`, where a later run finds it again,
+    /// or into a temporary file. `limit` stops after so many documents.
     ///
     /// # Errors
     /// [`TrainError::Text`] for an unreadable file; [`TrainError::Data`] if it has nothing to
-    /// learn from.
-    pub fn read(
+    /// learn from or was tokenized by another tokenizer.
+    pub fn open(
         path: &Path,
         tokenizer: &Tokenizer,
+        cache: Option<&Path>,
         context: usize,
         overlong: Overlong,
         limit: Option<usize>,
     ) -> Result<Self> {
-        let mut data = Self {
+        let fail = |problem: &str| TrainError::Data {
             path: path.to_owned(),
-            ..Self::default()
+            problem: problem.to_owned(),
         };
         if path.is_dir() {
-            return Err(data.error("is a folder; expected a .jsonl or .txt file".to_owned()));
+            return Err(fail(
+                "is a folder; expected a data file, or one made by `mor data prepare`",
+            ));
         }
-        match Format::open(path)? {
-            (Format::Chat, file) => {
-                let reader = ChatReader::new(file, path);
-                data.read_chat(reader, tokenizer, context, overlong, limit)?;
+        let mut temporary = None;
+        let file = if path.is_file() && TokenFile::is_token_file(path)? {
+            let file = TokenFile::open(path)?;
+            if file.tokenizer() != tokenizer.fingerprint() {
+                return Err(fail(
+                    "was tokenized by another tokenizer; prepare it again with this model's",
+                ));
             }
-            (Format::Text, _) => data.read_text(tokenizer, context)?,
-        }
-        if data.rows.is_empty() {
-            return Err(data.error(if data.malformed > 0 {
-                format!("none of its {} lines is a conversation", data.malformed)
-            } else {
-                "is empty; expected chat JSON lines ({\"messages\":[…]}) or plain text".to_owned()
-            }));
+            file
+        } else {
+            let inputs = [path.to_owned()];
+            let target = match cache {
+                Some(cache) => cache.to_owned(),
+                None => {
+                    let made = tempfile::Builder::new().suffix(".tokens").tempfile();
+                    let made = made.map_err(TrainError::io(&std::env::temp_dir()))?;
+                    temporary.insert(made.into_temp_path()).to_path_buf()
+                }
+            };
+            let options = TokenizeOptions {
+                limit: limit.map(|limit| limit as u64),
+                ..TokenizeOptions::default()
+            };
+            match cache.map(TokenFile::open) {
+                Some(Ok(file)) if file.is_current(&inputs, tokenizer, options.limit) => {
+                    file.verify()?;
+                    file
+                }
+                _ => {
+                    tokenize(&inputs, tokenizer, &target, &options, |_| ())?;
+                    TokenFile::open(&target)?
+                }
+            }
+        };
+        let data = Self {
+            path: path.to_owned(),
+            documents: limit.unwrap_or(usize::MAX).min(file.len()),
+            file,
+            context,
+            overlong,
+            _temporary: temporary,
+        };
+        if (0..data.documents).all(|document| data.rows_of(document).next().is_none()) {
+            return Err(fail("has no text to learn from"));
         }
         Ok(data)
     }
 
-    fn read_chat(
-        &mut self,
-        reader: impl Iterator<Item = Result<Conversation, TextError>>,
-        tokenizer: &Tokenizer,
-        context: usize,
-        overlong: Overlong,
-        limit: Option<usize>,
-    ) -> Result<()> {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        let mut first_error = None;
-        let mut count = 0;
-        for item in reader {
-            if limit.is_some_and(|limit| count >= limit) {
-                break;
+    /// The sequences of a document, first to last; each begins with the last target of the one before, so every id
+    /// but the first is a target exactly once.
+    pub fn rows_of(&self, document: usize) -> impl Iterator<Item = Row> + use<> {
+        let count = self.file.tokens_of(document);
+        let cut = self.overlong == Overlong::Truncate && !self.file.is_text(document);
+        let count = if cut {
+            count.min(self.context + 1)
+        } else {
+            count
+        };
+        let context = self.context;
+        let windows = count.saturating_sub(1).div_ceil(context);
+        (0..windows).map(move |window| {
+            let start = window * context;
+            Row {
+                document,
+                start,
+                len: (count - start).min(context + 1),
             }
-            match item {
-                Ok(conversation) => chunk.push(conversation),
-                Err(error) if error.is_malformed() => {
-                    self.malformed += 1;
-                    first_error.get_or_insert(error);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            }
-            count += 1;
-            if chunk.len() == CHUNK {
-                self.push_chat(&chunk, tokenizer, context, overlong)?;
-                chunk.clear();
-            }
-        }
-        self.push_chat(&chunk, tokenizer, context, overlong)?;
-        match first_error {
-            // Only malformed lines: the first one says more than "no conversations" could.
-            Some(error) if self.rows.is_empty() => Err(error.into()),
-            _ => Ok(()),
-        }
+        })
     }
 
-    fn push_chat(
-        &mut self,
-        conversations: &[Conversation],
-        tokenizer: &Tokenizer,
-        context: usize,
-        overlong: Overlong,
-    ) -> Result<()> {
-        let messages: Vec<_> = conversations.iter().map(|c| &c.messages[..]).collect();
-        let encoded = tokenizer.encode_chat_batch(&messages, false)?;
-        for (conversation, ids) in conversations.iter().zip(encoded) {
-            let source = self.source(conversation.source.as_deref().unwrap_or(""));
-            let bytes = conversation.content_bytes();
-            if ids.len() > context + 1 {
-                self.overlong += 1;
-            }
-            match overlong {
-                Overlong::Truncate => {
-                    self.push(&ids[..ids.len().min(context + 1)], bytes, source);
-                }
-                Overlong::Split => self.push_windows(&ids, context, bytes, source),
-            }
-        }
-        Ok(())
+    /// Appends the ids of a sequence, at least two.
+    pub fn read(&self, row: Row, ids: &mut Vec<u32>) {
+        let range = row.start..row.start + row.len;
+        self.file.read(row.document, range, ids);
     }
 
-    fn read_text(&mut self, tokenizer: &Tokenizer, context: usize) -> Result<()> {
-        let raw = std::fs::read(&self.path).map_err(TrainError::io(&self.path))?;
-        let text = String::from_utf8(raw)
-            .map_err(|error| self.error(format!("is not UTF-8 text: {error}")))?;
-        if text.trim().is_empty() {
-            return Ok(());
-        }
-        let mut ids: Vec<u32> = tokenizer.bos_id().into_iter().collect();
-        ids.extend(tokenizer.encode(&text)?);
-        let source = self.source("");
-        self.push_windows(&ids, context, text.len(), source);
-        Ok(())
+    /// Appends for each id of a sequence whether an assistant wrote it.
+    pub fn read_learned(&self, row: Row, learned: &mut Vec<bool>) {
+        let range = row.start..row.start + row.len;
+        self.file.learned(row.document, range, learned);
     }
 
-    /// Windows of `context` inputs; each begins with the last target of the one before, so every
-    /// id but the first is a target exactly once. The bytes count with the first window.
-    fn push_windows(&mut self, ids: &[u32], context: usize, bytes: usize, source: u16) {
-        let mut start = 0;
-        let mut bytes = Some(bytes);
-        while start + 1 < ids.len() {
-            let end = (start + context + 1).min(ids.len());
-            self.push(&ids[start..end], bytes.take().unwrap_or(0), source);
-            start = end - 1;
+    /// UTF-8 bytes that a sequence stands for: of running text and of a conversation in parts its share by tokens,
+    /// such that the shares add up to the whole.
+    pub fn bytes(&self, row: Row) -> usize {
+        let bytes = u64::from(self.file.bytes(row.document));
+        let cut = self.overlong == Overlong::Truncate && !self.file.is_text(row.document);
+        if cut {
+            return bytes as usize;
         }
-    }
-
-    fn push(&mut self, ids: &[u32], bytes: usize, source: u16) {
-        if ids.len() < 2 {
-            return; // nothing to predict
-        }
-        self.rows.push(Row {
-            start: self.tokens.len(),
-            len: ids.len() as u32,
-            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            source,
-        });
-        self.tokens.extend_from_slice(ids);
-    }
-
-    fn source(&mut self, name: &str) -> u16 {
-        let known = self.sources.iter().position(|source| source == name);
-        let index = known.unwrap_or_else(|| {
-            // Past this many sources the last one collects the rest.
-            if self.sources.len() < usize::from(u16::MAX) {
-                self.sources.push(name.to_owned());
-            }
-            self.sources.len() - 1
-        });
-        index as u16
-    }
-
-    fn error(&self, problem: String) -> TrainError {
-        TrainError::Data {
-            path: self.path.clone(),
-            problem,
-        }
+        let targets = (self.file.tokens_of(row.document) as u64).saturating_sub(1);
+        let up_to = |target: usize| bytes * target as u64 / targets.max(1);
+        (up_to(row.start + row.inputs()) - up_to(row.start)) as usize
     }
 
     /// The file this was read from.
@@ -209,65 +176,83 @@ impl Dataset {
         &self.path
     }
 
-    /// Number of sequences.
-    pub fn len(&self) -> usize {
-        self.rows.len()
+    /// Number of documents.
+    pub fn documents(&self) -> usize {
+        self.documents
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    /// Rows that could not be read, or that have no answer, and were left out.
+    pub fn left_out(&self) -> u64 {
+        self.file.malformed() + self.file.unanswered()
     }
 
-    /// The ids of a sequence, at least two.
-    pub fn ids(&self, row: usize) -> &[u32] {
-        let Row { start, len, .. } = self.rows[row];
-        &self.tokens[start..start + len as usize]
-    }
-
-    /// Inputs (and targets) of a sequence.
-    pub fn inputs(&self, row: usize) -> usize {
-        self.rows[row].len as usize - 1
-    }
-
-    /// UTF-8 bytes that a sequence stands for.
-    pub fn bytes(&self, row: usize) -> usize {
-        self.rows[row].bytes as usize
-    }
-
-    /// The index of a sequence's source in [`Self::sources`].
-    pub fn source_of(&self, row: usize) -> usize {
-        usize::from(self.rows[row].source)
-    }
-
-    /// Names of the sources; rows that name none share an empty one.
-    pub fn sources(&self) -> &[String] {
-        &self.sources
-    }
-
-    /// Targets in all.
-    pub fn targets(&self) -> u64 {
-        self.rows.iter().map(|row| u64::from(row.len) - 1).sum()
+    /// Ids in all.
+    pub fn tokens(&self) -> u64 {
+        self.file.total_tokens()
     }
 
     /// UTF-8 bytes in all.
     pub fn total_bytes(&self) -> u64 {
-        self.rows.iter().map(|row| u64::from(row.bytes)).sum()
+        self.file.total_bytes()
     }
 
-    /// The largest id, for the check that a tokenizer fits a model.
-    pub fn largest_id(&self) -> u32 {
-        self.tokens.iter().copied().max().unwrap_or(0)
+    /// The index of a sequence's source in [`Self::sources`].
+    pub fn source_of(&self, row: Row) -> usize {
+        usize::from(self.file.source(row.document))
     }
 
-    /// A dataset of given sequences, each of at least two ids, one byte a target; for tests.
-    #[cfg(test)]
-    pub(crate) fn from_sequences(sequences: &[Vec<u32>]) -> Self {
-        let mut data = Self::default();
-        let source = data.source("");
+    /// Names of the sources; rows that name none share an empty one.
+    pub fn sources(&self) -> &[String] {
+        self.file.sources()
+    }
+
+    /// Whether a document is running text rather than a conversation.
+    pub fn is_text(&self, document: usize) -> bool {
+        self.file.is_text(document)
+    }
+
+    /// SHA-256 of the contents, in hexadecimal: another one is another run.
+    pub fn fingerprint(&self) -> &str {
+        self.file.fingerprint()
+    }
+
+    /// Most inputs of a sequence.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+}
+
+#[cfg(test)]
+impl Dataset {
+    /// A dataset of conversations of given ids, each of at least two, one byte a target.
+    pub(crate) fn from_sequences(sequences: &[Vec<u32>], context: usize) -> Self {
+        use mor_text::tokens::{EncodedDocument, TokenFileWriter};
+        let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/tokenizer");
+        let tokenizer = Tokenizer::from_dir(&tokenizer).expect("the sample tokenizer");
+        let path = tempfile::NamedTempFile::new()
+            .expect("a temporary file")
+            .into_temp_path();
+        let mut writer = TokenFileWriter::create(&path, &tokenizer).expect("writable");
         for ids in sequences {
-            data.push(ids, ids.len() - 1, source);
+            let learned = vec![true; ids.len()];
+            let document = EncodedDocument {
+                ids,
+                learned: &learned,
+                bytes: ids.len() - 1,
+                source: "",
+                is_text: false,
+            };
+            writer.push(&document).expect("writable");
         }
-        data
+        writer.finish().expect("writable");
+        let file = TokenFile::open(&path).expect("whole");
+        Self {
+            path: path.to_path_buf(),
+            documents: file.len(),
+            file,
+            context,
+            overlong: Overlong::Truncate,
+            _temporary: Some(path),
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Token sequences in memory, and the order in which they are trained on.
+//! Token sequences, the batches made of them, and the order in which they are trained on.
 
 mod batch;
 mod dataset;
 mod order;
 
-pub use batch::{Batch, IGNORE};
-pub use dataset::{Dataset, Overlong};
-pub use order::{epoch_batches, length_batches};
+pub use batch::{Batch, IGNORE, Targets};
+pub use dataset::{Dataset, Overlong, Row};
+pub use order::{Order, measured_batches};

@@ -9,6 +9,7 @@ use mor_config::{ModelConfig, Weights};
 use mor_model::Model;
 use rayon::prelude::*;
 
+use crate::checkpoint::Tensors;
 use crate::recipe::OptimizerSettings;
 use crate::{Result, TrainError};
 use slot::Slot;
@@ -57,11 +58,9 @@ impl Optimizer {
     }
 
     /// The state as named tensors, for a checkpoint.
-    pub fn to_tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    pub fn tensors(&self) -> Tensors<'_> {
         let named = self.names.iter().zip(&self.slots);
-        named
-            .flat_map(|(name, slot)| slot.to_tensors(name))
-            .collect()
+        named.flat_map(|(name, slot)| slot.tensors(name)).collect()
     }
 
     /// Takes the state back from a checkpoint.

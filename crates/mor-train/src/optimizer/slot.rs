@@ -1,10 +1,13 @@
 //! The optimizer's state of one parameter, and what a step does to it.
 
+use std::borrow::Cow;
+
 use mor_config::{Component, TensorSpec, Weights};
 use mor_kernels::{AdamW, adamw_step, muon_orthogonalize};
 
 use super::read_into;
 use crate::Result;
+use crate::checkpoint::Tensors;
 use crate::recipe::OptimizerSettings;
 
 /// Root mean square of a Muon update, that of a typical AdamW step (Liu et al. 2025, "Muon is
@@ -135,9 +138,10 @@ impl Slot {
         }
     }
 
-    pub(super) fn to_tensors(&self, name: &str) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        let tensor = |kind: &str, values: &Vec<f32>| {
-            (format!("{kind}.{name}"), self.shape.clone(), values.clone())
+    pub(super) fn tensors(&self, name: &str) -> Tensors<'_> {
+        let borrowed = |kind: &str, values| {
+            let name = format!("{kind}.{name}");
+            (name, self.shape.clone(), Cow::Borrowed(values))
         };
         match &self.state {
             State::AdamW {
@@ -146,11 +150,15 @@ impl Slot {
                 second,
                 ..
             } => vec![
-                tensor("adamw.first", first),
-                tensor("adamw.second", second),
-                (steps_name(name), vec![2], split(*steps).to_vec()),
+                borrowed("adamw.first", first.as_slice()),
+                borrowed("adamw.second", second.as_slice()),
+                (
+                    steps_name(name),
+                    vec![2],
+                    Cow::Owned(split(*steps).to_vec()),
+                ),
             ],
-            State::Muon { momentum, .. } => vec![tensor("muon.momentum", momentum)],
+            State::Muon { momentum, .. } => vec![borrowed("muon.momentum", momentum.as_slice())],
         }
     }
 

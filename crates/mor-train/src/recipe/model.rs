@@ -1,22 +1,18 @@
 //! The `[model]` table: a preset and what it overrides.
 
-use std::path::Path;
-
 use mor_config::{ModelConfig, Preset};
 use serde_json::{Map, Value};
 
+use super::source::Source;
 use crate::{Result, TrainError};
 
 /// Keys that a configuration may have but that presets leave out.
 const OPTIONAL: [&str; 3] = ["adaptive_embedding", "routing.class_steps", "routing.depth"];
 
 /// The configuration that a `[model]` table describes.
-pub(super) fn resolve(mut table: toml::Table, path: &Path) -> Result<ModelConfig> {
-    let fail = |key: &str, problem: String| TrainError::Value {
-        path: path.to_owned(),
-        key: format!("model.{key}"),
-        problem,
-    };
+pub(super) fn resolve(mut table: toml::Table, source: &Source) -> Result<ModelConfig> {
+    let path = source.path();
+    let fail = |key: &str, problem: String| source.value_error(&format!("model.{key}"), problem);
     let preset = match table.remove("preset") {
         Some(toml::Value::String(name)) => name
             .parse::<Preset>()

@@ -11,7 +11,7 @@ depth = 1
 [train]
 minutes = 10
 batch_tokens = 4096
-learning_rate = 1e-3
+lr = 1e-3
 [[train.depth]]
 from = 0.0
 weights = [0.0, 1.0]
@@ -21,7 +21,7 @@ momentum = 0.9
 "#;
 
 fn parse(text: &str) -> Result<Recipe> {
-    Recipe::parse(text, Path::new("configs/r.toml"))
+    Recipe::parse(text, Path::new("configs/r.toml"), &[])
 }
 
 #[test]
@@ -66,16 +66,8 @@ fn names_file_key_value_and_what_is_allowed() {
             "minutes = 10\ncontext = 257",
             "`train.context` is 257; it must be from 1 to 256",
         ),
-        (
-            "learning_rate = 1e-3",
-            "learning_rate = -1",
-            "`train.learning_rate` is -1",
-        ),
-        (
-            "learning_rate = 1e-3",
-            "learning_rat = 1",
-            "unknown field `learning_rat`",
-        ),
+        ("lr = 1e-3", "lr = -1", "`train.lr` is -1"),
+        ("lr = 1e-3", "l = 1", "unknown field `l`"),
         ("[0.0, 1.0]", "[0.0, 0.0]", "all zero"),
         ("[0.0, 1.0]", "[0.0, 1.0, 1.0]", "allow at most 2"),
         ("momentum = 0.9", "momentum = 1.0", "at least 0 and below 1"),

@@ -3,7 +3,7 @@
 use mor_config::RouterKind;
 
 use super::{OptimizerSettings, Recipe};
-use crate::{Result, TrainError};
+use crate::Result;
 
 /// Largest batch in positions: bounds what a typing error can allocate.
 const MAX_BATCH_TOKENS: usize = 1 << 22;
@@ -12,7 +12,7 @@ impl Recipe {
     /// Checks every value of `[train]`; the model's are checked where they are read.
     ///
     /// # Errors
-    /// [`TrainError::Value`], naming the key, the value found and what is allowed.
+    /// [`crate::TrainError::Value`], naming the key, the value found and what is allowed.
     pub(super) fn validate(&self) -> Result<()> {
         let train = &self.train;
         let given = [
@@ -33,19 +33,34 @@ impl Recipe {
         self.whole("steps", train.steps.unwrap_or(1), 1, u64::MAX)?;
         self.real("epochs", train.epochs.unwrap_or(1.0), Range::positive())?;
         self.real("minutes", train.minutes.unwrap_or(1.0), Range::positive())?;
+        match (train.batch_tokens, train.batch_rows) {
+            (None, None) => {
+                return self.fail("batch_tokens", "is missing; give it or batch_rows");
+            }
+            (Some(_), Some(_)) => {
+                return self.fail(
+                    "batch_tokens",
+                    "and batch_rows exclude each other; give one",
+                );
+            }
+            _ => {}
+        }
+        let most = MAX_BATCH_TOKENS as u64;
         self.whole(
             "batch_tokens",
-            train.batch_tokens as u64,
+            train.batch_tokens.unwrap_or(1) as u64,
             1,
-            MAX_BATCH_TOKENS as u64,
+            most,
         )?;
+        self.whole("batch_rows", train.batch_rows.unwrap_or(1) as u64, 1, most)?;
         self.whole("accumulate", train.accumulate as u64, 1, 1024)?;
         let longest = self.model.max_position_embeddings as u64;
         if let Some(context) = train.context {
             self.whole("context", context as u64, 1, longest)?;
         }
-        self.real("learning_rate", train.learning_rate, Range::positive())?;
+        self.real("lr", train.lr, Range::positive())?;
         self.real("warmup", train.warmup, Range::share())?;
+        self.whole("warmup_steps", train.warmup_steps.unwrap_or(0), 0, u64::MAX)?;
         self.real("decay_fraction", train.decay_fraction, Range::share())?;
         if train.decay_fraction == 0.0 {
             return self.fail("decay_fraction", "is 0; it must be above 0 and at most 1");
@@ -61,11 +76,40 @@ impl Recipe {
             train.checkpoint_minutes,
             Range::positive(),
         )?;
+        self.whole(
+            "checkpoint_steps",
+            train.checkpoint_steps.unwrap_or(1),
+            1,
+            u64::MAX,
+        )?;
+        self.whole("keep", train.keep as u64, 1, 10_000)?;
+        self.real("loss_scale", train.loss_scale, Range::positive())?;
+        self.real(
+            "compute_penalty",
+            train.compute_penalty,
+            Range::not_negative(),
+        )?;
+        self.validate_router()?;
         if let Some(ema) = train.ema {
             self.real("ema", ema, Range::below_one())?;
         }
         self.validate_optimizer()?;
         self.validate_depth()
+    }
+
+    fn validate_router(&self) -> Result<()> {
+        let router = &self.train.router;
+        self.real("router.weight", router.weight.into(), Range::not_negative())?;
+        self.real("router.max_loss", router.max_loss.into(), Range::positive())?;
+        let rising = router.thresholds.windows(2).all(|pair| pair[0] < pair[1]);
+        let positive = router
+            .thresholds
+            .iter()
+            .all(|at| at.is_finite() && *at > 0.0);
+        if !(rising && positive) {
+            return self.fail("router.thresholds", "must be positive numbers that rise");
+        }
+        Ok(())
     }
 
     fn validate_optimizer(&self) -> Result<()> {
@@ -141,11 +185,7 @@ impl Recipe {
     }
 
     fn fail<T>(&self, key: &str, problem: impl Into<String>) -> Result<T> {
-        Err(TrainError::Value {
-            path: self.path.clone(),
-            key: format!("train.{key}"),
-            problem: problem.into(),
-        })
+        Err(self.error(&format!("train.{key}"), problem))
     }
 
     fn whole(&self, key: &str, value: u64, least: u64, most: u64) -> Result<()> {

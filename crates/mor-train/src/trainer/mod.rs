@@ -1,8 +1,14 @@
 //! The training loop.
 
+mod pass;
+mod plan;
+mod resume;
+mod samples;
+mod save;
 mod setup;
 mod step;
 
+pub use plan::Plan;
 pub(crate) use setup::check_tokenizer;
 
 use std::fs::File;
@@ -10,34 +16,37 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mor_config::{Depth, ModelConfig, Precision};
+use mor_config::{ModelConfig, Precision};
 use mor_kernels::{MatmulPrecision, set_matmul_precision};
 use mor_model::Model;
+use mor_report::metrics::{StepMetrics, ValidationMetrics};
 use mor_text::Tokenizer;
 
-use crate::checkpoint::{self, AVERAGE_PREFIX, Best, State, Tensors};
-use crate::data::{Dataset, epoch_batches};
+use crate::checkpoint::{Best, State};
+use crate::data::{Dataset, Order, Row};
 use crate::depth::DepthPlan;
-use crate::evaluate::evaluate;
-use crate::metrics::{MetricsFile, StepMetrics, ValidationMetrics};
 use crate::optimizer::Optimizer;
+use crate::ranks::Ranks;
 use crate::recipe::Recipe;
 use crate::run::RunFolder;
-use crate::schedule::Position;
+use crate::schedule::{Budget, Moment, Position};
 use crate::{Result, TrainError};
+use save::Records;
 
-/// Steps with a loss that is not a finite number before a run gives up.
+/// Steps in a row whose loss or gradient is not a finite number before a run gives up.
 const MAX_SKIPPED: u32 = 10;
 
 /// The files of a run.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// Training data: chat `.jsonl`, or `.txt`.
+    /// Training data of any kind that [`Dataset::open`] takes.
     pub data: PathBuf,
     /// Validation data of the same kinds.
     pub valid: Option<PathBuf>,
     /// Folder with `tokenizer.json`; overrides the recipe's.
     pub tokenizer: Option<PathBuf>,
+    /// Model folder whose weights a fresh run starts from, in place of random ones.
+    pub init: Option<PathBuf>,
     /// The run's folder.
     pub output: PathBuf,
 }
@@ -61,6 +70,8 @@ pub enum Event<'a> {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// Something went wrong that training survives, such as a checkpoint that a full disk did not take.
+    Warning(&'a str),
 }
 
 /// How a session ended.
@@ -73,14 +84,14 @@ pub enum Outcome {
         /// The best validation, if there was one.
         best: Option<Best>,
     },
-    /// Stopped on request after this many steps; `last` is saved.
+    /// Stopped on request after this many steps; a checkpoint is saved.
     Interrupted {
         /// Steps taken so far.
         step: u64,
     },
 }
 
-/// A run that is ready to go: data in memory, model and optimizer fresh or from a checkpoint.
+/// A run that is ready to go: model and optimizer fresh or from a checkpoint.
 #[derive(Debug)]
 pub struct Trainer {
     recipe: Recipe,
@@ -93,12 +104,17 @@ pub struct Trainer {
     /// Moving averages of the weights, in the order of the configuration's tensors.
     average: Option<Vec<Vec<f32>>>,
     state: State,
-    metrics: MetricsFile,
     depths: DepthPlan,
-    /// The current epoch's batches.
-    batches: Vec<Vec<usize>>,
+    order: Order,
+    /// The batches of the current pool.
+    batches: Vec<Vec<Row>>,
+    /// What the first of the processes writes as it goes.
+    records: Option<Records>,
+    ranks: Box<dyn Ranks>,
+    /// What was found and mended while the run was set up.
+    warnings: Vec<String>,
     /// Keeps other processes out of the folder.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// The clock of one session.
@@ -121,6 +137,11 @@ impl Trainer {
         &self.recipe.model
     }
 
+    /// The recipe that is followed.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
     /// The data trained on.
     pub fn train_data(&self) -> &Dataset {
         &self.train
@@ -136,11 +157,16 @@ impl Trainer {
         &self.state
     }
 
+    /// What was found while the run was set up: damaged checkpoints that were passed over.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Trains until the budget is used up or `stop` is set, then saves; a finished run also
     /// exports its model. `on_event` hears of every step and validation.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] when too many steps had to be skipped, or an I/O error.
+    /// [`TrainError::Diverged`] when too many steps in a row had to be skipped, or an I/O error of the last save.
     pub fn run(mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let mut clock = Clock {
             session: Instant::now(),
@@ -148,14 +174,18 @@ impl Trainer {
             saved: Instant::now(),
         };
         let budget = self.recipe.train.budget();
-        let mut progress = budget.progress(self.position());
-        // A step's share of the budget is only known exactly for a budget of steps.
-        let mut resolution = match budget {
-            crate::schedule::Budget::Steps(steps) => 1.0 / steps as f64,
-            _ => self.recipe.train.warmup * 1e-2,
-        };
         while !budget.is_spent(self.position()) {
-            if stop.load(Ordering::Relaxed) {
+            // Processes have clocks and signals of their own: all follow the first one's clock and anyone's signal.
+            let asked = f64::from(u8::from(stop.load(Ordering::Relaxed)));
+            let seconds = if self.ranks.is_first() {
+                self.state.seconds
+            } else {
+                0.0
+            };
+            let mut agreed = [asked, seconds];
+            self.ranks.sum_f64(&mut agreed)?;
+            self.state.seconds = agreed[1];
+            if agreed[0] > 0.0 {
                 if self.state.step > 0 {
                     self.save()?;
                 }
@@ -163,58 +193,75 @@ impl Trainer {
                     step: self.state.step,
                 });
             }
+            let before = budget.progress(self.position());
+            let rows = self.next_batches();
+            let moment = self.moment(budget, before);
             set_matmul_precision(self.recipe.train.matmul.into());
-            let result = self.step(progress, resolution, &clock);
+            let result = self.step(&rows, moment, &clock);
             set_matmul_precision(MatmulPrecision::F32);
-            let metrics;
+            let mut metrics;
             (self, metrics) = result?;
-            let reached = budget.progress(self.position());
-            let metrics = StepMetrics {
-                progress: reached,
-                ..metrics
-            };
-            if reached > progress {
-                resolution = reached - progress;
-            }
-            progress = reached;
-            self.metrics.write(&metrics)?;
+            metrics.progress = budget.progress(self.position());
+            self.record(&metrics, on_event);
             on_event(Event::Step {
                 metrics: &metrics,
                 seconds_left: seconds_left(&metrics),
             });
-            if self.state.skipped >= MAX_SKIPPED {
-                return Err(TrainError::Diverged {
-                    count: self.state.skipped,
-                    step: self.state.step,
-                });
+            if self.state.skipped_in_a_row >= MAX_SKIPPED {
+                return Err(self.diverged(&rows));
             }
-            if self
-                .state
-                .step
-                .is_multiple_of(self.recipe.train.validate_every)
-            {
-                self = self.validate(&clock, on_event)?;
-                clock.saved = Instant::now();
-            } else if clock.saved.elapsed().as_secs_f64()
-                >= self.recipe.train.checkpoint_minutes * 60.0
-            {
-                self.save()?;
-                clock.saved = Instant::now();
-            }
+            self = self.validate_or_save(&mut clock, on_event)?;
         }
         if self.state.validated != Some(self.state.step) {
             self = self.validate(&clock, on_event)?;
+            self.save()?;
         }
         let model = self.folder.model();
-        crate::export::export(self.folder.path(), &model, Precision::F32)?;
+        if self.ranks.is_first() {
+            crate::export::export(self.folder.path(), &model, Precision::F32)?;
+        }
+        self.report(on_event);
         Ok(Outcome::Finished {
             model,
             best: self.state.best,
         })
     }
 
+    /// What is due after a step: a validation with a checkpoint, a checkpoint, or nothing.
+    fn validate_or_save(
+        mut self,
+        clock: &mut Clock,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Self> {
+        let train = &self.recipe.train;
+        let step = self.state.step;
+        let validates = step.is_multiple_of(train.validate_every);
+        let by_steps = train
+            .checkpoint_steps
+            .is_some_and(|steps| step.is_multiple_of(steps));
+        let by_clock = clock.saved.elapsed().as_secs_f64() >= train.checkpoint_minutes * 60.0;
+        if validates {
+            self = self.validate(clock, on_event)?;
+        }
+        if validates || by_steps || by_clock {
+            // The run goes on without this checkpoint: there is the one before, and space may become free.
+            if let Err(error) = self.save() {
+                on_event(Event::Warning(&format!(
+                    "no checkpoint after step {step}: {error}; the one before stays"
+                )));
+            }
+            clock.saved = Instant::now();
+        }
+        if validates {
+            self.report(on_event);
+        }
+        Ok(self)
+    }
+
     fn position(&self) -> Position {
-        let done = self.state.batch as f64 / self.batches.len().max(1) as f64;
+        let done = self
+            .order
+            .share(self.state.pool, self.state.batch, self.batches.len());
         Position {
             step: self.state.step,
             epochs: self.state.epoch as f64 + done,
@@ -222,109 +269,81 @@ impl Trainer {
         }
     }
 
-    /// Measures the validation data, if there is any, and saves `last` and, where it improved,
-    /// `best`.
-    fn validate(mut self, clock: &Clock, on_event: &mut dyn FnMut(Event)) -> Result<Self> {
-        let Some(valid) = &self.valid else {
-            self.state.validated = Some(self.state.step);
-            self.save()?;
-            return Ok(self);
+    /// The moment at which the next step begins, which is `progress` into the budget; its batches have been taken.
+    fn moment(&self, budget: Budget, progress: f64) -> Moment {
+        let step = self.state.step;
+        let resolution = match budget {
+            Budget::Steps(steps) => 1.0 / steps as f64,
+            Budget::Epochs(_) => budget.progress(self.position()) - progress,
+            Budget::Minutes(_) if step == 0 => self.recipe.train.warmup * 1e-2,
+            Budget::Minutes(_) => progress / step as f64,
         };
-        // The average is what will be used, so it is what gets measured.
-        let (model, average) = swap(self.model, self.average);
-        let batch_tokens = self.recipe.train.batch_tokens;
-        let report = evaluate(&model, valid, Depth::Configured, batch_tokens, |share| {
-            on_event(Event::Validating(share));
-        })?;
-        (self.model, self.average) = swap(model, average);
-        self.state.seconds = clock.seconds();
-        let metrics = ValidationMetrics {
+        Moment {
+            step,
+            progress,
+            resolution,
+        }
+    }
+
+    /// Moves to the next batches of the data order, `accumulate` of them for each process, unless the epoch ends.
+    fn next_batches(&mut self) -> Vec<Vec<Row>> {
+        let wanted = self.recipe.train.accumulate * self.ranks.size();
+        let mut taken = Vec::with_capacity(wanted);
+        while taken.len() < wanted {
+            if self.state.batch >= self.batches.len() {
+                if self.state.pool + 1 < self.order.pools() {
+                    self.state.pool += 1;
+                } else if taken.is_empty() {
+                    self.state.epoch += 1;
+                    self.state.pool = 0;
+                } else {
+                    break;
+                }
+                self.state.batch = 0;
+                self.batches = self.pool();
+                continue;
+            }
+            // Each is used once; only their number matters after that.
+            taken.push(std::mem::take(&mut self.batches[self.state.batch]));
+            self.state.batch += 1;
+        }
+        taken
+    }
+
+    fn pool(&self) -> Vec<Vec<Row>> {
+        self.order
+            .batches(&self.train, self.state.epoch, self.state.pool)
+    }
+
+    /// Saves the batches that led nowhere, for looking at.
+    fn diverged(&self, rows: &[Vec<Row>]) -> TrainError {
+        let path = self.folder.diverged(self.state.step);
+        let mut ids = Vec::new();
+        let rows: Vec<_> = rows
+            .iter()
+            .flatten()
+            .map(|row| {
+                ids.clear();
+                self.train.read(*row, &mut ids);
+                serde_json::json!({
+                    "document": row.document,
+                    "ids": ids,
+                    "text": String::from_utf8_lossy(&self.tokenizer.decode_bytes(&ids, true)),
+                })
+            })
+            .collect();
+        let text = format!("{:#}\n", serde_json::Value::Array(rows));
+        let saved = mor_config::write_atomic(&path, text.as_bytes()).is_ok();
+        TrainError::Diverged {
+            count: self.state.skipped_in_a_row,
             step: self.state.step,
-            seconds: self.state.seconds,
-            validation: report.total.summary(),
-        };
-        let bits_per_byte = metrics.validation.bits_per_byte;
-        let best = bits_per_byte.is_finite()
-            && self
-                .state
-                .best
-                .is_none_or(|best| bits_per_byte < best.bits_per_byte);
-        if best {
-            self.state.best = Some(Best {
-                step: self.state.step,
-                bits_per_byte,
-            });
+            batch: if saved {
+                format!("; its batch is in {}", path.display())
+            } else {
+                String::new()
+            },
         }
-        self.state.validated = Some(self.state.step);
-        self.metrics.write(&metrics)?;
-        self.save()?;
-        if best {
-            checkpoint::link_copy(&self.folder.last(), &self.folder.best())?;
-        }
-        on_event(Event::Validation {
-            metrics: &metrics,
-            best,
-        });
-        Ok(self)
     }
-
-    /// Writes the checkpoint `last`.
-    fn save(&self) -> Result<()> {
-        let weights = self.model.to_tensors();
-        let mut state = self.optimizer.to_tensors();
-        if let Some(average) = &self.average {
-            state.extend(named_average(&weights, average));
-        }
-        checkpoint::write(
-            &self.folder.last(),
-            &self.recipe,
-            &self.tokenizer,
-            &self.state,
-            &weights,
-            &state,
-        )
-    }
-
-    /// Moves to the next batches of the data order, `accumulate` of them unless the epoch ends.
-    fn next_batches(&mut self) -> Vec<Vec<usize>> {
-        if self.state.batch >= self.batches.len() {
-            self.state.epoch += 1;
-            self.state.batch = 0;
-            self.batches = self.epoch(self.state.epoch);
-        }
-        let start = self.state.batch;
-        let end = (start + self.recipe.train.accumulate).min(self.batches.len());
-        self.state.batch = end;
-        self.batches[start..end].to_vec()
-    }
-
-    fn epoch(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let train = &self.recipe.train;
-        epoch_batches(&self.train, train.batch_tokens, train.seed, epoch)
-    }
-}
-
-fn named_average(weights: &Tensors, average: &[Vec<f32>]) -> Tensors {
-    let pairs = weights.iter().zip(average);
-    pairs
-        .map(|((name, shape, _), values)| {
-            let name = format!("{AVERAGE_PREFIX}{name}");
-            (name, shape.clone(), values.clone())
-        })
-        .collect()
-}
-
-/// Exchanges the weights with their moving averages; without averages nothing changes.
-fn swap(model: Model, mut average: Option<Vec<Vec<f32>>>) -> (Model, Option<Vec<Vec<f32>>>) {
-    let Some(values) = &mut average else {
-        return (model, average);
-    };
-    let model = model.update(|parameter| {
-        if let Some(average) = values.get_mut(parameter.index) {
-            parameter.values.swap_with_slice(average);
-        }
-    });
-    (model, average)
 }
 
 fn seconds_left(metrics: &StepMetrics) -> f64 {

@@ -2,129 +2,106 @@
 
 use std::time::Instant;
 
-use mor_model::{ForwardOptions, RouterLoss};
+use mor_report::metrics::StepMetrics;
 
 use super::{Clock, Trainer};
 use crate::Result;
-use crate::data::{Batch, IGNORE};
-use crate::evaluate::{depths, device_of, tensors};
-use crate::metrics::StepMetrics;
-use crate::optimizer::{Gradients, accumulate, clip_scale, global_norm};
-use crate::rng::Rng;
+use crate::data::Row;
+use crate::optimizer::{clip_scale, global_norm};
+use crate::recipe::Matmul;
+use crate::schedule::Moment;
 
-/// The stream of random numbers that dropout is seeded from.
-const DROPOUT_STREAM: u64 = 0x6472_6F70;
-
-/// What the backward passes of a step give.
-struct Pass {
-    loss: f64,
-    depth: f64,
-    counted: usize,
-    bytes: usize,
-    gradients: Gradients,
-}
+/// Steps without a gradient out of range after which the factor on the loss is doubled (Micikevicius et al. 2018,
+/// "Mixed precision training").
+const LOSS_SCALE_STEPS: u32 = 2000;
+/// Bounds of that factor.
+const LOSS_SCALES: [f64; 2] = [1.0, 16_777_216.0];
 
 impl Trainer {
-    /// Takes one step. `progress` is the finished share of the budget, `resolution` about the
-    /// share of one step.
+    /// Takes one step with these batches, which are those of all processes.
     pub(super) fn step(
         mut self,
-        progress: f64,
-        resolution: f64,
+        rows: &[Vec<Row>],
+        moment: Moment,
         clock: &Clock,
     ) -> Result<(Self, StepMetrics)> {
         let started = Instant::now();
-        let learning_rate = self
-            .recipe
-            .train
-            .schedule()
-            .learning_rate(progress, resolution);
-        let rows = self.next_batches();
-        let pass = self.pass(&rows, progress)?;
-        let norm = global_norm(&pass.gradients);
+        let learning_rate = self.recipe.train.schedule().learning_rate(moment);
+        let loss_scale = self.loss_scale();
+        let pass = self.pass(rows, moment.progress, loss_scale)?;
+        let norm = global_norm(&pass.gradients) / loss_scale;
         let skipped = !(pass.loss.is_finite() && norm.is_finite());
+        let mut spike = false;
         if skipped {
-            self.state.skipped += 1;
+            mor_model::recycle_gradients(pass.gradients);
+            self.skip();
         } else {
-            let scale = clip_scale(norm, self.recipe.train.clip_norm);
+            let scale = clip_scale(norm, self.recipe.train.clip_norm) / loss_scale;
             self.model = self
                 .optimizer
                 .step(self.model, pass.gradients, learning_rate, scale);
             self = self.update_average();
             self.state.tokens += pass.counted as u64;
+            self.state.skipped_in_a_row = 0;
+            self.state.loss_scale_steps += 1;
+            spike = self.state.losses.is_spike(pass.loss);
+            if self.state.loss_scale_steps >= LOSS_SCALE_STEPS {
+                self.set_loss_scale(2.0);
+            }
         }
         self.state.step += 1;
         self.state.seconds = clock.seconds();
         let bits = pass.loss * pass.counted as f64 / std::f64::consts::LN_2;
+        let steps: u64 = pass.depths.iter().sum();
+        let taken = pass.depths.iter().enumerate();
+        let taken: u64 = taken.map(|(depth, count)| depth as u64 * count).sum();
         let metrics = StepMetrics {
             step: self.state.step,
             tokens: self.state.tokens,
             seconds: self.state.seconds,
-            progress,
+            progress: moment.progress,
             loss: pass.loss,
-            bits_per_byte: bits / pass.bytes.max(1) as f64,
+            bits_per_byte: bits / pass.bytes.max(1.0),
             learning_rate,
             gradient_norm: norm,
             tokens_per_second: pass.counted as f64 / started.elapsed().as_secs_f64().max(1e-9),
-            depth: pass.depth,
+            depth: taken as f64 / steps.max(1) as f64,
+            depths: pass.depths,
+            router: pass.router,
+            loss_scale: self.scales_loss().then_some(loss_scale),
             skipped,
+            spike,
         };
         Ok((self, metrics))
     }
 
-    /// Forward and backward over the step's batches; the gradients are those of the mean loss
-    /// over all their targets.
-    fn pass(&self, rows: &[Vec<usize>], progress: f64) -> Result<Pass> {
-        let (step, seed) = (self.state.step, self.recipe.train.seed);
-        let device = device_of(&self.model);
-        let dropout = self.recipe.model.dropout > 0.0;
-        if dropout {
-            // Each step seeds its own noise, so that a resumed run repeats it.
-            device.seed(Rng::new(seed ^ DROPOUT_STREAM, step).next_u64());
+    fn scales_loss(&self) -> bool {
+        self.recipe.train.matmul == Matmul::F16
+    }
+
+    /// The factor on the loss of this step.
+    fn loss_scale(&self) -> f64 {
+        if self.scales_loss() {
+            self.state.loss_scale
+        } else {
+            1.0
         }
-        let options = ForwardOptions {
-            attention_mask: None,
-            depth: self.depths.sample(seed, step, progress),
-            training: dropout,
-        };
-        let pad = self.recipe.model.pad_token_id;
-        let batches: Vec<Batch> = rows
-            .iter()
-            .map(|rows| Batch::new(&self.train, rows, pad))
-            .collect();
-        let counted: usize = batches.iter().map(|batch| batch.counted).sum();
-        let mut pass = Pass {
-            loss: 0.0,
-            depth: 0.0,
-            counted,
-            bytes: rows
-                .iter()
-                .flatten()
-                .map(|&row| self.train.bytes(row))
-                .sum(),
-            gradients: Gradients::new(),
-        };
-        for batch in &batches {
-            let share = batch.counted as f64 / counted.max(1) as f64;
-            let (ids, targets) = tensors(batch, &device);
-            let output = self.model.forward(ids, &options)?;
-            let router = RouterLoss::default();
-            let losses = self.model.objective(&output, targets, IGNORE, &router)?;
-            pass.loss += share * f64::from(losses.language.into_scalar::<f32>());
-            pass.depth += share * mean(depths(&output.steps, batch));
-            let loss = if batches.len() > 1 {
-                losses.total * share as f32
-            } else {
-                losses.total
-            };
-            let gradients = self.model.take_gradients(&mut loss.backward());
-            if pass.gradients.is_empty() {
-                pass.gradients = gradients;
-            } else {
-                accumulate(&mut pass.gradients, gradients);
-            }
+    }
+
+    fn set_loss_scale(&mut self, by: f64) {
+        let [least, most] = LOSS_SCALES;
+        self.state.loss_scale = (self.state.loss_scale * by).clamp(least, most);
+        self.state.loss_scale_steps = 0;
+    }
+
+    /// Counts a step that came to nothing. While the factor on the loss can still be lowered, that is the remedy.
+    fn skip(&mut self) {
+        self.state.skipped += 1;
+        if self.scales_loss() && self.state.loss_scale > LOSS_SCALES[0] {
+            self.set_loss_scale(0.5);
+        } else {
+            self.state.skipped_in_a_row += 1;
         }
-        Ok(pass)
     }
 
     /// Lets the moving averages follow the weights.
@@ -144,13 +121,4 @@ impl Trainer {
         });
         self
     }
-}
-
-fn mean(depths: impl Iterator<Item = usize>) -> f64 {
-    let (mut sum, mut count) = (0, 0_usize);
-    for depth in depths {
-        sum += depth;
-        count += 1;
-    }
-    sum as f64 / count.max(1) as f64
 }

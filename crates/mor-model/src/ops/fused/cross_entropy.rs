@@ -7,11 +7,14 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
-use mor_kernels::{CrossEntropyShape, linear_cross_entropy, linear_cross_entropy_forward};
+use mor_kernels::{
+    CrossEntropyShape, MatmulPrecision, linear_cross_entropy, linear_cross_entropy_forward,
+    matmul_precision,
+};
 
 use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, scalar, tensor};
 use super::pool::Buffer;
-use super::register;
+use super::{SharedLosses, register};
 
 fn sizes(hidden: &FlexTensor, weight: &FlexTensor) -> CrossEntropyShape {
     let (rows, dim) = rows_and_width(&dims(hidden));
@@ -19,76 +22,76 @@ fn sizes(hidden: &FlexTensor, weight: &FlexTensor) -> CrossEntropyShape {
     CrossEntropyShape { rows, dim, vocab }
 }
 
-/// Mean loss, `[1]`, without gradients.
+/// Mean loss, `[1]`, without gradients; leaves the rows' losses in `losses`.
 pub(super) fn mean(
     hidden: FlexTensor,
     weight: FlexTensor,
     targets: FlexTensor,
     ignore: i64,
+    losses: &SharedLosses,
 ) -> FlexTensor {
     let (hidden, weight) = (contiguous(hidden), contiguous(weight));
     let shape = sizes(&hidden, &weight);
+    let mut rows = vec![0.0; shape.rows];
     let loss = linear_cross_entropy_forward(
         shape,
         floats(&hidden),
         floats(&weight),
         &ids(&targets),
         ignore,
-        None,
+        Some(&mut rows),
     );
+    losses.set(rows);
     scalar(loss.mean() as f32)
 }
 
-/// Loss of each row, `[rows]`.
-pub(super) fn losses(
+/// Gradients with respect to `hidden` and `weight` of the loss times a factor, and what makes them those of the mean.
+#[derive(Clone, Debug)]
+pub(super) struct LossGradients {
     hidden: FlexTensor,
     weight: FlexTensor,
-    targets: FlexTensor,
-    ignore: i64,
-) -> FlexTensor {
-    let (hidden, weight) = (contiguous(hidden), contiguous(weight));
-    let shape = sizes(&hidden, &weight);
-    let mut losses = buffer(shape.rows);
-    linear_cross_entropy_forward(
-        shape,
-        floats(&hidden),
-        floats(&weight),
-        &ids(&targets),
-        ignore,
-        Some(&mut losses),
-    );
-    tensor(losses, &[shape.rows])
+    /// The mean's gradients are these times this.
+    factor: f32,
 }
 
-/// Mean loss, `[1]`, and its gradients with respect to `hidden` and `weight`.
+/// As [`mean`], with gradients.
 pub(super) fn mean_and_gradients(
     hidden: FlexTensor,
     weight: FlexTensor,
     targets: FlexTensor,
     ignore: i64,
-) -> (FlexTensor, (FlexTensor, FlexTensor)) {
+    losses: &SharedLosses,
+) -> (FlexTensor, LossGradients) {
     let (hidden, weight) = (contiguous(hidden), contiguous(weight));
     let shape = sizes(&hidden, &weight);
     let targets = ids(&targets);
     let known = |id: &&i64| **id != ignore && (0..shape.vocab as i64).contains(*id);
-    let count = targets.iter().filter(known).count().max(1);
+    let share = 1.0 / targets.iter().filter(known).count().max(1) as f32;
+    // The gradient of a logit over thousands of rows would leave the range of 16-bit floats: there it is divided last.
+    let (scale, factor) = match matmul_precision() {
+        MatmulPrecision::F16 => (1.0, share),
+        _ => (share, 1.0),
+    };
     let mut d_hidden = buffer(shape.rows * shape.dim);
     let mut d_weight = Buffer::zeroed(shape.vocab * shape.dim);
+    let mut rows = vec![0.0; shape.rows];
     let loss = linear_cross_entropy(
         shape,
         floats(&hidden),
         floats(&weight),
         &targets,
         ignore,
-        1.0 / count as f32,
+        scale,
         &mut d_hidden,
         &mut d_weight,
-        None,
+        Some(&mut rows),
     );
-    let gradients = (
-        tensor(d_hidden, &dims(&hidden)),
-        tensor(d_weight, &dims(&weight)),
-    );
+    losses.set(rows);
+    let gradients = LossGradients {
+        hidden: tensor(d_hidden, &dims(&hidden)),
+        weight: tensor(d_weight, &dims(&weight)),
+        factor,
+    };
     (scalar(loss.mean() as f32), gradients)
 }
 
@@ -97,14 +100,14 @@ pub(super) fn mean_and_gradients(
 pub(super) struct CrossEntropyBackward;
 
 impl Backward<Flex, 2> for CrossEntropyBackward {
-    type State = (FlexTensor, FlexTensor);
+    type State = LossGradients;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let outer = contiguous(grads.consume::<Flex>(&ops.node));
         let outer = floats(&outer).first().copied().unwrap_or(1.0);
-        let (d_hidden, d_weight) = &ops.state;
-        register(&ops, grads, 0, || scaled(d_hidden, outer));
-        register(&ops, grads, 1, || scaled(d_weight, outer));
+        let by = outer * ops.state.factor;
+        register(&ops, grads, 0, || scaled(&ops.state.hidden, by));
+        register(&ops, grads, 1, || scaled(&ops.state.weight, by));
     }
 }
 

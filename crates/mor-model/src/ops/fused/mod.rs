@@ -12,13 +12,16 @@ mod layer_norm;
 mod linear;
 pub(crate) mod pool;
 mod rotary;
+mod shared_losses;
+
+pub(super) use shared_losses::SharedLosses;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, backend_extension};
+use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
 
 /// A float operand that may be absent.
 #[derive(ExtensionType)]
@@ -100,13 +103,7 @@ pub(super) trait FusedOps: Backend {
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
         ignore: i64,
-    ) -> FloatTensor<Self>;
-
-    fn fused_cross_entropy_losses(
-        hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        targets: IntTensor<Self>,
-        ignore: i64,
+        losses: SharedLosses,
     ) -> FloatTensor<Self>;
 }
 
@@ -152,17 +149,9 @@ impl FusedOps for Flex {
         weight: FlexTensor,
         targets: FlexTensor,
         ignore: i64,
+        losses: SharedLosses,
     ) -> FlexTensor {
-        cross_entropy::mean(hidden, weight, targets, ignore)
-    }
-
-    fn fused_cross_entropy_losses(
-        hidden: FlexTensor,
-        weight: FlexTensor,
-        targets: FlexTensor,
-        ignore: i64,
-    ) -> FlexTensor {
-        cross_entropy::losses(hidden, weight, targets, ignore)
+        cross_entropy::mean(hidden, weight, targets, ignore, &losses)
     }
 }
 
@@ -260,6 +249,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         weight: Tracked,
         targets: FlexTensor,
         ignore: i64,
+        losses: SharedLosses,
     ) -> Tracked {
         let (hidden, hidden_node) = hidden.into_parts();
         let (weight, weight_node) = weight.into_parts();
@@ -270,28 +260,13 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         match prepared.stateful() {
             OpsKind::Tracked(prepared) => {
                 let (loss, gradients) =
-                    cross_entropy::mean_and_gradients(hidden, weight, targets, ignore);
+                    cross_entropy::mean_and_gradients(hidden, weight, targets, ignore, &losses);
                 prepared.finish(gradients, loss)
             }
-            OpsKind::UnTracked(prepared) => {
-                prepared.finish(cross_entropy::mean(hidden, weight, targets, ignore))
-            }
+            OpsKind::UnTracked(prepared) => prepared.finish(cross_entropy::mean(
+                hidden, weight, targets, ignore, &losses,
+            )),
         }
-    }
-
-    fn fused_cross_entropy_losses(
-        hidden: Tracked,
-        weight: Tracked,
-        targets: FlexTensor,
-        ignore: i64,
-    ) -> Tracked {
-        let losses = cross_entropy::losses(
-            hidden.into_primitive(),
-            weight.into_primitive(),
-            targets,
-            ignore,
-        );
-        Self::from_inner(losses)
     }
 }
 

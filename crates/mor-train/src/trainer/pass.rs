@@ -1,0 +1,212 @@
+//! Forward and backward over a step's batches.
+
+use mor_config::Depth;
+use mor_model::{ForwardOptions, Losses, Output};
+use mor_report::metrics::RouterMetrics;
+
+use super::Trainer;
+use crate::Result;
+use crate::data::{Batch, IGNORE, Row, Targets};
+use crate::evaluate::{depths, device_of, tensors};
+use crate::optimizer::{Gradients, accumulate};
+use crate::rng::Rng;
+
+/// The stream of random numbers that dropout is seeded from.
+const DROPOUT_STREAM: u64 = 0x6472_6F70;
+
+/// What the backward passes of a step give, over all processes.
+pub(super) struct Pass {
+    /// Mean loss over the targets.
+    pub(super) loss: f64,
+    pub(super) counted: usize,
+    pub(super) bytes: f64,
+    /// How often each depth was taken.
+    pub(super) depths: Vec<u64>,
+    pub(super) router: Option<RouterMetrics>,
+    /// Of the mean loss over all targets, times the loss scale.
+    pub(super) gradients: Gradients,
+}
+
+/// Sums over the batches of a step.
+struct Sums {
+    loss: f64,
+    bytes: f64,
+    depths: Vec<f64>,
+    /// Router losses and median perplexities, weighted like the loss; then rows by class and by pseudo-class.
+    router: [f64; 2],
+    routed: f64,
+    classes: Vec<f64>,
+    targets: Vec<f64>,
+}
+
+impl Trainer {
+    /// Forward and backward. The gradients are those of the mean loss over all targets, times `loss_scale`.
+    pub(super) fn pass(&self, rows: &[Vec<Row>], progress: f64, loss_scale: f64) -> Result<Pass> {
+        let train = &self.recipe.train;
+        let device = device_of(&self.model);
+        let targets = Targets {
+            learn: train.learn,
+            pad: train.pad_target,
+        };
+        let pad = self.recipe.model.pad_token_id;
+        let mine = rows.iter().enumerate();
+        let mine = mine.filter(|(at, _)| at % self.ranks.size() == self.ranks.rank());
+        let batches: Vec<(usize, Batch)> = mine
+            .map(|(at, rows)| (at, Batch::new(&self.train, rows, pad, targets)))
+            .collect();
+        let counted: usize = batches.iter().map(|(_, batch)| batch.counted).sum();
+        let mut total = [counted as f64];
+        self.ranks.sum_f64(&mut total)?;
+        let total = total[0];
+
+        let routing = &self.recipe.model.routing;
+        let classes = routing.steps_of_classes().len();
+        let mut sums = Sums {
+            loss: 0.0,
+            bytes: 0.0,
+            depths: vec![0.0; routing.max_steps + 1],
+            router: [0.0; 2],
+            routed: 0.0,
+            classes: vec![0.0; classes],
+            targets: vec![0.0; classes],
+        };
+        let mut gradients = Gradients::new();
+        for (at, batch) in &batches {
+            let share = batch.counted as f64 / total.max(1.0);
+            self.seed_dropout(*at, rows.len());
+            let (ids, targets) = tensors(batch, &device);
+            let output = self.model.forward(ids, &self.options(progress))?;
+            let loss = train.router_loss();
+            let losses = self.model.objective(&output, targets, IGNORE, &loss)?;
+            sums.add(&output, &losses, batch, share, &routing.steps_of_classes());
+            let factor = (share * loss_scale) as f32;
+            let loss = if factor == 1.0 {
+                losses.total
+            } else {
+                losses.total * factor
+            };
+            let taken = self.model.take_gradients(&mut loss.backward());
+            if gradients.is_empty() {
+                gradients = taken;
+            } else {
+                accumulate(&mut gradients, taken);
+            }
+        }
+        self.sum_gradients(&mut gradients)?;
+        sums.pass(self, total as usize, gradients)
+    }
+
+    fn options(&self, progress: f64) -> ForwardOptions {
+        let train = &self.recipe.train;
+        let depth = self.depths.sample(train.seed, self.state.step, progress);
+        ForwardOptions {
+            depth,
+            training: self.recipe.model.dropout > 0.0,
+            // A forced depth does not ask the routers.
+            straight_through: train.router.straight_through && depth == Depth::Configured,
+            ..ForwardOptions::default()
+        }
+    }
+
+    /// Each batch seeds its own noise, so that a resumed run repeats it, on any number of processes.
+    fn seed_dropout(&self, batch: usize, batches: usize) {
+        if self.recipe.model.dropout > 0.0 {
+            let stream = self.state.step * batches as u64 + batch as u64;
+            let seed = self.recipe.train.seed ^ DROPOUT_STREAM;
+            device_of(&self.model).seed(Rng::new(seed, stream).next_u64());
+        }
+    }
+
+    /// Adds up the gradients of all processes. Each must take part for every parameter that any has a gradient of.
+    fn sum_gradients(&self, gradients: &mut Gradients) -> Result<()> {
+        if self.ranks.size() == 1 {
+            return Ok(());
+        }
+        let specs = self.recipe.model.tensors();
+        gradients.resize(specs.len(), None);
+        let mut takes_part: Vec<f32> = gradients
+            .iter()
+            .map(|gradient| f32::from(u8::from(gradient.is_some())))
+            .collect();
+        self.ranks.sum(&mut takes_part)?;
+        for ((gradient, spec), count) in gradients.iter_mut().zip(specs).zip(takes_part) {
+            if count > 0.0 {
+                let len = spec.shape.iter().product();
+                self.ranks
+                    .sum(gradient.get_or_insert_with(|| vec![0.0; len]))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sums {
+    fn add(
+        &mut self,
+        output: &Output,
+        losses: &Losses,
+        batch: &Batch,
+        share: f64,
+        class_steps: &[usize],
+    ) {
+        self.loss += share * f64::from(losses.language.clone().into_scalar::<f32>());
+        self.bytes += batch.bytes as f64;
+        for depth in depths(&output.steps, batch) {
+            if let Some(count) = self.depths.get_mut(depth) {
+                *count += 1.0;
+            }
+        }
+        let Some(router) = &losses.router else {
+            return;
+        };
+        self.routed += share;
+        self.router[0] += share * f64::from(router.clone().into_scalar::<f32>());
+        self.router[1] += share * f64::from(median(&losses.row_perplexity));
+        for depth in depths(&output.steps, batch) {
+            if let Some(class) = class_steps.iter().position(|steps| *steps == depth) {
+                self.classes[class] += 1.0;
+            }
+        }
+        for class in &losses.pseudo_classes {
+            if let Some(count) = self.targets.get_mut(*class) {
+                *count += 1.0;
+            }
+        }
+    }
+
+    /// The figures of all processes together.
+    fn pass(self, trainer: &Trainer, counted: usize, gradients: Gradients) -> Result<Pass> {
+        let (depths, classes) = (self.depths.len(), self.classes.len());
+        let mut all = vec![self.loss, self.bytes, self.routed];
+        all.extend(self.router);
+        all.extend(self.depths);
+        all.extend(self.classes);
+        all.extend(self.targets);
+        trainer.ranks.sum_f64(&mut all)?;
+        let counts = |values: &[f64]| -> Vec<u64> { values.iter().map(|c| *c as u64).collect() };
+        let (figures, all) = all.split_at(5);
+        let (taken, all) = all.split_at(depths);
+        let (chosen, targets) = all.split_at(classes);
+        let routed = figures[2];
+        Ok(Pass {
+            loss: figures[0],
+            counted,
+            bytes: figures[1],
+            depths: counts(taken),
+            router: (routed > 0.0).then(|| RouterMetrics {
+                loss: figures[3] / routed,
+                perplexity: figures[4] / routed,
+                classes: counts(chosen),
+                targets: counts(targets),
+            }),
+            gradients,
+        })
+    }
+}
+
+/// The middle value; of an even number, the upper one.
+fn median(values: &[f32]) -> f32 {
+    let mut values = values.to_vec();
+    values.sort_by(f32::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
