@@ -20,6 +20,7 @@ mod tokenize;
 mod writer;
 
 pub use file::TokenFile;
+pub(crate) use header::MAGIC;
 pub use metadata::Origin;
 pub use tokenize::{DocumentWriter, TokenizeOptions, TokenizeProgress, TokenizeReport, tokenize};
 pub use writer::{EncodedDocument, TokenFileWriter};

@@ -154,7 +154,7 @@ impl TokenFileWriter {
         let io = |cause| TextError::io(&path, cause);
         let ids = self.header.tokens * u64::from(self.header.width);
         self.pad(ids).map_err(io)?;
-        if self.header.tokens % 8 != 0 {
+        if !self.header.tokens.is_multiple_of(8) {
             self.learned.write_all(&[self.bits]).map_err(io)?;
         }
         for section in [Section::Learned, Section::Index] {
