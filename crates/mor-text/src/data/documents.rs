@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::data::format::stem;
 use crate::data::pieces::Pieces;
 use crate::data::{ChatReader, FileReader, Format, Schema, TextReader};
-use crate::{Conversation, Result, TextError};
+use crate::{Conversation, Message, Result, Role, TextError};
 
 /// What a model learns from in one go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,21 @@ enum Reader {
     Lines(TextReader<FileReader>),
 }
 
+impl Document {
+    /// The document as a row: of text, a conversation of one assistant message, since that is what a model should learn
+    /// to write.
+    pub fn into_row(self) -> Conversation {
+        match self {
+            Self::Conversation(row) => row,
+            Self::Text(piece) => Conversation {
+                messages: vec![Message::new(Role::Assistant, piece.text)],
+                source: Some(piece.source),
+                licence: None,
+            },
+        }
+    }
+}
+
 impl Documents {
     /// The documents of `inputs`. Files are opened when their turn comes.
     pub fn new(inputs: &[PathBuf]) -> Self {
@@ -72,7 +87,7 @@ impl Documents {
     }
 
     /// The documents of `inputs`, of which each line of a text is one.
-    pub(super) fn of_lines(inputs: &[PathBuf]) -> Self {
+    pub fn of_lines(inputs: &[PathBuf]) -> Self {
         Self {
             lines: true,
             ..Self::new(inputs)

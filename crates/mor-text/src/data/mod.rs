@@ -6,6 +6,8 @@
 
 #[cfg(feature = "fs")]
 mod documents;
+#[cfg(feature = "fs")]
+mod draw;
 mod elements;
 mod filter;
 mod format;
@@ -15,6 +17,7 @@ mod lines;
 #[cfg(feature = "fs")]
 mod pieces;
 mod reader;
+mod report;
 #[cfg(feature = "fs")]
 mod rewrite;
 #[cfg(feature = "fs")]
@@ -23,12 +26,15 @@ mod schema;
 
 #[cfg(feature = "fs")]
 pub use documents::{Document, Documents, TextPiece};
-pub use filter::{Filter, FilterReport, Reason, Selection};
+#[cfg(feature = "fs")]
+pub use draw::{is_held_out, times_taken};
+pub use filter::{Filter, Selection};
 pub use format::{Format, Layout};
 #[cfg(feature = "fs")]
 pub use input::{Compression, FileReader};
 pub use lines::MAX_LINE_BYTES;
 pub use reader::{ChatReader, TextReader};
+pub use report::{FilterReport, Reason};
 #[cfg(feature = "fs")]
 pub use rewrite::Rewrites;
 #[cfg(feature = "fs")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::{Document, Documents};
-use crate::{Conversation, Message, Result, Role};
+use crate::{Conversation, Result};
 
 /// The rows of several files, in order. Of plain text each line is a row: a conversation of one assistant
 /// message, since that is what a model should learn to write. Rows that name no source have their file's name without
@@ -30,13 +30,6 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let document = self.0.next()?;
-        Some(document.map(|document| match document {
-            Document::Conversation(row) => row,
-            Document::Text(line) => Conversation {
-                messages: vec![Message::new(Role::Assistant, line.text)],
-                source: Some(line.source),
-                licence: None,
-            },
-        }))
+        Some(document.map(Document::into_row))
     }
 }
