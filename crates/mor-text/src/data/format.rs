@@ -40,11 +40,11 @@ impl Format {
         let extension = extension(path);
         let json = matches!(extension.as_deref(), Some("json" | "jsonl" | "ndjson"));
         let text = matches!(extension.as_deref(), Some("txt" | "text" | "md"));
-        let holds = |key: &&str| head.windows(key.len()).any(|at| at == key.as_bytes());
+        let holds = |key: &str| head.windows(key.len()).any(|at| at == key.as_bytes());
         let chat = if json {
             true
         } else if text {
-            opens_row(head) && KEYS.iter().any(|key| holds(&key))
+            opens_row(head) && KEYS.iter().any(|key| holds(key))
         } else {
             opens_row(head)
         };

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use indicatif::HumanBytes;
 use mor_text::data::{Document, Documents, Filter, Rewrites, Selection, is_held_out, times_taken};
 use mor_text::{Conversation, Tokenizer};
 use serde_json::json;
@@ -289,12 +288,6 @@ impl Outputs<'_> {
                 tokens.unwrap_or_default()
             )?;
         }
-        writeln!(
-            stdout,
-            "{}: {} of text",
-            args.output.display(),
-            HumanBytes(report.kept_bytes)
-        )?;
         Ok(())
     }
 }
