@@ -230,6 +230,26 @@ fn token_files_are_written_shown_and_checked() {
     assert_eq!(report["train"]["sources"]["sharegpt"]["documents"], 2);
     assert_eq!(report["train"]["sources"]["book"]["bytes"], 9000 * 19);
 
+    let twice = [
+        "data",
+        "prepare",
+        "--input",
+        "book.txt=2.5",
+        "--output",
+        "b.tokens",
+        "--tokenizer",
+        &tokenizer,
+    ];
+    let twice = &folder.json(&twice)["train"]["sources"]["book"];
+    let pieces = report["train"]["sources"]["book"]["documents"]
+        .as_u64()
+        .expect("a count");
+    let count = twice["documents"].as_u64().expect("a count");
+    assert!(
+        (2 * pieces..=3 * pieces).contains(&count),
+        "{count} of {pieces}"
+    );
+
     let info = folder.json(&["data", "info", "out.tokens", &sharegpt, "book.txt"]);
     assert_eq!(info[0]["tokens"], report["train"]["tokens"]);
     assert_eq!(info[0]["sources"], report["train"]["sources"]);

@@ -25,10 +25,12 @@ enum Command {
 
 /// Learn a vocabulary from plain text and conversations.
 ///
-/// Byte-level BPE: the vocabulary starts from the 256 bytes, so that it can write any text, and grows by merging
-/// the pair of tokens that occurs most often. Of conversations only the contents are read. Ids 0 to 13 are special tokens, which no text can become.
+/// Byte-level BPE: the vocabulary starts from the 256 bytes, so that it can write any text, and grows by
+/// merging the pair of tokens that occurs most often. Of conversations only the contents are read. Ids 0 to
+/// 13 are special tokens, which no text can become.
 ///
-/// Writes tokenizer.json and tokenizer_config.json, with the chat template; the same inputs give the same files.
+/// Writes tokenizer.json and tokenizer_config.json, with the chat template; the same inputs give the same
+/// files.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor tokenizer train --input train.jsonl --vocab-size 8192 --output models/mine"
@@ -57,8 +59,8 @@ struct Train {
 
 /// Print the token ids of a text, separated by spaces.
 ///
-/// Special tokens written in the text are plain text: `<eos>` becomes several tokens, never the one that ends an
-/// answer.
+/// Special tokens written in the text are plain text: `<eos>` becomes several tokens, never the one that ends
+/// an answer.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  mor tokenizer encode --model models/technical-10m 'list the files'\n  \

@@ -30,9 +30,9 @@ pub struct TextPiece {
     pub source: String,
 }
 
-/// The documents of several files, in order: each conversation is one, and each plain-text file is one running text in
-/// pieces. See [`crate::data::Rows`] for a text whose lines are rows. Documents that name no source have their file's
-/// name without its extension.
+/// The documents of several files, in order: each conversation is one, and each plain-text file is one
+/// running text in pieces. See [`crate::data::Rows`] for a text whose lines are rows. Documents that name no
+/// source have their file's name without its extension.
 ///
 /// A malformed row is an `Err` after which the documents go on; any other error is the last item.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ enum Reader {
 }
 
 impl Document {
-    /// The document as a row: of text, a conversation of one assistant message, since that is what a model should learn
-    /// to write.
+    /// The document as a row: of text, a conversation of one assistant message, since that is what a model
+    /// should learn to write.
     pub fn into_row(self) -> Conversation {
         match self {
             Self::Conversation(row) => row,

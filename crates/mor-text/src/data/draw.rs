@@ -18,15 +18,16 @@ fn draw(purpose: &str, seed: u64, texts: impl Iterator<Item = impl AsRef<str>>) 
     (number >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// How often a row of a file of this weight is taken: the whole part of the weight, and once more for a share of the
-/// rows that is its fraction.
+/// How often a row of a file of this weight is taken: the whole part of the weight, and once more for a share
+/// of the rows that is its fraction.
 pub fn times_taken(row: &Conversation, weight: f64, seed: u64) -> u64 {
     let contents = row.messages.iter().map(|message| &message.content);
     weight as u64 + u64::from(draw("weight", seed, contents) < weight.fract())
 }
 
-/// Whether a row belongs to the `share` of conversations held out for validation. Its first user message decides, without
-/// regard to case and white space, or its first message if there is none: conversations that begin alike stay together.
+/// Whether a row belongs to the `share` of conversations held out for validation. Its first user message
+/// decides, without regard to case and white space, or its first message if there is none: conversations that
+/// begin alike stay together.
 pub fn is_held_out(row: &Conversation, share: f64, seed: u64) -> bool {
     let question = row.messages.iter().find(|it| it.role == Role::User);
     let question = question.or(row.messages.first());

@@ -9,11 +9,11 @@ use crate::{Result, TextError};
 /// Brackets that may be open at once: what `serde_json` accepts.
 const MAX_DEPTH: usize = 128;
 
-/// The elements of `input`, whose brackets may lie on any lines. A comma before a closing bracket, which JSON forbids
-/// and people write, is left out.
+/// The elements of `input`, whose brackets may lie on any lines. A comma before a closing bracket, which JSON
+/// forbids and people write, is left out.
 ///
-/// An element whose brackets or strings do not match is malformed. The next one then is the first on a line of its own
-/// that is indented like the first element of all.
+/// An element whose brackets or strings do not match is malformed. The next one then is the first on a line
+/// of its own that is indented like the first element of all.
 #[derive(Debug)]
 pub(super) struct Elements<R> {
     input: R,

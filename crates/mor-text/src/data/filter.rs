@@ -1,4 +1,5 @@
-//! Choosing training rows: bounds on length and punctuation, deduplication, a cap, and a count of what each dropped.
+//! Choosing training rows: bounds on length and punctuation, deduplication, a cap, and a count of what each
+//! dropped.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,7 +19,8 @@ pub struct Filter {
     pub min_spaces: Option<usize>,
     /// Beginnings that mark a row as a bare link, compared without regard to ASCII case.
     pub reject_prefixes: Vec<String>,
-    /// Largest share of full stops among the characters, 0 to 1: more of them is a table of contents or a list.
+    /// Largest share of full stops among the characters, 0 to 1: more of them is a table of contents or a
+    /// list.
     pub max_full_stops: Option<f64>,
     /// Rows whose first so many characters were seen before are duplicates.
     pub dedup_chars: Option<usize>,
@@ -77,8 +79,8 @@ impl Filter {
     }
 }
 
-/// A filter at work: remembers what it has seen and counts what it drops, in all and by source. Memory: eight bytes for
-/// each row kept, if duplicates are looked for; sixteen if in both ways.
+/// A filter at work: remembers what it has seen and counts what it drops, in all and by source. Memory: eight
+/// bytes for each row kept, if duplicates are looked for; sixteen if in both ways.
 #[derive(Debug)]
 pub struct Selection {
     filter: Filter,
@@ -111,8 +113,8 @@ impl Selection {
         self.admit_weighted(row, true)
     }
 
-    /// As [`Selection::admit`], with what the weight of the row's file says: a row that it leaves out is counted so,
-    /// unless it meets no condition anyway.
+    /// As [`Selection::admit`], with what the weight of the row's file says: a row that it leaves out is
+    /// counted so, unless it meets no condition anyway.
     pub fn admit_weighted(&mut self, row: &Conversation, drawn: bool) -> Result<(), Reason> {
         let verdict = self.judge(row, drawn);
         let name = row.source.as_deref().unwrap_or_default();

@@ -5,8 +5,8 @@ use std::path::Path;
 /// The formats of a dataset file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// JSON objects, one conversation each, of any [`crate::data::Schema`]: one a line, the elements of an array, or
-    /// one after another.
+    /// JSON objects, one conversation each, of any [`crate::data::Schema`]: one a line, the elements of an
+    /// array, or one after another.
     Chat,
     /// Plain text.
     Text,
@@ -33,9 +33,10 @@ const KEYS: [&str; 5] = [
 ];
 
 impl Format {
-    /// Decides by `head`, the file's beginning: JSON objects, or an array of them, are rows, and all else is text. Only
-    /// where that leaves a doubt the name's extension decides: nothing or broken rows in a `.json`, `.jsonl` or
-    /// `.ndjson` file are rows, and objects without a known key in a `.txt`, `.text` or `.md` file are text.
+    /// Decides by `head`, the file's beginning: JSON objects, or an array of them, are rows, and all else is
+    /// text. Only where that leaves a doubt the name's extension decides: nothing or broken rows in a
+    /// `.json`, `.jsonl` or `.ndjson` file are rows, and objects without a known key in a `.txt`, `.text` or
+    /// `.md` file are text.
     pub fn of(path: &Path, head: &[u8]) -> Self {
         let extension = extension(path);
         let json = matches!(extension.as_deref(), Some("json" | "jsonl" | "ndjson"));

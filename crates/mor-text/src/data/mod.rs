@@ -1,8 +1,8 @@
-//! Readers for datasets, one item at a time in bounded memory, the filters that choose among their rows, and the rules
-//! that reword some.
+//! Readers for datasets, one item at a time in bounded memory, the filters that choose among their rows, and
+//! the rules that reword some.
 //!
-//! What a file is, its content decides: gzip, zstd or plain; JSON lines, a JSON array, JSON objects or text; and of each
-//! JSON row, which [`Schema`] it has.
+//! What a file is, its content decides: gzip, zstd or plain; JSON lines, a JSON array, JSON objects or text;
+//! and of each JSON row, which [`Schema`] it has.
 
 #[cfg(feature = "fs")]
 mod documents;

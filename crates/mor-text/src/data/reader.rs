@@ -1,5 +1,6 @@
 //! Readers that yield one item at a time. A malformed row is an `Err` that names file, line and reason; the
-//! reader goes on after it, so the caller decides whether to stop or to count. Any other error ends the reader.
+//! reader goes on after it, so the caller decides whether to stop or to count. Any other error ends the
+//! reader.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -17,7 +18,8 @@ impl Format {
     /// Opens `path` for reading, decompressed, and decides its format.
     ///
     /// # Errors
-    /// [`TextError::Io`] if the file cannot be read, [`TextError::TokenFile`] if it holds tokens rather than text.
+    /// [`TextError::Io`] if the file cannot be read, [`TextError::TokenFile`] if it holds tokens rather than
+    /// text.
     pub fn open(path: &Path) -> Result<(Self, FileReader)> {
         let (reader, head) = FileReader::open(path)?;
         if head.starts_with(&crate::tokens::MAGIC) {

@@ -6,8 +6,8 @@ use crate::data::{Document, Documents};
 use crate::{Conversation, Result};
 
 /// The rows of several files, in order. Of plain text each line is a row: a conversation of one assistant
-/// message, since that is what a model should learn to write. Rows that name no source have their file's name without
-/// its extension.
+/// message, since that is what a model should learn to write. Rows that name no source have their file's name
+/// without its extension.
 ///
 /// A malformed row is an `Err` after which the rows go on; any other error is the last item.
 #[derive(Debug)]

@@ -36,10 +36,10 @@ impl Schema {
 
 /// Reads a row of any shape.
 ///
-/// Blank messages are left out, and messages of one role that follow one another become one, joined by a line break:
-/// a chat template gives each message a turn, and turns alternate when a model is used. Otherwise contents stay as they
-/// are (of HH-RLHF without white space around them), and so does the order: a conversation may begin with the assistant,
-/// and system messages stay where they are.
+/// Blank messages are left out, and messages of one role that follow one another become one, joined by a line
+/// break: a chat template gives each message a turn, and turns alternate when a model is used. Otherwise
+/// contents stay as they are (of HH-RLHF without white space around them), and so does the order: a
+/// conversation may begin with the assistant, and system messages stay where they are.
 ///
 /// # Errors
 /// What is wrong with the row.

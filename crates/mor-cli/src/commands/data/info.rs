@@ -15,8 +15,8 @@ use super::sink::tokens_by_source;
 
 /// Say what a data file or a token file holds.
 ///
-/// Of a data file: its format, as its content tells it, and its rows by schema and source. Of a token file: documents,
-/// tokens and sources; all of it is checked against its checksum.
+/// Of a data file: its format, as its content tells it, and its rows by schema and source. Of a token file:
+/// documents, tokens and sources; all of it is checked against its checksum.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  mor data info train.tokens raw.json.gz")]
 pub(super) struct Args {

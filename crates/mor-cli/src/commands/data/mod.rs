@@ -30,8 +30,8 @@ const SHOWN_ERRORS: u64 = 5;
 /// Runs `mor data`.
 ///
 /// # Errors
-/// When a file cannot be read or written, a row is malformed under `--strict`, no row is left, or a token file is
-/// damaged.
+/// When a file cannot be read or written, a row is malformed under `--strict`, no row is left, or a token
+/// file is damaged.
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Prepare(args) => prepare::run(&args),

@@ -15,17 +15,18 @@ use crate::commands::Usage;
 
 /// Filter data files into one file of training rows, or of tokens.
 ///
-/// Reads what datasets are published as, told by content and not by name: JSON lines or arrays of chat messages,
-/// ShareGPT, UltraChat, HH-RLHF (its chosen answers) or Alpaca, and plain text, also compressed with gzip or zstd. Keeps
-/// the rows that meet every condition, and writes them as chat JSON lines with their source and licence; a row that names
-/// no source has its file's name. A line of plain text becomes a conversation of one assistant message. Without a preset
-/// and without options every well-formed row that has an answer is kept.
+/// Reads what datasets are published as, told by content and not by name: JSON lines or arrays of chat
+/// messages, ShareGPT, UltraChat, HH-RLHF (its chosen answers) or Alpaca, and plain text, also compressed
+/// with gzip or zstd. Keeps the rows that meet every condition, and writes them as chat JSON lines with their
+/// source and licence; a row that names no source has its file's name. A line of plain text becomes a
+/// conversation of one assistant message. Without a preset and without options every well-formed row that has
+/// an answer is kept.
 ///
-/// With --tokenizer it writes a token file, which `mor train` maps into memory. There each plain-text file stays one
-/// running text, to which the conditions do not apply.
+/// With --tokenizer it writes a token file, which `mor train` maps into memory. There each plain-text file
+/// stays one running text, to which the conditions do not apply.
 ///
-/// Conditions look at the contents of a row's messages, joined by a line break. The table says how many rows each
-/// condition dropped; a row counts under the first one it fails, in the table's order.
+/// Conditions look at the contents of a row's messages, joined by a line break. The table says how many rows
+/// each condition dropped; a row counts under the first one it fails, in the table's order.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
     mor data prepare --input raw.jsonl --output train.jsonl --preset technical\n  \
@@ -69,8 +70,9 @@ pub(super) struct Args {
     /// (configs/technical-rewrites.toml is one).
     #[arg(long, value_name = "FILE")]
     rewrites: Option<PathBuf>,
-    /// Also write this file, with conversations that are held out of the output for validation. Those whose first
-    /// questions are the same stay together, and so do reworded copies. Weights do not repeat rows here.
+    /// Also write this file, with conversations that are held out of the output for validation. Those whose
+    /// first questions are the same stay together, and so do reworded copies. Weights do not repeat rows
+    /// here.
     #[arg(long, value_name = "FILE")]
     valid: Option<PathBuf>,
     /// The share of conversations held out, 0 to 1.
@@ -154,10 +156,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         } else {
             Documents::of_lines(path)
         };
+        let mut is_text = false;
         while let Some(document) = documents.next() {
             match document {
                 Ok(Document::Text(piece)) if tokenizer.is_some() => {
-                    outputs.push_text(Document::Text(piece), input.weight)?;
+                    is_text = true;
+                    outputs.push_text(Document::Text(piece), input.weight.min(1.0), true)?;
                 }
                 Ok(document) => {
                     let row = document.into_row();
@@ -177,6 +181,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
             progress.set_position(finished_bytes + documents.bytes());
         }
         finished_bytes += documents.bytes();
+        // A running text is repeated as a whole, so that its pieces still follow one another.
+        let mut weight = input.weight - 1.0;
+        while is_text && weight > 0.0 {
+            for piece in Documents::new(path) {
+                outputs.push_text(piece?, weight.min(1.0), false)?;
+            }
+            weight -= 1.0;
+        }
     }
     progress.finish_and_clear();
     outputs.finish(&selection)
@@ -214,14 +226,20 @@ impl Outputs<'_> {
         Ok(())
     }
 
-    /// Writes a piece of a running text: a fraction of a weight takes some of the pieces.
-    fn push_text(&mut self, piece: Document, weight: f64) -> Result<()> {
+    /// Writes a piece of a running text, if it is one of the share that a weight up to 1 takes. Pieces that are held
+    /// out are written the `first` time only.
+    fn push_text(&mut self, piece: Document, weight: f64, first: bool) -> Result<()> {
         let row = piece.clone().into_row();
-        let times = times_taken(&row, weight, self.args.seed);
         let (share, seed) = (self.args.valid_share, self.args.seed);
+        if times_taken(&row, weight, seed) == 0 {
+            return Ok(());
+        }
         match &mut self.valid {
-            Some(valid) if is_held_out(&row, share, seed) && times > 0 => valid.push(piece),
-            _ => (0..times).try_for_each(|_| self.train.push(piece.clone())),
+            Some(valid) if is_held_out(&row, share, seed) => match first {
+                true => valid.push(piece),
+                false => Ok(()),
+            },
+            _ => self.train.push(piece),
         }
     }
 

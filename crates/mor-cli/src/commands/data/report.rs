@@ -9,8 +9,8 @@ use serde_json::Value;
 /// Sources shown one by one.
 const SHOWN_SOURCES: usize = 40;
 
-/// A line for each source: its rows, how many were kept and of what size, their tokens if they were counted, and why
-/// the others were dropped.
+/// A line for each source: its rows, how many were kept and of what size, their tokens if they were counted,
+/// and why the others were dropped.
 pub(super) fn sources(reports: &BTreeMap<String, FilterReport>, outputs: &[&Value]) -> String {
     let mut table = format!(
         "{:<24}{:>12}{:>12}{:>12}{:>14}  dropped\n",
