@@ -13,7 +13,8 @@ pub enum TextError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said. Part of the message, hence not a `source`, which reports print again.
+        /// What the operating system said. Part of the message, hence not a `source`, which reports print
+        /// again.
         cause: std::io::Error,
     },
     /// `tokenizer.json` or `tokenizer_config.json` is not what this crate can use.

@@ -5,8 +5,8 @@
 //! - [`import_tokenizer`]: the same from the files of other programs: GPT-2's, and the technical original's, which is
 //!   not byte-level and loses text.
 //! - [`TokenStream`]: whole characters out of tokens that arrive one at a time.
-//! - [`train_tokenizer`]: learns a vocabulary from plain text and chat JSON lines.
-//! - [`data`]: streaming readers for both formats and the filters that select training rows.
+//! - [`train_tokenizer`]: learns a vocabulary from plain text and conversations.
+//! - [`data`]: streaming readers for published datasets and the filters that select training rows.
 //! - [`tokens`]: files of token ids that are mapped into memory, so that training starts at once.
 //!
 //! The `fs` feature (default) adds everything that touches files or threads. Without it the crate builds for

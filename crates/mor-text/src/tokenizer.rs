@@ -20,10 +20,10 @@ pub const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// A BPE tokenizer with its chat template, read from a Hugging Face model folder.
 ///
-/// Byte-level ones keep every text byte for byte. The technical original's, which works on characters, is accepted as
-/// well and is lossy by design: it drops white space outside code and what it has no symbols for, and decoding joins
-/// words without spaces between them. In both, text never becomes a special token, but for the one that stands for
-/// unknown characters.
+/// Byte-level ones keep every text byte for byte. The technical original's, which works on characters, is
+/// accepted as well and is lossy by design: it drops white space outside code and what it has no symbols for,
+/// and decoding joins words without spaces between them. In both, text never becomes a special token, but for
+/// the one that stands for unknown characters.
 #[derive(Debug)]
 pub struct Tokenizer {
     normalizers: Normalizers,
@@ -109,8 +109,8 @@ impl Tokenizer {
         crate::atomic::write(&dir.join(CONFIG_FILE), &config)
     }
 
-    /// The SHA-256, in hexadecimal, of all that decides which ids a text or a conversation becomes: `tokenizer.json`,
-    /// the chat template and the names of the tokens it may use.
+    /// The SHA-256, in hexadecimal, of all that decides which ids a text or a conversation becomes:
+    /// `tokenizer.json`, the chat template and the names of the tokens it may use.
     #[cfg(feature = "fs")]
     pub fn fingerprint(&self) -> String {
         let hash = self.fingerprint_bytes();
@@ -157,8 +157,8 @@ impl Tokenizer {
             .collect()
     }
 
-    /// Appends the ids of plain text. Where letters are characters, added tokens that are not special stand for
-    /// characters too: the technical original's tab.
+    /// Appends the ids of plain text. Where letters are characters, added tokens that are not special stand
+    /// for characters too: the technical original's tab.
     fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
         let has_extra_letters = matches!(self.vocabulary.letters, Letters::Characters { .. });
         let counts = |token: &AddedToken| has_extra_letters && !token.special;
@@ -211,7 +211,8 @@ impl Tokenizer {
         let letters = &self.vocabulary.letters;
         for &id in encoding.get_ids() {
             if self.is_special(id) && !letters.is_unknown(id) {
-                // A foreign vocabulary may spell a special token with ordinary merges: spell it letter by letter.
+                // A foreign vocabulary may spell a special token with ordinary merges: spell it letter by
+                // letter.
                 letters.spell(self.token_bytes(id), ids);
             } else {
                 ids.push(id);
@@ -275,9 +276,9 @@ impl Tokenizer {
         self.vocabulary.tokens.len()
     }
 
-    /// Whether this can be the tokenizer of a model with `rows` embeddings: it has no id beyond them, and leaves at
-    /// most an eighth of them without a token. Vocabularies are padded to round numbers; more than that is another
-    /// model's tokenizer.
+    /// Whether this can be the tokenizer of a model with `rows` embeddings: it has no id beyond them, and
+    /// leaves at most an eighth of them without a token. Vocabularies are padded to round numbers; more than
+    /// that is another model's tokenizer.
     pub fn fits(&self, rows: usize) -> bool {
         (rows - rows / 8..=rows).contains(&self.vocab_size())
     }

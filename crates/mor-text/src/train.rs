@@ -63,8 +63,9 @@ pub struct TrainReport {
     pub vocab_size: usize,
 }
 
-/// Learns a byte-level BPE vocabulary from plain text and chat JSON lines (told apart as [`crate::data::Format::of`] says).
-/// Of chat rows only the contents count. The same inputs give the same files, byte for byte.
+/// Learns a byte-level BPE vocabulary from plain text and conversations (told apart as
+/// [`crate::data::Format::of`] says). Of conversations only the contents count. The same inputs give the same
+/// files, byte for byte.
 ///
 /// # Errors
 /// [`TextError::Option`] for a vocabulary too small to hold every byte, [`TextError::Io`] for an unreadable

@@ -289,7 +289,7 @@ fn read_all(bytes: &[u8]) -> Result<()> {
         assert!(ids.iter().all(|&id| id <= file.largest_id()));
         let source = usize::from(file.source(number));
         assert!(source < file.sources().len() || file.is_empty());
-        (file.is_text(number), file.bytes(number));
+        let _ = (file.is_text(number), file.bytes(number));
     }
     file.verify()
 }

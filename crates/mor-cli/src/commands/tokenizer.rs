@@ -23,19 +23,20 @@ enum Command {
     Decode(Decode),
 }
 
-/// Learn a vocabulary from plain text and chat JSON lines.
+/// Learn a vocabulary from plain text and conversations.
 ///
-/// Byte-level BPE: the vocabulary starts from the 256 bytes, so that it can write any text, and grows by merging
-/// the pair of tokens that occurs most often. Of chat rows ({"messages":[{"role","content"},…]}) only the
-/// contents are read. Ids 0 to 13 are special tokens, which no text can become.
+/// Byte-level BPE: the vocabulary starts from the 256 bytes, so that it can write any text, and grows by
+/// merging the pair of tokens that occurs most often. Of conversations only the contents are read. Ids 0 to
+/// 13 are special tokens, which no text can become.
 ///
-/// Writes tokenizer.json and tokenizer_config.json, with the chat template; the same inputs give the same files.
+/// Writes tokenizer.json and tokenizer_config.json, with the chat template; the same inputs give the same
+/// files.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor tokenizer train --input train.jsonl --vocab-size 8192 --output models/mine"
 )]
 struct Train {
-    /// Files to learn from: chat JSON lines (.jsonl) or plain text (.txt).
+    /// Files to learn from: plain text, or rows of any shape that `mor data prepare` reads; also .gz and .zst.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     input: Vec<PathBuf>,
     /// Tokens in all, the 14 special ones and the 256 bytes included. More tokens make shorter sequences and a
@@ -58,8 +59,8 @@ struct Train {
 
 /// Print the token ids of a text, separated by spaces.
 ///
-/// Special tokens written in the text are plain text: `<eos>` becomes several tokens, never the one that ends an
-/// answer.
+/// Special tokens written in the text are plain text: `<eos>` becomes several tokens, never the one that ends
+/// an answer.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  mor tokenizer encode --model models/technical-10m 'list the files'\n  \

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::data::format::stem;
 use crate::data::pieces::Pieces;
-use crate::data::reader::FileReader;
-use crate::data::{ChatReader, Format};
-use crate::{Conversation, Result, TextError};
+use crate::data::{ChatReader, FileReader, Format, Schema, TextReader};
+use crate::{Conversation, Message, Result, Role, TextError};
 
 /// What a model learns from in one go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,26 +30,49 @@ pub struct TextPiece {
     pub source: String,
 }
 
-/// The documents of several files, in order: each conversation is one, and each plain-text file is one running text in
-/// pieces. See [`crate::data::Rows`] for a text whose lines are rows.
+/// The documents of several files, in order: each conversation is one, and each plain-text file is one
+/// running text in pieces. See [`crate::data::Rows`] for a text whose lines are rows. Documents that name no
+/// source have their file's name without its extension.
 ///
 /// A malformed row is an `Err` after which the documents go on; any other error is the last item.
 #[derive(Debug)]
 pub struct Documents {
     inputs: VecDeque<PathBuf>,
-    current: Option<Source>,
+    /// Whether each line of a text is an item, rather than each piece.
+    lines: bool,
+    current: Option<Input>,
     finished_bytes: u64,
 }
 
+/// A file that is being read.
 #[derive(Debug)]
-enum Source {
-    Chat(ChatReader<FileReader>, String),
-    Text {
-        pieces: Pieces<FileReader>,
-        opens: bool,
-        bytes: u64,
-        source: String,
-    },
+struct Input {
+    reader: Reader,
+    opens: bool,
+    source: String,
+    bytes: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Chat(ChatReader<FileReader>),
+    Pieces(Pieces<FileReader>),
+    Lines(TextReader<FileReader>),
+}
+
+impl Document {
+    /// The document as a row: of text, a conversation of one assistant message, since that is what a model
+    /// should learn to write.
+    pub fn into_row(self) -> Conversation {
+        match self {
+            Self::Conversation(row) => row,
+            Self::Text(piece) => Conversation {
+                messages: vec![Message::new(Role::Assistant, piece.text)],
+                source: Some(piece.source),
+                licence: None,
+            },
+        }
+    }
 }
 
 impl Documents {
@@ -55,14 +80,31 @@ impl Documents {
     pub fn new(inputs: &[PathBuf]) -> Self {
         Self {
             inputs: inputs.iter().cloned().collect(),
+            lines: false,
             current: None,
             finished_bytes: 0,
         }
     }
 
+    /// The documents of `inputs`, of which each line of a text is one.
+    pub fn of_lines(inputs: &[PathBuf]) -> Self {
+        Self {
+            lines: true,
+            ..Self::new(inputs)
+        }
+    }
+
     /// Bytes read so far, to compare with the sizes of the files.
     pub fn bytes(&self) -> u64 {
-        self.finished_bytes + self.current.as_ref().map_or(0, Source::bytes)
+        self.finished_bytes + self.current.as_ref().map_or(0, Input::bytes)
+    }
+
+    /// How the row yielded last writes its conversation; `None` of text.
+    pub fn schema(&self) -> Option<Schema> {
+        match &self.current.as_ref()?.reader {
+            Reader::Chat(reader) => reader.schema(),
+            Reader::Pieces(_) | Reader::Lines(_) => None,
+        }
     }
 
     /// Ends the documents with `error`.
@@ -73,51 +115,45 @@ impl Documents {
     }
 }
 
-impl Source {
-    fn open(path: &Path) -> Result<Self> {
-        let source = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        Ok(match Format::open(path)? {
-            (Format::Chat, file) => Self::Chat(ChatReader::new(file, path), source),
-            (Format::Text, file) => Self::Text {
-                pieces: Pieces::new(file, path),
-                opens: true,
-                bytes: 0,
-                source,
-            },
+impl Input {
+    fn open(path: &Path, lines: bool) -> Result<Self> {
+        let (format, file) = Format::open(path)?;
+        let bytes = file.counter();
+        let reader = match format {
+            Format::Chat => Reader::Chat(ChatReader::new(file, path)),
+            Format::Text if lines => Reader::Lines(TextReader::new(file, path)),
+            Format::Text => Reader::Pieces(Pieces::new(file, path)),
+        };
+        Ok(Self {
+            reader,
+            opens: true,
+            source: stem(path),
+            bytes,
         })
     }
 
     fn bytes(&self) -> u64 {
-        match self {
-            Self::Chat(reader, _) => reader.bytes(),
-            Self::Text { bytes, .. } => *bytes,
-        }
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn next(&mut self) -> Option<Result<Document>> {
-        match self {
-            Self::Chat(reader, source) => Some(reader.next()?.map(|mut row| {
-                row.source.get_or_insert_with(|| source.clone());
-                Document::Conversation(row)
-            })),
-            Self::Text {
-                pieces,
-                opens,
-                bytes,
-                source,
-            } => Some(pieces.next()?.map(|text| {
-                *bytes += text.len() as u64;
-                Document::Text(TextPiece {
-                    text,
-                    opens: std::mem::take(opens),
-                    source: source.clone(),
-                })
-            })),
-        }
+        let text = match &mut self.reader {
+            Reader::Chat(reader) => {
+                return Some(reader.next()?.map(|mut row| {
+                    row.source.get_or_insert_with(|| self.source.clone());
+                    Document::Conversation(row)
+                }));
+            }
+            Reader::Pieces(pieces) => pieces.next()?,
+            Reader::Lines(lines) => lines.next()?,
+        };
+        Some(text.map(|text| {
+            Document::Text(TextPiece {
+                text,
+                opens: std::mem::take(&mut self.opens),
+                source: self.source.clone(),
+            })
+        }))
     }
 }
 
@@ -126,18 +162,18 @@ impl Iterator for Documents {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some(source) = &mut self.current else {
-                match Source::open(&self.inputs.pop_front()?) {
-                    Ok(source) => self.current = Some(source),
+            let Some(input) = &mut self.current else {
+                match Input::open(&self.inputs.pop_front()?, self.lines) {
+                    Ok(input) => self.current = Some(input),
                     Err(error) => return Some(self.fail(error)),
                 }
                 continue;
             };
-            match source.next() {
+            match input.next() {
                 Some(Err(error)) if !error.is_malformed() => return Some(self.fail(error)),
                 Some(document) => return Some(document),
                 None => {
-                    self.finished_bytes += source.bytes();
+                    self.finished_bytes += input.bytes();
                     self.current = None;
                 }
             }

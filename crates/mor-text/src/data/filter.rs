@@ -1,10 +1,10 @@
-//! Choosing training rows: bounds on length and punctuation, deduplication, a cap, and a count of what each dropped.
+//! Choosing training rows: bounds on length and punctuation, deduplication, a cap, and a count of what each
+//! dropped.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde::Serialize;
-
+use crate::data::{FilterReport, Reason};
 use crate::{Conversation, Result, TextError};
 
 /// Conditions a row must meet. Each looks at the row's text: the contents of its messages joined by a newline.
@@ -19,10 +19,13 @@ pub struct Filter {
     pub min_spaces: Option<usize>,
     /// Beginnings that mark a row as a bare link, compared without regard to ASCII case.
     pub reject_prefixes: Vec<String>,
-    /// Largest share of full stops among the characters, 0 to 1: more of them is a table of contents or a list.
+    /// Largest share of full stops among the characters, 0 to 1: more of them is a table of contents or a
+    /// list.
     pub max_full_stops: Option<f64>,
     /// Rows whose first so many characters were seen before are duplicates.
     pub dedup_chars: Option<usize>,
+    /// Rows whose whole conversation was seen before are duplicates, however their white space differs.
+    pub dedup: bool,
     /// Keep at most so many rows.
     pub max_rows: Option<u64>,
 }
@@ -38,6 +41,7 @@ impl Filter {
             reject_prefixes: ["http", "www", "ftp"].map(str::to_owned).into(),
             max_full_stops: Some(0.1),
             dedup_chars: Some(100),
+            dedup: false,
             max_rows: Some(50_000),
         }
     }
@@ -75,115 +79,19 @@ impl Filter {
     }
 }
 
-/// Why a row was dropped. A row is counted under the first reason that applies, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Fewer characters than [`Filter::min_chars`].
-    TooShort,
-    /// More characters than [`Filter::max_chars`].
-    TooLong,
-    /// Fewer spaces than [`Filter::min_spaces`].
-    FewSpaces,
-    /// Begins with one of [`Filter::reject_prefixes`].
-    Link,
-    /// More full stops than [`Filter::max_full_stops`].
-    FullStops,
-    /// Begins like an earlier row.
-    Duplicate,
-    /// [`Filter::max_rows`] rows had been kept already.
-    Surplus,
-}
-
-impl Reason {
-    /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 7] = [
-        Self::TooShort,
-        Self::TooLong,
-        Self::FewSpaces,
-        Self::Link,
-        Self::FullStops,
-        Self::Duplicate,
-        Self::Surplus,
-    ];
-
-    /// The reason in words, for a table.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::TooShort => "too short",
-            Self::TooLong => "too long",
-            Self::FewSpaces => "too few spaces",
-            Self::Link => "begins with a link",
-            Self::FullStops => "too many full stops",
-            Self::Duplicate => "duplicate",
-            Self::Surplus => "beyond the row limit",
-        }
-    }
-}
-
-/// How many rows were kept, and how many each condition dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct FilterReport {
-    /// Well-formed rows seen.
-    pub rows: u64,
-    /// Rows kept.
-    pub kept: u64,
-    /// UTF-8 bytes of the contents of the rows kept.
-    pub kept_bytes: u64,
-    /// Rows [`Reason::TooShort`].
-    pub too_short: u64,
-    /// Rows [`Reason::TooLong`].
-    pub too_long: u64,
-    /// Rows with [`Reason::FewSpaces`].
-    pub few_spaces: u64,
-    /// Rows that begin with a [`Reason::Link`].
-    pub link: u64,
-    /// Rows with too many [`Reason::FullStops`].
-    pub full_stops: u64,
-    /// Rows that are a [`Reason::Duplicate`].
-    pub duplicate: u64,
-    /// Rows that are [`Reason::Surplus`].
-    pub surplus: u64,
-    /// Lines that were no rows at all; whoever reads the file counts them.
-    pub malformed: u64,
-}
-
-impl FilterReport {
-    /// The count of one reason.
-    pub fn dropped(&self, reason: Reason) -> u64 {
-        match reason {
-            Reason::TooShort => self.too_short,
-            Reason::TooLong => self.too_long,
-            Reason::FewSpaces => self.few_spaces,
-            Reason::Link => self.link,
-            Reason::FullStops => self.full_stops,
-            Reason::Duplicate => self.duplicate,
-            Reason::Surplus => self.surplus,
-        }
-    }
-
-    fn dropped_mut(&mut self, reason: Reason) -> &mut u64 {
-        match reason {
-            Reason::TooShort => &mut self.too_short,
-            Reason::TooLong => &mut self.too_long,
-            Reason::FewSpaces => &mut self.few_spaces,
-            Reason::Link => &mut self.link,
-            Reason::FullStops => &mut self.full_stops,
-            Reason::Duplicate => &mut self.duplicate,
-            Reason::Surplus => &mut self.surplus,
-        }
-    }
-}
-
-/// A filter at work: remembers what it has seen and counts what it drops. Memory: eight bytes for each row kept,
-/// if duplicates are looked for.
+/// A filter at work: remembers what it has seen and counts what it drops, in all and by source. Memory: eight
+/// bytes for each row kept, if duplicates are looked for; sixteen if in both ways.
 #[derive(Debug)]
 pub struct Selection {
     filter: Filter,
     /// Hashes of beginnings. A false match among millions of rows is unlikely and costs one row.
     seen: HashSet<u64>,
     report: FilterReport,
+    sources: BTreeMap<String, FilterReport>,
 }
+
+/// Sources counted one by one; past this many the rest are counted together, under no name.
+const MAX_SOURCES: usize = 4096;
 
 impl Selection {
     /// Starts with nothing seen.
@@ -196,19 +104,38 @@ impl Selection {
             filter,
             seen: HashSet::new(),
             report: FilterReport::default(),
+            sources: BTreeMap::new(),
         })
     }
 
     /// Counts `row` and says whether to keep it, or why not.
     pub fn admit(&mut self, row: &Conversation) -> Result<(), Reason> {
-        self.report.rows += 1;
-        let verdict = self.judge(row);
-        match verdict {
-            Ok(()) => {
-                self.report.kept += 1;
-                self.report.kept_bytes += row.content_bytes() as u64;
+        self.admit_weighted(row, true)
+    }
+
+    /// As [`Selection::admit`], with what the weight of the row's file says: a row that it leaves out is
+    /// counted so, unless it meets no condition anyway.
+    pub fn admit_weighted(&mut self, row: &Conversation, drawn: bool) -> Result<(), Reason> {
+        let verdict = self.judge(row, drawn);
+        let name = row.source.as_deref().unwrap_or_default();
+        let known = self.sources.len() < MAX_SOURCES || self.sources.contains_key(name);
+        let name = if known { name } else { "" };
+        if !self.sources.contains_key(name) {
+            self.sources
+                .insert(name.to_owned(), FilterReport::default());
+        }
+        for report in [Some(&mut self.report), self.sources.get_mut(name)]
+            .into_iter()
+            .flatten()
+        {
+            report.rows += 1;
+            match verdict {
+                Ok(()) => {
+                    report.kept += 1;
+                    report.kept_bytes += row.content_bytes() as u64;
+                }
+                Err(reason) => *report.dropped_mut(reason) += 1,
             }
-            Err(reason) => *self.report.dropped_mut(reason) += 1,
         }
         verdict
     }
@@ -223,7 +150,15 @@ impl Selection {
         &self.report
     }
 
-    fn judge(&mut self, row: &Conversation) -> Result<(), Reason> {
+    /// The counts so far of each source, by name.
+    pub fn by_source(&self) -> &BTreeMap<String, FilterReport> {
+        &self.sources
+    }
+
+    fn judge(&mut self, row: &Conversation, drawn: bool) -> Result<(), Reason> {
+        if !row.has_answer() {
+            return Err(Reason::Unanswered);
+        }
         let filter = &self.filter;
         let contents: Vec<&str> = row
             .messages
@@ -258,13 +193,19 @@ impl Selection {
         }
         // Looked up before the limit but entered after it, so that rows beyond the limit cost no memory.
         let beginning = filter.dedup_chars.map(|length| beginning(&text, length));
-        if beginning.is_some_and(|hash| self.seen.contains(&hash)) {
+        let whole = filter.dedup.then(|| whole(row));
+        let seen = |hash: Option<u64>| hash.is_some_and(|hash| self.seen.contains(&hash));
+        if seen(beginning) || seen(whole) {
             return Err(Reason::Duplicate);
+        }
+        if !drawn {
+            return Err(Reason::Weight);
         }
         if filter.max_rows.is_some_and(|max| self.report.kept >= max) {
             return Err(Reason::Surplus);
         }
         self.seen.extend(beginning);
+        self.seen.extend(whole);
         Ok(())
     }
 }
@@ -283,6 +224,18 @@ fn beginning(text: &str, chars: usize) -> u64 {
     // Fixed keys: the same input gives the same rows on every run.
     let mut hasher = DefaultHasher::new();
     text[..end].hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A hash of roles and contents, each run of white space as one space.
+fn whole(row: &Conversation) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for message in &row.messages {
+        message.role.hash(&mut hasher);
+        for word in message.content.split_whitespace() {
+            word.hash(&mut hasher);
+        }
+    }
     hasher.finish()
 }
 
@@ -361,6 +314,52 @@ mod tests {
                 .sum::<u64>(),
             2
         );
+    }
+
+    #[test]
+    fn whole_conversations_are_duplicates_whatever_their_white_space() {
+        let filter = Filter {
+            dedup: true,
+            ..Filter::default()
+        };
+        let mut selection = Selection::new(filter).unwrap();
+        assert_eq!(selection.admit(&row("a b", "c")), Ok(()));
+        assert_eq!(
+            selection.admit(&row(" a\n\tb", "c ")),
+            Err(Reason::Duplicate)
+        );
+        assert_eq!(
+            selection.admit(&row("a", "b c")),
+            Ok(()),
+            "who says what counts"
+        );
+        assert_eq!(selection.admit(&row("a b", "C")), Ok(()));
+        assert_eq!(
+            selection.admit_weighted(&row("a b", "d"), false),
+            Err(Reason::Weight)
+        );
+        assert_eq!(
+            selection.admit(&row("a b", "d")),
+            Ok(()),
+            "what was left out is not seen"
+        );
+    }
+
+    #[test]
+    fn rows_without_answers_are_dropped_and_sources_counted() {
+        let mut selection = Selection::new(Filter::default()).unwrap();
+        let mut unanswered = row("q", " \n");
+        assert_eq!(selection.admit(&unanswered), Err(Reason::Unanswered));
+        unanswered.messages.pop();
+        unanswered.source = Some("s".to_owned());
+        assert_eq!(selection.admit(&unanswered), Err(Reason::Unanswered));
+        assert_eq!(selection.admit(&row("q", "a")), Ok(()));
+        let of = |name: &str| {
+            let report = &selection.by_source()[name];
+            (report.rows, report.kept, report.unanswered)
+        };
+        assert_eq!((of(""), of("s")), ((2, 1, 1), (1, 0, 1)));
+        assert_eq!(selection.report().unanswered, 2);
     }
 
     #[test]

@@ -1,108 +1,134 @@
-//! Readers that yield one item at a time. A malformed line is an `Err` that names file, line and reason; the
-//! reader goes on after it, so the caller decides whether to stop or to count. Any other error ends the reader.
+//! Readers that yield one item at a time. A malformed row is an `Err` that names file, line and reason; the
+//! reader goes on after it, so the caller decides whether to stop or to count. Any other error ends the
+//! reader.
 
 use std::io::BufRead;
 use std::path::Path;
 
-#[cfg(feature = "fs")]
-use crate::TextError;
+use crate::data::elements::Elements;
+use crate::data::format::Layout;
 use crate::data::lines::Lines;
-use crate::{Conversation, Result};
+use crate::data::schema::{Schema, conversation};
+#[cfg(feature = "fs")]
+use crate::data::{FileReader, Format};
+use crate::{Conversation, Result, TextError};
 
-/// The formats of a dataset file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// JSON lines, one conversation each: `{"messages":[{"role":"user","content":"…"}, …]}`.
-    Chat,
-    /// Plain text, one item a line.
-    Text,
-}
-
+#[cfg(feature = "fs")]
 impl Format {
-    /// Decides by the name's extension (`.jsonl`, `.json`, `.ndjson` or `.txt`, `.md`), else by the first
-    /// character that is not white space in `head`, the file's beginning: `{` opens a chat row.
-    pub fn of(path: &Path, head: &[u8]) -> Self {
-        let extension = path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .map(str::to_ascii_lowercase);
-        match extension.as_deref() {
-            Some("jsonl" | "ndjson" | "json") => Self::Chat,
-            Some("txt" | "text" | "md") => Self::Text,
-            _ => {
-                let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
-                match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                    Some(b'{') => Self::Chat,
-                    _ => Self::Text,
-                }
-            }
-        }
-    }
-
-    /// Opens `path` for reading and decides its format.
+    /// Opens `path` for reading, decompressed, and decides its format.
     ///
     /// # Errors
-    /// [`TextError::Io`] if the file cannot be read.
-    #[cfg(feature = "fs")]
+    /// [`TextError::Io`] if the file cannot be read, [`TextError::TokenFile`] if it holds tokens rather than
+    /// text.
     pub fn open(path: &Path) -> Result<(Self, FileReader)> {
-        let file = std::fs::File::open(path).map_err(|error| TextError::io(path, error))?;
-        let mut reader = std::io::BufReader::with_capacity(1 << 18, file);
-        let head = reader
-            .fill_buf()
-            .map_err(|error| TextError::io(path, error))?;
-        Ok((Self::of(path, head), reader))
+        let (reader, head) = FileReader::open(path)?;
+        if head.starts_with(&crate::tokens::MAGIC) {
+            return Err(TextError::TokenFile {
+                path: path.to_owned(),
+                reason: "a token file; give the files that it was made of".to_owned(),
+            });
+        }
+        Ok((Self::of(path, &head), reader))
     }
 }
 
-/// A buffered file.
-#[cfg(feature = "fs")]
-pub type FileReader = std::io::BufReader<std::fs::File>;
-
-/// Conversations from chat JSON lines. Empty lines are skipped.
+/// Conversations of JSON rows, of any [`Schema`] and [`Layout`]. Empty lines are skipped.
 #[derive(Debug)]
 pub struct ChatReader<R> {
-    lines: Lines<R>,
+    values: Values<R>,
+    schema: Option<Schema>,
     ended: bool,
+}
+
+/// JSON values, in either way of telling where one ends.
+#[derive(Debug)]
+enum Values<R> {
+    Lines(Lines<R>),
+    Elements(Elements<R>, Layout),
 }
 
 impl<R: BufRead> ChatReader<R> {
     /// Reads from `input`; `path` is for error messages.
-    pub fn new(input: R, path: &Path) -> Self {
+    pub fn new(mut input: R, path: &Path) -> Self {
+        // An error here comes again with the first row.
+        let layout = Layout::of(input.fill_buf().unwrap_or_default());
+        let values = match layout {
+            Layout::Lines => Values::Lines(Lines::new(input, path)),
+            layout => Values::Elements(Elements::new(input, path), layout),
+        };
         Self {
-            lines: Lines::new(input, path),
+            values,
+            schema: None,
             ended: false,
         }
     }
 
-    /// The line of the item yielded last, counted from 1.
+    /// The line on which the item yielded last begins, counted from 1.
     pub fn line(&self) -> u64 {
-        self.lines.number()
+        match &self.values {
+            Values::Lines(lines) => lines.number(),
+            Values::Elements(elements, _) => elements.number(),
+        }
     }
 
-    /// Bytes read so far.
+    /// Bytes read so far, as they are after decompression.
     pub fn bytes(&self) -> u64 {
-        self.lines.bytes()
+        match &self.values {
+            Values::Lines(lines) => lines.bytes(),
+            Values::Elements(elements, _) => elements.bytes(),
+        }
+    }
+
+    /// How rows follow one another.
+    pub fn layout(&self) -> Layout {
+        match &self.values {
+            Values::Lines(_) => Layout::Lines,
+            Values::Elements(_, layout) => *layout,
+        }
+    }
+
+    /// How the row yielded last writes its conversation.
+    pub fn schema(&self) -> Option<Schema> {
+        self.schema
     }
 
     fn read(&mut self) -> Result<Option<Conversation>> {
-        loop {
-            let Some(line) = self.lines.next()? else {
-                return Ok(None);
-            };
-            if line.trim().is_empty() {
-                continue;
+        let row = loop {
+            match self.values.next()? {
+                None => return Ok(None),
+                Some(row) if row.trim().is_empty() => continue,
+                Some(row) => break parse(row),
             }
-            return match parse(line) {
-                Ok(conversation) => Ok(Some(conversation)),
-                Err(reason) => Err(self.lines.malformed(reason)),
-            };
+        };
+        match row {
+            Ok((row, schema)) => {
+                self.schema = Some(schema);
+                Ok(Some(row))
+            }
+            Err((below, reason)) => Err(self.values.malformed(below, reason)),
+        }
+    }
+}
+
+impl<R: BufRead> Values<R> {
+    fn next(&mut self) -> Result<Option<&str>> {
+        match self {
+            Self::Lines(lines) => lines.next(),
+            Self::Elements(elements, _) => elements.next(),
+        }
+    }
+
+    fn malformed(&self, below: u64, reason: String) -> TextError {
+        match self {
+            Self::Lines(lines) => lines.malformed(reason),
+            Self::Elements(elements, _) => elements.malformed(below, reason),
         }
     }
 }
 
 #[cfg(feature = "fs")]
 impl ChatReader<FileReader> {
-    /// Opens a file of chat JSON lines.
+    /// Opens a file of JSON rows.
     ///
     /// # Errors
     /// [`TextError::Io`] if the file cannot be read.
@@ -190,23 +216,29 @@ fn ends<T>(item: &Option<Result<T>>) -> bool {
     }
 }
 
-fn parse(line: &str) -> Result<Conversation, String> {
-    if !line.trim_start().starts_with('{') {
-        return Err("expected a JSON object {\"messages\":[…]}".to_owned());
-    }
-    let conversation: Conversation = serde_json::from_str(line).map_err(|error| {
-        // Line 1 of 1 helps nobody; the column does.
-        let column = error.column();
+/// The conversation of a row, or which line of it is wrong (from 0) and why.
+fn parse(row: &str) -> Result<(Conversation, Schema), (u64, String)> {
+    // Rows of an array that were split into lines keep their commas.
+    let row = row.trim();
+    let row = row.strip_suffix(',').unwrap_or(row);
+    let value = serde_json::from_str(row).map_err(|error| {
+        // The line within the row helps nobody; the column does.
+        let (line, column) = (error.line(), error.column());
         let reason = error.to_string();
         let reason = reason
-            .strip_suffix(&format!(" at line 1 column {column}"))
+            .strip_suffix(&format!(" at line {line} column {column}"))
             .unwrap_or(&reason);
-        format!("column {column}: {reason}")
+        let below = line.saturating_sub(1) as u64;
+        if row.starts_with(['{', '[']) {
+            (below, format!("column {column}: {reason}"))
+        } else {
+            (
+                below,
+                "expected a JSON object {\"messages\":[…]}".to_owned(),
+            )
+        }
     })?;
-    if conversation.messages.is_empty() {
-        return Err("`messages` is empty".to_owned());
-    }
-    Ok(conversation)
+    conversation(value).map_err(|reason| (0, reason))
 }
 
 #[cfg(test)]
@@ -233,7 +265,7 @@ mod tests {
         for (line, reason) in [
             (4, "`messages` is empty"),
             (5, "missing field `messages`"),
-            (6, "unknown variant `tool`"),
+            (6, "unknown role \"tool\""),
             (7, "EOF"),
             (8, "expected a JSON object"),
         ] {
@@ -252,16 +284,6 @@ mod tests {
         );
         assert_eq!(rows.line(), 9);
         assert!(rows.next().is_none() && rows.next().is_none());
-    }
-
-    #[test]
-    fn format_by_extension_then_content() {
-        let of = |name: &str, head: &[u8]| Format::of(Path::new(name), head);
-        assert_eq!(of("a.JSONL", b"text"), Format::Chat);
-        assert_eq!(of("a.txt", b"{}"), Format::Text);
-        assert_eq!(of("a", b"\xEF\xBB\xBF\n {\"messages\""), Format::Chat);
-        assert_eq!(of("a.log", b"text"), Format::Text);
-        assert_eq!(of("a", b""), Format::Text);
     }
 
     #[test]

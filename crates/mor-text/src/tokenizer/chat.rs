@@ -19,9 +19,9 @@ impl Tokenizer {
         self.lay_out(messages, add_generation_prompt, |_, _| ())
     }
 
-    /// Encodes a whole conversation, and says of each id whether a model learns to write it: those of an assistant's
-    /// content, and those that follow it up to the one that ends the answer (see [`Tokenizer::stop_ids`]). Where
-    /// the template writes no such token, only the content counts.
+    /// Encodes a whole conversation, and says of each id whether a model learns to write it: those of an
+    /// assistant's content, and those that follow it up to the one that ends the answer (see
+    /// [`Tokenizer::stop_ids`]). Where the template writes no such token, only the content counts.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_chat`].

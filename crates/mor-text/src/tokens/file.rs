@@ -16,8 +16,9 @@ pub(super) const TEXT: u16 = 1;
 
 /// Token ids of many documents, conversations or plain text, in one file that is mapped into memory.
 ///
-/// [`TokenFile::open`] checks header and metadata; [`TokenFile::verify`] checks all of it. Where a file that was not
-/// verified is damaged, documents are cut to what is there: no method panics or returns more than the file's ids.
+/// [`TokenFile::open`] checks header and metadata; [`TokenFile::verify`] checks all of it. Where a file that
+/// was not verified is damaged, documents are cut to what is there: no method panics or returns more than the
+/// file's ids.
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
@@ -30,7 +31,8 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Maps a file, and checks its header and metadata. Takes the same time and memory whatever the file's size.
+    /// Maps a file, and checks its header and metadata. Takes the same time and memory whatever the file's
+    /// size.
     ///
     /// # Errors
     /// [`TextError::Io`] if it cannot be read, [`TextError::TokenFile`] if it is not a whole token file.
@@ -46,8 +48,9 @@ impl TokenFile {
         if !Self::is_token_file(path)? {
             Header::read(&[]).map_err(refuse)?;
         }
-        // SAFETY: the map is read-only and private. Another process truncating the file while it is mapped would
-        // fault, as it would any program that maps its data; files written here are replaced, never shortened.
+        // SAFETY: the map is read-only and private. Another process truncating the file while it is mapped
+        // would fault, as it would any program that maps its data; files written here are replaced, never
+        // shortened.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let (header, sections) = Header::read(&map).map_err(refuse)?;
         let metadata: Metadata = serde_json::from_slice(&map[sections.metadata.clone()])
@@ -156,8 +159,8 @@ impl TokenFile {
         stored.min(self.metadata.sources.len().saturating_sub(1) as u16)
     }
 
-    /// Whether a document is plain text, which may be cut anywhere, rather than a conversation. The documents of a
-    /// long text follow one another.
+    /// Whether a document is plain text, which may be cut anywhere, rather than a conversation. The documents
+    /// of a long text follow one another.
     pub fn is_text(&self, document: usize) -> bool {
         u32_at(self.entry(document), 12) >> 16 == u32::from(TEXT)
     }
@@ -212,8 +215,8 @@ impl TokenFile {
         self.metadata.unanswered
     }
 
-    /// Whether tokenizing `inputs` as they are now would give this file again, as far as names, sizes and times of
-    /// change tell.
+    /// Whether tokenizing `inputs` as they are now would give this file again, as far as names, sizes and
+    /// times of change tell.
     pub fn is_current(
         &self,
         inputs: &[PathBuf],

@@ -5,7 +5,7 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 /// The file's first bytes. The line feed reveals a transfer that rewrites line ends.
-pub(super) const MAGIC: [u8; 8] = *b"MORTOK\n\0";
+pub(crate) const MAGIC: [u8; 8] = *b"MORTOK\n\0";
 /// The version that this program writes and reads.
 pub(super) const VERSION: u32 = 1;
 /// Bytes before the ids.

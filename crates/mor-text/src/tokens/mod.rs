@@ -10,8 +10,8 @@
 //! | index | 16 a document | where its tokens end (`u64`), its text's bytes (`u32`), source (`u16`), kind (`u16`) |
 //! | metadata | the rest | JSON: names of the sources, the files that were read, what was left out |
 //!
-//! Ids and learned bits are padded with zeros to a multiple of eight bytes. The length of each part follows from the
-//! header's counts, so a file of any other length is refused.
+//! Ids and learned bits are padded with zeros to a multiple of eight bytes. The length of each part follows
+//! from the header's counts, so a file of any other length is refused.
 
 mod file;
 mod header;
@@ -20,6 +20,7 @@ mod tokenize;
 mod writer;
 
 pub use file::TokenFile;
+pub(crate) use header::MAGIC;
 pub use metadata::Origin;
 pub use tokenize::{DocumentWriter, TokenizeOptions, TokenizeProgress, TokenizeReport, tokenize};
 pub use writer::{EncodedDocument, TokenFileWriter};

@@ -54,13 +54,14 @@ pub struct TokenizeReport {
     pub first_problem: Option<String>,
 }
 
-/// Writes the token file `output` with the documents of `inputs`, in their order: each conversation as the chat template
-/// lays it out, and each plain-text file as one running text that begins with the token which opens texts.
+/// Writes the token file `output` with the documents of `inputs`, in their order: each conversation as the
+/// chat template lays it out, and each plain-text file as one running text that begins with the token which
+/// opens texts.
 ///
 /// # Errors
 /// [`TextError::Io`] for files that cannot be read or written, [`TextError::Malformed`] if `strict`,
-/// [`TextError::Template`] if the tokenizer has no chat template and the inputs have conversations, and if nothing is
-/// left, what is wrong with the first row or [`TextError::Empty`].
+/// [`TextError::Template`] if the tokenizer has no chat template and the inputs have conversations, and if
+/// nothing is left, what is wrong with the first row or [`TextError::Empty`].
 pub fn tokenize(
     inputs: &[PathBuf],
     tokenizer: &Tokenizer,
@@ -137,8 +138,8 @@ impl<'a> DocumentWriter<'a> {
         })
     }
 
-    /// Takes a document, unless a model could learn nothing from it: a conversation without an answer, or a text of
-    /// nothing. Says whether it was taken.
+    /// Takes a document, unless a model could learn nothing from it: a conversation without an answer, or a
+    /// text of nothing. Says whether it was taken.
     ///
     /// # Errors
     /// As [`tokenize`].

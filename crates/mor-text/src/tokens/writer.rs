@@ -32,8 +32,9 @@ pub struct EncodedDocument<'a> {
     pub is_text: bool,
 }
 
-/// Writes a token file document by document. Memory stays the same whatever its size: ids go to the file, learned bits
-/// and index to temporary files beside it until the end. The file appears with [`TokenFileWriter::finish`].
+/// Writes a token file document by document. Memory stays the same whatever its size: ids go to the file,
+/// learned bits and index to temporary files beside it until the end. The file appears with
+/// [`TokenFileWriter::finish`].
 #[derive(Debug)]
 pub struct TokenFileWriter {
     path: PathBuf,
@@ -97,8 +98,8 @@ impl TokenFileWriter {
     /// Appends a document.
     ///
     /// # Errors
-    /// [`TextError::Io`] if the disk is full, [`TextError::TokenFile`] if an id does not belong to the tokenizer or
-    /// not every id has its learned bit.
+    /// [`TextError::Io`] if the disk is full, [`TextError::TokenFile`] if an id does not belong to the
+    /// tokenizer or not every id has its learned bit.
     pub fn push(&mut self, document: &EncodedDocument<'_>) -> Result<()> {
         let EncodedDocument { ids, learned, .. } = *document;
         if learned.len() != ids.len() {
@@ -154,7 +155,7 @@ impl TokenFileWriter {
         let io = |cause| TextError::io(&path, cause);
         let ids = self.header.tokens * u64::from(self.header.width);
         self.pad(ids).map_err(io)?;
-        if self.header.tokens % 8 != 0 {
+        if !self.header.tokens.is_multiple_of(8) {
             self.learned.write_all(&[self.bits]).map_err(io)?;
         }
         for section in [Section::Learned, Section::Index] {

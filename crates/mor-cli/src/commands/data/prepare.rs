@@ -1,0 +1,452 @@
+//! `mor data prepare`: filters, weights, a split, and rows or tokens.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use mor_text::data::{Document, Documents, Filter, Rewrites, Selection, is_held_out, times_taken};
+use mor_text::{Conversation, Tokenizer};
+use serde_json::json;
+
+use super::input::Input;
+use super::sink::Sink;
+use super::{SHOWN_ERRORS, report};
+use crate::commands::Usage;
+
+/// Filter data files into one file of training rows, or of tokens.
+///
+/// Reads what datasets are published as, told by content and not by name: JSON lines or arrays of chat
+/// messages, ShareGPT, UltraChat, HH-RLHF (its chosen answers) or Alpaca, and plain text, also compressed
+/// with gzip or zstd. Keeps the rows that meet every condition, and writes them as chat JSON lines with their
+/// source and licence; a row that names no source has its file's name. A line of plain text becomes a
+/// conversation of one assistant message. Without a preset and without options every well-formed row that has
+/// an answer is kept.
+///
+/// With --tokenizer it writes a token file, which `mor train` maps into memory. There each plain-text file
+/// stays one running text, to which the conditions do not apply.
+///
+/// Conditions look at the contents of a row's messages, joined by a line break. The table says how many rows
+/// each condition dropped; a row counts under the first one it fails, in the table's order.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    mor data prepare --input raw.jsonl --output train.jsonl --preset technical\n  \
+    mor data prepare --input chat.json.gz alpaca.json=0.5 --dedup --output train.jsonl --valid valid.jsonl\n  \
+    mor data prepare --input train.jsonl book.txt --tokenizer models/mine --output train.tokens")]
+pub(super) struct Args {
+    /// Files to read. With a weight, each row is taken so often: 2 is twice, 0.5 a half of the rows.
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE[=WEIGHT]")]
+    input: Vec<Input>,
+    /// File to write; it appears when all is read, whole or not at all.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Start from the conditions of a model card; the options below override them one by one.
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// Fewest characters of a row.
+    #[arg(long, value_name = "N")]
+    min_chars: Option<usize>,
+    /// Most characters of a row.
+    #[arg(long, value_name = "N")]
+    max_chars: Option<usize>,
+    /// Fewest spaces of a row.
+    #[arg(long, value_name = "N")]
+    min_spaces: Option<usize>,
+    /// Drop rows that begin with any of these, whatever their case.
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    reject_prefix: Option<Vec<String>>,
+    /// Largest share of full stops among a row's characters, 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    max_full_stops: Option<f64>,
+    /// Drop rows whose first N characters were seen before.
+    #[arg(long, value_name = "N")]
+    dedup_chars: Option<usize>,
+    /// Drop rows whose whole conversation was seen before, but for white space.
+    #[arg(long)]
+    dedup: bool,
+    /// Keep at most N rows.
+    #[arg(long, value_name = "N")]
+    max_rows: Option<u64>,
+    /// Also write reworded copies of the rows kept, by the rules of this TOML file
+    /// (configs/technical-rewrites.toml is one).
+    #[arg(long, value_name = "FILE")]
+    rewrites: Option<PathBuf>,
+    /// Also write this file, with conversations that are held out of the output for validation. Those whose
+    /// first questions are the same stay together, and so do reworded copies. Weights do not repeat rows
+    /// here.
+    #[arg(long, value_name = "FILE")]
+    valid: Option<PathBuf>,
+    /// The share of conversations held out, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, requires = "valid")]
+    valid_share: f64,
+    /// Write token files, with the tokenizer and chat template of this model folder.
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// Which rows weights and split choose.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Stop at the first malformed row, writing nothing, instead of skipping and counting it.
+    #[arg(long)]
+    strict: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Preset {
+    /// 50 to 400 characters, at least 8 spaces, no leading link (http, www, ftp), at most 10 % full stops,
+    /// duplicates by the first 100 characters, at most 50,000 rows.
+    Technical,
+}
+
+impl Args {
+    fn filter(&self) -> Filter {
+        let base = match self.preset {
+            Some(Preset::Technical) => Filter::technical(),
+            None => Filter::default(),
+        };
+        Filter {
+            min_chars: self.min_chars.or(base.min_chars),
+            max_chars: self.max_chars.or(base.max_chars),
+            min_spaces: self.min_spaces.or(base.min_spaces),
+            reject_prefixes: self.reject_prefix.clone().unwrap_or(base.reject_prefixes),
+            max_full_stops: self.max_full_stops.or(base.max_full_stops),
+            dedup_chars: self.dedup_chars.or(base.dedup_chars),
+            dedup: self.dedup || base.dedup,
+            max_rows: self.max_rows.or(base.max_rows),
+        }
+    }
+}
+
+/// The files that are written, and what decides which row goes where.
+struct Outputs<'a> {
+    args: &'a Args,
+    train: Sink<'a>,
+    valid: Option<Sink<'a>>,
+    rewrites: Option<Rewrites>,
+    /// Reworded copies left out since their question belongs to the other file.
+    straddling: u64,
+}
+
+/// Runs `mor data prepare`.
+///
+/// # Errors
+/// As [`super::run`].
+pub(super) fn run(args: &Args) -> Result<()> {
+    let mut selection = Selection::new(args.filter())?;
+    let rewrites = args.rewrites.as_deref().map(Rewrites::open).transpose()?;
+    args.check()?;
+    let tokenizer = args.tokenizer.as_deref().map(Tokenizer::from_dir);
+    let tokenizer = tokenizer.transpose()?;
+    let paths: Vec<PathBuf> = args.input.iter().map(|input| input.path.clone()).collect();
+    let create = |path: &Path| Sink::create(path, &paths, tokenizer.as_ref(), args.strict);
+    let mut outputs = Outputs {
+        args,
+        train: create(&args.output)?,
+        valid: args.valid.as_deref().map(create).transpose()?,
+        rewrites,
+        straddling: 0,
+    };
+    let progress = super::progress(&paths);
+    let mut finished_bytes = 0;
+    for input in &args.input {
+        let path = std::slice::from_ref(&input.path);
+        let mut documents = if tokenizer.is_some() {
+            Documents::new(path)
+        } else {
+            Documents::of_lines(path)
+        };
+        let mut is_text = false;
+        while let Some(document) = documents.next() {
+            match document {
+                Ok(Document::Text(piece)) if tokenizer.is_some() => {
+                    is_text = true;
+                    outputs.push_text(Document::Text(piece), input.weight.min(1.0), true)?;
+                }
+                Ok(document) => {
+                    let row = document.into_row();
+                    let times = times_taken(&row, input.weight, args.seed);
+                    if selection.admit_weighted(&row, times > 0).is_ok() {
+                        outputs.push(row, times)?;
+                    }
+                }
+                Err(error) if error.is_malformed() && !args.strict => {
+                    selection.count_malformed();
+                    if selection.report().malformed <= SHOWN_ERRORS {
+                        progress.suspend(|| note!("warning: skipped {error}"));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            progress.set_position(finished_bytes + documents.bytes());
+        }
+        finished_bytes += documents.bytes();
+        // A running text is repeated as a whole, so that its pieces still follow one another.
+        let mut weight = input.weight - 1.0;
+        while is_text && weight > 0.0 {
+            for piece in Documents::new(path) {
+                outputs.push_text(piece?, weight.min(1.0), false)?;
+            }
+            weight -= 1.0;
+        }
+    }
+    progress.finish_and_clear();
+    outputs.finish(&selection)
+}
+
+impl Outputs<'_> {
+    /// Writes a row, and its reworded copies, so many times.
+    fn push(&mut self, row: Conversation, times: u64) -> Result<()> {
+        let (share, seed) = (self.args.valid_share, self.args.seed);
+        let split = self.valid.is_some();
+        let is_held_out = |row: &Conversation| split && is_held_out(row, share, seed);
+        let held_out = is_held_out(&row);
+        let copies: Vec<_> = self
+            .rewrites
+            .iter_mut()
+            .flat_map(|it| it.copies(&row))
+            .collect();
+        let count = copies.len() as u64;
+        // A copy may ask what another row asks, which went to the other file.
+        let copies = copies
+            .into_iter()
+            .filter(|copy| is_held_out(copy) == held_out);
+        let rows: Vec<_> = std::iter::once(row).chain(copies).collect();
+        self.straddling += count + 1 - rows.len() as u64;
+        let (sink, times) = match &mut self.valid {
+            Some(valid) if held_out => (valid, 1),
+            _ => (&mut self.train, times),
+        };
+        for row in rows {
+            for _ in 1..times {
+                sink.push(Document::Conversation(row.clone()))?;
+            }
+            sink.push(Document::Conversation(row))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a piece of a running text, if it is one of the share that a weight up to 1 takes. Pieces that are held
+    /// out are written the `first` time only.
+    fn push_text(&mut self, piece: Document, weight: f64, first: bool) -> Result<()> {
+        let row = piece.clone().into_row();
+        let (share, seed) = (self.args.valid_share, self.args.seed);
+        if times_taken(&row, weight, seed) == 0 {
+            return Ok(());
+        }
+        match &mut self.valid {
+            Some(valid) if is_held_out(&row, share, seed) => match first {
+                true => valid.push(piece),
+                false => Ok(()),
+            },
+            _ => self.train.push(piece),
+        }
+    }
+
+    /// Gives the files their names, and reports.
+    fn finish(self, selection: &Selection) -> Result<()> {
+        let (args, report) = (self.args, selection.report());
+        if self.train.rows == 0 {
+            bail!(
+                "no row is left, {} was not written: {}",
+                args.output.display(),
+                match (report.rows, report.kept) {
+                    (0, _) => "the input has none".to_owned(),
+                    (_, 0) => report::summary(report),
+                    _ => "all rows were held out; lower --valid-share".to_owned(),
+                }
+            );
+        }
+        if let Some(valid) = self.valid.as_ref().filter(|valid| valid.rows == 0) {
+            let path = args.valid.as_deref().unwrap_or(&args.output).display();
+            let kept = self.train.rows + valid.rows;
+            bail!("none of {kept} row(s) was held out for {path}; raise --valid-share");
+        }
+        let valid = self.valid.map(Sink::finish).transpose()?;
+        let train = self.train.finish()?;
+
+        let copies: Vec<(&str, u64)> = self.rewrites.iter().flat_map(Rewrites::made).collect();
+        let files: Vec<_> = std::iter::once(&train).chain(&valid).collect();
+        let mut stdout = std::io::stdout().lock();
+        if args.json {
+            let copies: serde_json::Map<_, _> = copies
+                .iter()
+                .map(|&(name, made)| (name.to_owned(), made.into()))
+                .collect();
+            let report = json!({
+                "output": args.output.display().to_string(),
+                "report": report,
+                "sources": selection.by_source(),
+                "copies": copies,
+                "copies_left_out": self.straddling,
+                "train": train,
+                "valid": valid,
+            });
+            writeln!(stdout, "{report:#}")?;
+            return Ok(());
+        }
+        write!(stdout, "{}", report::table(report, &copies))?;
+        if self.straddling > 0 {
+            let count = self.straddling;
+            writeln!(
+                stdout,
+                "  {count} of the copies left out: their questions belong to the other file"
+            )?;
+        }
+        writeln!(stdout)?;
+        write!(stdout, "{}", report::sources(selection.by_source(), &files))?;
+        writeln!(stdout)?;
+        for file in files {
+            let path = file["path"].as_str().unwrap_or_default();
+            let tokens = file["tokens"].as_u64().map(|it| format!(", {it} tokens"));
+            writeln!(
+                stdout,
+                "{path}: {} rows{}",
+                file["rows"],
+                tokens.unwrap_or_default()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Args {
+    /// Refuses what cannot be meant.
+    fn check(&self) -> Result<()> {
+        let outputs = || std::iter::once(&self.output).chain(&self.valid);
+        let is_tokens = |path: &PathBuf| path.extension().is_some_and(|it| it == "tokens");
+        if let Some(path) = outputs().find(|path| is_tokens(path))
+            && self.tokenizer.is_none()
+        {
+            let path = path.display();
+            bail!(Usage(format!(
+                "{path} is to be a token file: give --tokenizer DIR"
+            )));
+        }
+        if !(self.valid_share > 0.0 && self.valid_share < 1.0) {
+            let share = self.valid_share;
+            bail!(Usage(format!(
+                "--valid-share is {share}; it lies between 0 and 1"
+            )));
+        }
+        if self.valid.as_ref() == Some(&self.output) {
+            bail!(Usage("--valid and --output name the same file".to_owned()));
+        }
+        for output in outputs() {
+            refuse_overwriting_input(&self.input, output)?;
+        }
+        Ok(())
+    }
+}
+
+/// Preparing a file in place would work, and lose the rows that were dropped.
+fn refuse_overwriting_input(inputs: &[Input], output: &Path) -> Result<()> {
+    let Ok(target) = output.canonicalize() else {
+        return Ok(());
+    };
+    if inputs
+        .iter()
+        .any(|input| input.path.canonicalize().is_ok_and(|input| input == target))
+    {
+        bail!(
+            "{} is an input too: the rows it drops would be lost; write to another file",
+            output.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// Parses a command line, with `{}` standing for `folder`.
+    fn parse(folder: &Path, line: &str) -> Args {
+        let line = line.replace("{}", &folder.display().to_string());
+        Line::try_parse_from(std::iter::once("prepare").chain(line.split_whitespace()))
+            .unwrap()
+            .args
+    }
+
+    #[test]
+    fn options_override_the_preset_one_by_one() {
+        let folder = Path::new("x");
+        let filter = |line| parse(folder, line).filter();
+        assert_eq!(filter("--input a b --output c"), Filter::default());
+        assert_eq!(
+            filter("--input a --output c --preset technical"),
+            Filter::technical()
+        );
+        let changed = filter(
+            "--input a --output c --preset technical --min-spaces 0 --reject-prefix ssh,git",
+        );
+        let expected = Filter {
+            min_spaces: Some(0),
+            reject_prefixes: vec!["ssh".to_owned(), "git".to_owned()],
+            ..Filter::technical()
+        };
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn nothing_is_written_on_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let good = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"source":"s","licence":"MIT"}"#;
+        std::fs::write(path("in.jsonl"), format!("{good}\nbroken\n")).unwrap();
+        std::fs::write(path("empty.txt"), "\r\n\n").unwrap();
+        let run = |line: &str| {
+            super::run(&parse(folder.path(), line)).map_err(|error| format!("{error:#}"))
+        };
+
+        let error = run("--input {}/in.jsonl --output {}/out.jsonl --strict").unwrap_err();
+        assert!(
+            error.contains("in.jsonl:2: expected a JSON object"),
+            "{error}"
+        );
+        let error = run("--input {}/in.jsonl --output {}/out.jsonl --min-chars 9").unwrap_err();
+        assert!(error.contains("1 too short"), "{error}");
+        let error = run("--input {}/empty.txt --output {}/out.jsonl").unwrap_err();
+        assert!(error.contains("the input has none"), "{error}");
+        let error = run("--input {}/none.txt --output {}/out.jsonl").unwrap_err();
+        assert_eq!(
+            error.matches("No such file").count(),
+            usize::from(cfg!(unix)),
+            "{error}"
+        );
+        assert!(
+            run("--input {}/in.jsonl --output {}/in.jsonl")
+                .unwrap_err()
+                .contains("is an input too")
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+
+        std::fs::write(path("rules.toml"), "[[copy]]\nname = 'x'\nrules = 1").unwrap();
+        let error =
+            run("--input {}/in.jsonl --output {}/out.jsonl --rewrites {}/rules.toml").unwrap_err();
+        assert!(
+            error.contains("rules.toml: ") && !path("out.jsonl").exists(),
+            "{error}"
+        );
+
+        run("--input {}/in.jsonl {}/empty.txt --output {}/new/out.jsonl").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(path("new/out.jsonl")).unwrap(),
+            format!("{good}\n")
+        );
+        let rules = "[[copy]]\nname = 'x'\nrules = [{ find = 'q', replace = 'Q' }]";
+        std::fs::write(path("rules.toml"), rules).unwrap();
+        run("--input {}/in.jsonl --output {}/new/out.jsonl --rewrites {}/rules.toml").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(path("new/out.jsonl")).unwrap(),
+            format!("{good}\n{}\n", good.replace("\"q\"", "\"Q\""))
+        );
+    }
+}
