@@ -17,6 +17,7 @@ mod attention_pack;
 mod attention_softmax;
 mod check;
 mod cross_entropy;
+mod dropout;
 mod embedding;
 mod gelu;
 mod isa;
@@ -40,6 +41,7 @@ pub use attention::{AttentionShape, causal_attention_backward, causal_attention_
 pub use cross_entropy::{
     CrossEntropyShape, LossSum, TokenId, linear_cross_entropy, linear_cross_entropy_forward,
 };
+pub use dropout::dropout;
 pub use embedding::embedding_backward;
 pub use gelu::{gelu_backward, gelu_forward};
 pub use isa::Isa;

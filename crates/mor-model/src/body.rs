@@ -98,7 +98,12 @@ impl Routed {
     fn route(&mut self, router: Option<&Router>, run: Run) -> Vec<usize> {
         match (run.fixed, router) {
             (None, Some(router)) => {
-                let routing = router.forward(self.x.clone(), run.key_mask, run.training);
+                let routing = router.forward(
+                    self.x.clone(),
+                    run.key_mask,
+                    run.training,
+                    run.training && run.straight_through,
+                );
                 self.router_logits.push(routing.logits);
                 routing.steps
             }

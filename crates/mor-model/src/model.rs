@@ -27,7 +27,7 @@ pub struct ForwardOptions {
     /// Whether dropout is active.
     pub training: bool,
     /// Whether the routers of a technical model get a gradient: in the backward pass, what a step changes is weighted
-    /// by the probability of taking it. The result is the same.
+    /// by the probability of taking it. While training, depths are then drawn by their probabilities.
     pub straight_through: bool,
 }
 

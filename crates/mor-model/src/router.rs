@@ -1,7 +1,7 @@
 //! Routers: how many steps a row, or a position, takes.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Distribution, Tensor, TensorData, activation};
 use mor_config::Pooling;
 
 use crate::pooling::pool;
@@ -41,7 +41,15 @@ pub struct Router {
 impl Router {
     /// Decides for `x: [batch, seq, dim]`. `real: [batch, seq]` is true at positions that are not pads; without one,
     /// all are.
-    pub fn forward(&self, x: Tensor<3>, real: Option<&Tensor<2, Bool>>, training: bool) -> Routing {
+    /// With `explore`, a class is drawn by its probability instead: a router that always takes the likeliest would never
+    /// see what another depth is worth.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        real: Option<&Tensor<2, Bool>>,
+        training: bool,
+        explore: bool,
+    ) -> Routing {
         let mut pooled = pool(x, real, self.pooling);
         if let Some(pooler) = &self.pooler {
             pooled = pooler.forward(pooled).tanh();
@@ -51,7 +59,12 @@ impl Router {
             .classes
             .forward(ops::dropout(hidden, self.dropout, training));
         let [.., classes] = logits.dims();
-        let values = logits.to_data().convert::<f32>();
+        let choice = if explore {
+            logits.clone().without_autodiff() + gumbel(&logits)
+        } else {
+            logits.clone()
+        };
+        let values = choice.into_data().convert::<f32>();
         let steps = values.as_slice::<f32>().unwrap_or_default();
         let steps = steps.chunks_exact(classes).map(argmax);
         let steps = steps.map(|class| self.class_steps.get(class).copied().unwrap_or(0));
@@ -79,6 +92,13 @@ impl Router {
         let takes = takes.repeat_dim(0, batch);
         activation::softmax(logits, 2).matmul(takes)
     }
+}
+
+/// Noise in the shape of `logits` whose largest sum with them is at each class with its probability (Gumbel 1954).
+fn gumbel(logits: &Tensor<3>) -> Tensor<3> {
+    let inside = Distribution::Uniform(f64::from(f32::EPSILON), 1.0 - f64::from(f32::EPSILON));
+    let uniform = logits.clone().without_autodiff().random_like(inside);
+    uniform.log().neg().log().neg()
 }
 
 /// Index of the largest value; the first of several.

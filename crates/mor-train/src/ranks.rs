@@ -24,6 +24,14 @@ pub trait Ranks: Debug {
     /// As [`Self::sum`].
     fn sum_f64(&self, values: &mut [f64]) -> Result<()>;
 
+    /// Says goodbye, once all is done.
+    ///
+    /// # Errors
+    /// As [`Self::sum`].
+    fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether this process is the one that writes files and reports.
     fn is_first(&self) -> bool {
         self.rank() == 0

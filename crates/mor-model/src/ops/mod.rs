@@ -158,14 +158,31 @@ impl RowLosses {
 }
 
 /// While training, zeroes each value with `probability` and scales the others so that the mean
-/// stays.
+/// stays. What is zeroed follows from the device's seed.
 pub fn dropout(x: Tensor<3>, probability: f32, training: bool) -> Tensor<3> {
     if !training || probability == 0.0 {
         return x;
     }
+    if is_fused(&x) {
+        let seed = draw_seed(&x.device());
+        return Tensor::from_dispatch(Dispatch::fused_dropout(
+            x.into_dispatch(),
+            probability,
+            seed,
+        ));
+    }
     let keep = 1.0 - f64::from(probability);
     let mask = x.random_like(Distribution::Bernoulli(keep));
     x * mask * keep.recip()
+}
+
+/// A number from the device's random numbers.
+fn draw_seed(device: &Device) -> u64 {
+    let drawn = Tensor::<1>::random([4], Distribution::Uniform(0.0, 65_536.0), device);
+    let drawn = drawn.into_data().convert::<f32>();
+    let drawn = drawn.as_slice::<f32>().unwrap_or_default();
+    let halves = drawn.iter().map(|half| *half as u64 & 0xFFFF);
+    halves.fold(0, |seed, half| seed << 16 | half)
 }
 
 fn maybe_float<const D: usize>(tensor: Option<Tensor<D>>) -> MaybeFloat<Dispatch> {

@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 
 use mor_text::Tokenizer;
 use mor_text::tokens::{TokenFile, TokenizeOptions, tokenize};
+use serde::{Deserialize, Serialize};
 
 use crate::{Result, TrainError};
 
 /// What happens to a conversation that is longer than the context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Overlong {
-    /// Its end is dropped: for training.
+    /// Its end is dropped.
+    #[default]
     Truncate,
     /// It is cut into parts, the next starting where the last ended, so that every token is
-    /// scored: for measuring.
+    /// learned, or scored: always when measuring.
     Split,
 }
 
@@ -158,14 +161,10 @@ impl Dataset {
         self.file.learned(row.document, range, learned);
     }
 
-    /// UTF-8 bytes that a sequence stands for: of running text and of a conversation in parts its share by tokens,
-    /// such that the shares add up to the whole.
+    /// UTF-8 bytes that a sequence stands for: of a document in parts, or cut, its share by tokens, such that the shares
+    /// of all parts add up to the whole.
     pub fn bytes(&self, row: Row) -> usize {
         let bytes = u64::from(self.file.bytes(row.document));
-        let cut = self.overlong == Overlong::Truncate && !self.file.is_text(row.document);
-        if cut {
-            return bytes as usize;
-        }
         let targets = (self.file.tokens_of(row.document) as u64).saturating_sub(1);
         let up_to = |target: usize| bytes * target as u64 / targets.max(1);
         (up_to(row.start + row.inputs()) - up_to(row.start)) as usize

@@ -39,6 +39,7 @@ use source::Source;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     source: Source,
+    preset: toml::Value,
     /// Folder of the tokenizer, if the recipe names one.
     pub tokenizer: Option<PathBuf>,
     /// The model to train.
@@ -77,6 +78,11 @@ impl Recipe {
         let base = path.parent().unwrap_or(Path::new(""));
         let recipe = Self {
             tokenizer: file.tokenizer.map(|dir| base.join(dir)),
+            preset: file
+                .model
+                .get("preset")
+                .cloned()
+                .unwrap_or(toml::Value::Boolean(false)),
             vocabulary_of_tokenizer: !file.model.contains_key("vocab_size"),
             model: model::resolve(file.model, &source)?,
             train: file.train,
@@ -107,10 +113,11 @@ impl Recipe {
         };
         let mut model = serde_json::to_value(&self.model).map_err(|e| error(e.to_string()))?;
         drop_nulls(&mut model);
-        let model = toml::Value::try_from(model).map_err(|e| error(e.to_string()))?;
+        let mut model = toml::Table::try_from(model).map_err(|e| error(e.to_string()))?;
+        model.insert("preset".to_owned(), self.preset.clone());
         let train = toml::Value::try_from(&self.train).map_err(|e| error(e.to_string()))?;
         let mut file = toml::Table::new();
-        file.insert("model".to_owned(), model);
+        file.insert("model".to_owned(), model.into());
         file.insert("train".to_owned(), train);
         toml::to_string_pretty(&file).map_err(|e| error(e.to_string()))
     }

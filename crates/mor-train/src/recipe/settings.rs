@@ -4,6 +4,7 @@ use mor_kernels::MatmulPrecision;
 use mor_model::RouterLoss;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Overlong;
 use crate::depth::DepthStage;
 use crate::schedule::{Budget, Decay, Schedule};
 
@@ -32,6 +33,9 @@ pub struct TrainSettings {
     /// Longest sequence in inputs; defaults to the model's context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
+    /// What happens to conversations that are longer than that.
+    #[serde(default)]
+    pub overlong: Overlong,
     /// Which tokens are learned.
     #[serde(default)]
     pub learn: Learn,
@@ -148,7 +152,8 @@ impl From<Matmul> for MatmulPrecision {
 #[serde(deny_unknown_fields, default)]
 pub struct RouterSettings {
     /// Whether the routers of a technical model learn: what a step adds is then weighted, in the backward pass
-    /// alone, by the probability of taking it (straight-through). The original's never learn.
+    /// alone, by the probability of taking it (straight-through), and depths are drawn by their probabilities. The
+    /// original's never learn.
     pub straight_through: bool,
     /// Weight of a conversational router's loss.
     pub weight: f32,

@@ -189,6 +189,7 @@ impl Trainer {
                 if self.state.step > 0 {
                     self.save()?;
                 }
+                self.ranks.finish()?;
                 return Ok(Outcome::Interrupted {
                     step: self.state.step,
                 });
@@ -221,6 +222,7 @@ impl Trainer {
             crate::export::export(self.folder.path(), &model, Precision::F32)?;
         }
         self.report(on_event);
+        self.ranks.finish()?;
         Ok(Outcome::Finished {
             model,
             best: self.state.best,

@@ -1,6 +1,6 @@
 //! Forward and backward over a step's batches.
 
-use mor_config::Depth;
+use mor_config::Architecture;
 use mor_model::{ForwardOptions, Losses, Output};
 use mor_report::metrics::RouterMetrics;
 
@@ -11,8 +11,8 @@ use crate::evaluate::{depths, device_of, tensors};
 use crate::optimizer::{Gradients, accumulate};
 use crate::rng::Rng;
 
-/// The stream of random numbers that dropout is seeded from.
-const DROPOUT_STREAM: u64 = 0x6472_6F70;
+/// The stream of random numbers that noise is seeded from.
+const NOISE_STREAM: u64 = 0x6472_6F70;
 
 /// What the backward passes of a step give, over all processes.
 pub(super) struct Pass {
@@ -73,7 +73,7 @@ impl Trainer {
         let mut gradients = Gradients::new();
         for (at, batch) in &batches {
             let share = batch.counted as f64 / total.max(1.0);
-            self.seed_dropout(*at, rows.len());
+            self.seed_noise(*at, rows.len());
             let (ids, targets) = tensors(batch, &device);
             let output = self.model.forward(ids, &self.options(progress))?;
             let loss = train.router_loss();
@@ -98,23 +98,21 @@ impl Trainer {
 
     fn options(&self, progress: f64) -> ForwardOptions {
         let train = &self.recipe.train;
-        let depth = self.depths.sample(train.seed, self.state.step, progress);
         ForwardOptions {
-            depth,
-            training: self.recipe.model.dropout > 0.0,
-            // A forced depth does not ask the routers.
-            straight_through: train.router.straight_through && depth == Depth::Configured,
+            depth: self.depths.sample(train.seed, self.state.step, progress),
+            training: true,
+            straight_through: train.router.straight_through
+                && self.recipe.model.architecture == Architecture::Technical,
             ..ForwardOptions::default()
         }
     }
 
-    /// Each batch seeds its own noise, so that a resumed run repeats it, on any number of processes.
-    fn seed_dropout(&self, batch: usize, batches: usize) {
-        if self.recipe.model.dropout > 0.0 {
-            let stream = self.state.step * batches as u64 + batch as u64;
-            let seed = self.recipe.train.seed ^ DROPOUT_STREAM;
-            device_of(&self.model).seed(Rng::new(seed, stream).next_u64());
-        }
+    /// Each batch seeds its own noise, dropout and drawn depths, so that a resumed run repeats it, on any number of
+    /// processes.
+    fn seed_noise(&self, batch: usize, batches: usize) {
+        let stream = self.state.step * batches as u64 + batch as u64;
+        let seed = Rng::new(self.recipe.train.seed ^ NOISE_STREAM, stream).next_u64();
+        device_of(&self.model).seed(seed);
     }
 
     /// Adds up the gradients of all processes. Each must take part for every parameter that any has a gradient of.

@@ -141,7 +141,7 @@ fn open_data(
             tokenizer,
             Some(&cache),
             context,
-            Overlong::Truncate,
+            settings.overlong,
             None,
         )?;
         let Some(path) = &paths.valid else {

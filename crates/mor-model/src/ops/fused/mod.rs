@@ -7,6 +7,7 @@
 mod attention;
 mod buffers;
 mod cross_entropy;
+mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
@@ -96,6 +97,8 @@ pub(super) trait FusedOps: Backend {
 
     fn fused_rotary(x: FloatTensor<Self>, heads: usize, base: f32) -> FloatTensor<Self>;
 
+    fn fused_dropout(x: FloatTensor<Self>, probability: f32, seed: u64) -> FloatTensor<Self>;
+
     fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
 
     fn fused_cross_entropy(
@@ -138,6 +141,10 @@ impl FusedOps for Flex {
 
     fn fused_rotary(x: FlexTensor, heads: usize, base: f32) -> FlexTensor {
         rotary::forward(x, heads, base)
+    }
+
+    fn fused_dropout(x: FlexTensor, probability: f32, seed: u64) -> FlexTensor {
+        dropout::forward(x, probability, seed)
     }
 
     fn fused_embedding(table: FlexTensor, ids: FlexTensor) -> FlexTensor {
@@ -234,6 +241,13 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let (x, node) = x.into_parts();
         record::<C, _, _, 1>(rotary::RotaryBackward, [node], || {
             (rotary::forward(x, heads, base), (heads, base))
+        })
+    }
+
+    fn fused_dropout(x: Tracked, probability: f32, seed: u64) -> Tracked {
+        let (x, node) = x.into_parts();
+        record::<C, _, _, 1>(dropout::DropoutBackward, [node], || {
+            (dropout::forward(x, probability, seed), (probability, seed))
         })
     }
 
