@@ -21,12 +21,13 @@ class Layer(nn.Module):
     def __init__(self, dropout):
         super().__init__()
         self.projections = nn.ModuleList(nn.Linear(DIM, DIM) for _ in range(STEPS))
-        self.q, self.k, self.v, self.o = (nn.Linear(DIM, DIM) for _ in range(4))
+        self.q, self.k, self.v = (nn.Linear(DIM, DIM, bias=False) for _ in range(3))
+        self.o = nn.Linear(DIM, DIM)
         self.up, self.down = nn.Linear(DIM, FFN), nn.Linear(FFN, DIM)
         self.norm1, self.norm2 = nn.LayerNorm(DIM), nn.LayerNorm(DIM)
         # Present as in the original; a forced depth does not ask it.
         self.router = nn.Sequential(
-            nn.Linear(DIM, DIM // 2), nn.ReLU(), nn.Dropout(dropout), nn.Linear(DIM // 2, STEPS + 1)
+            nn.Linear(DIM, DIM // 4), nn.GELU(), nn.Dropout(dropout), nn.Linear(DIM // 4, STEPS + 1)
         )
         self.dropout = nn.Dropout(dropout)
 

@@ -239,3 +239,117 @@ fn stops_on_control_c_and_goes_on() {
     let lines = std::fs::read_to_string(&metrics).expect("readable");
     assert!(lines.contains(&format!("\"step\":{steps},")), "{lines}");
 }
+
+/// Kills a run at random moments, mostly while it writes a checkpoint, since it writes one after every step. What comes
+/// out in the end is, to the bit, what a run that nobody disturbed gives.
+#[cfg(unix)]
+#[test]
+fn twenty_kills_change_nothing() {
+    const KILLS: u32 = 20;
+    let folder = Folder::new();
+    let recipe = RECIPE.replace(
+        "steps = 8",
+        "steps = 60\ncheckpoint_steps = 1\nvalidate_every = 7",
+    );
+    let recipe = recipe.replace(
+        "num_hidden_layers = 1",
+        "num_hidden_layers = 1\nhidden_dropout_prob = 0.1",
+    );
+    folder.write("recipe.toml", &recipe);
+    let model = |run: &Path| std::fs::read(run.join("model/model.safetensors")).expect("a model");
+    let straight = folder.path("straight");
+    let arguments = |run: &Path| ["--output".to_owned(), run.display().to_string()];
+    let train = |run: &Path, resume: bool| {
+        let mut more = arguments(run).to_vec();
+        if resume {
+            more.push("--resume".to_owned());
+        }
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        folder.train(&more)
+    };
+    succeed(&mut train(&straight, false));
+
+    let mut random = 0x9E37_79B9_u64;
+    let mut kills = 0;
+    let mut round = 0;
+    while kills < KILLS {
+        round += 1;
+        assert!(round < 20, "only {kills} kills met a running process");
+        let run = folder.path(&format!("killed-{round}"));
+        loop {
+            let resume = run.join("checkpoints").is_dir()
+                && std::fs::read_dir(run.join("checkpoints"))
+                    .expect("readable")
+                    .flatten()
+                    .any(|entry| entry.file_name().to_string_lossy().starts_with("step-"));
+            let mut command = train(&run, resume);
+            if kills == KILLS {
+                succeed(&mut command);
+                break;
+            }
+            let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("starts");
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            std::thread::sleep(std::time::Duration::from_millis(100 + (random >> 33) % 900));
+            if let Some(status) = child.try_wait().expect("a child") {
+                assert!(status.success(), "a resumed run failed");
+                break;
+            }
+            child.kill().expect("killed");
+            child.wait().expect("gone");
+            kills += 1;
+        }
+        assert!(
+            model(&run) == model(&straight),
+            "other weights after {kills} kills"
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_a_run_would_take_and_leaves_nothing() {
+    let folder = Folder::new();
+    let printed = succeed(&mut folder.train(&["--dry-run", "--set", "train.steps=1000"]));
+    for part in [
+        "parameters",
+        "1,000",
+        "seconds a step",
+        "estimated time",
+        "memory",
+    ] {
+        assert!(printed.contains(part), "{printed}");
+    }
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn a_run_starts_from_given_weights() {
+    let folder = Folder::new();
+    succeed(&mut folder.train(&[]));
+    let model = folder.path("run/model").display().to_string();
+    let next = folder.path("next").display().to_string();
+    let tiny = [
+        "--output",
+        &next,
+        "--init",
+        &model,
+        "--set",
+        "train.lr=1e-30",
+    ];
+    succeed(&mut folder.train(&tiny));
+    let weights = |run: &str| std::fs::read(folder.path(run).join("model/model.safetensors"));
+    // With a learning rate of nothing the weights stay as they were.
+    assert!(weights("run").expect("a model") == weights("next").expect("a model"));
+    let other = [
+        "--output",
+        &next,
+        "--init",
+        &model,
+        "--set",
+        "model.hidden_size=64",
+    ];
+    std::fs::remove_dir_all(&next).expect("removable");
+    assert!(fail(&mut folder.train(&other), 1).contains("is another model"));
+}

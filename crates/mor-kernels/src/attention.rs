@@ -4,6 +4,7 @@
 use crate::attention_kernel::{BackwardJob, ForwardJob, Layout, MAX_HEAD_DIM, backward, forward};
 use crate::check::check_len;
 use crate::isa::Isa;
+use crate::profile::{Kernel, timer};
 use crate::scratch::{Slot, with_scratch};
 use rayon::prelude::*;
 
@@ -52,6 +53,7 @@ pub fn causal_attention_forward(
     out: &mut [f32],
     logsumexp: &mut [f32],
 ) {
+    let _timer = timer(Kernel::Attention);
     let AttentionShape {
         batch,
         seq,
@@ -111,6 +113,7 @@ pub fn causal_attention_backward(
     dk: &mut [f32],
     dv: &mut [f32],
 ) {
+    let _timer = timer(Kernel::AttentionBackward);
     let AttentionShape {
         batch,
         seq,

@@ -5,6 +5,7 @@ use crate::check::check_len;
 use crate::isa::Isa;
 use crate::math::exp;
 use crate::matmul::{Matrix, Start, product};
+use crate::profile::{Kernel, timer};
 use crate::scratch::{Slot, with_scratch};
 use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
@@ -81,6 +82,7 @@ pub fn linear_cross_entropy<T: TokenId>(
     d_weight: &mut [f32],
     row_losses: Option<&mut [f32]>,
 ) -> LossSum {
+    let _timer = timer(Kernel::CrossEntropy);
     check_len("d_hidden", d_hidden, &[shape.rows, shape.dim]);
     check_len("d_weight", d_weight, &[shape.vocab, shape.dim]);
     let gradients = Gradients {
@@ -108,6 +110,7 @@ pub fn linear_cross_entropy_forward<T: TokenId>(
     ignore_index: i64,
     row_losses: Option<&mut [f32]>,
 ) -> LossSum {
+    let _timer = timer(Kernel::CrossEntropy);
     run(
         shape,
         hidden,

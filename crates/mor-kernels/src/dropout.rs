@@ -1,5 +1,6 @@
 //! Dropout with a mask that is computed from a seed, so that the backward pass repeats it instead of keeping it.
 
+use crate::profile::{Kernel, timer};
 use rayon::prelude::*;
 
 use crate::check::check_len;
@@ -11,6 +12,7 @@ const CHUNK: usize = 4096;
 /// "Dropout: a simple way to prevent neural networks from overfitting"). The gradient of `x` is the same function of
 /// that of `y`. `x` and `y` have the same length.
 pub fn dropout(x: &[f32], probability: f32, seed: u64, y: &mut [f32]) {
+    let _timer = timer(Kernel::Dropout);
     check_len("y", y, &[x.len()]);
     let scale = 1.0 / (1.0 - probability);
     // Exact at both ends of the range: a probability of 0 drops nothing.

@@ -2,11 +2,13 @@
 
 use crate::check::check_len;
 use crate::cross_entropy::TokenId;
+use crate::profile::{Kernel, timer};
 
 /// *Accumulates* `dtable[ids[row]] += dy[row]`, with `dy: [rows, dim]` and `dtable: [entries, dim]`.
 ///
 /// An id outside the table (a negative one, for example) contributes nothing.
 pub fn embedding_backward<T: TokenId>(ids: &[T], dim: usize, dy: &[f32], dtable: &mut [f32]) {
+    let _timer = timer(Kernel::Embedding);
     check_len("dy", dy, &[ids.len(), dim]);
     if dim == 0 {
         return;

@@ -4,6 +4,7 @@
 use crate::check::check_len;
 use crate::isa::Isa;
 use crate::math::normal;
+use crate::profile::{Kernel, timer};
 use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
 
@@ -24,6 +25,7 @@ pub fn gelu_forward(x: &[f32], y: &mut [f32]) {
 
 /// `dx = dy · gelu'(x)`, element by element, where `x` is the input of [`gelu_forward`].
 pub fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let _timer = timer(Kernel::Gelu);
     check_len("dy", dy, &[x.len()]);
     check_len("dx", dx, &[x.len()]);
     let isa = Isa::current();

@@ -3,6 +3,7 @@
 
 use crate::check::check_len;
 use crate::isa::Isa;
+use crate::profile::{Kernel, timer};
 use crate::scratch::{Slot, with_scratch};
 use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
@@ -26,6 +27,7 @@ pub fn layer_norm_forward(
     mean: &mut [f32],
     rstd: &mut [f32],
 ) {
+    let _timer = timer(Kernel::LayerNorm);
     let (rows, dim) = (mean.len(), gain.len());
     check_len("x", x, &[rows, dim]);
     check_len("bias", bias, &[dim]);
@@ -171,6 +173,7 @@ pub fn layer_norm_backward(
     dgain: &mut [f32],
     dbias: &mut [f32],
 ) {
+    let _timer = timer(Kernel::LayerNorm);
     let (rows, dim) = (mean.len(), gain.len());
     check_len("x", x, &[rows, dim]);
     check_len("rstd", rstd, &[rows]);

@@ -32,6 +32,7 @@ mod matmul_tile;
 mod muon;
 mod optimizer;
 mod precision;
+mod profile;
 mod reduce;
 mod rotary;
 mod scratch;
@@ -53,4 +54,5 @@ pub use linear::{
 pub use muon::muon_orthogonalize;
 pub use optimizer::{AdamW, adamw_step, sum_squares};
 pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
+pub use profile::{Kernel, start_profile, stop_profile};
 pub use rotary::{rotary_backward, rotary_forward};

@@ -2,6 +2,7 @@
 
 use crate::check::check_len;
 use crate::matmul::{Matrix, Start, product, product_gelu};
+use crate::profile::{Kernel, timer};
 
 /// Sizes of a linear layer applied to a number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub fn linear_forward(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
+    let _timer = timer(Kernel::Linear);
     let (sizes, x, w, start) = shape.forward(x, w, bias);
     shape.check_y("y", y);
     product(sizes, x, w, y, start);
@@ -77,6 +79,7 @@ pub fn linear_gelu_forward(
     pre: &mut [f32],
     y: &mut [f32],
 ) {
+    let _timer = timer(Kernel::Linear);
     let (sizes, x, w, start) = shape.forward(x, w, bias);
     shape.check_y("pre", pre);
     shape.check_y("y", y);
@@ -85,6 +88,7 @@ pub fn linear_gelu_forward(
 
 /// `dx = dy · w`, with `dy: [rows, outputs]`, `w: [outputs, inputs]` and `dx: [rows, inputs]`.
 pub fn linear_backward_input(shape: LinearShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    let _timer = timer(Kernel::LinearBackward);
     shape.check_y("dy", dy);
     shape.check_w("w", w);
     shape.check_x("dx", dx);
@@ -99,6 +103,7 @@ pub fn linear_backward_input(shape: LinearShape, dy: &[f32], w: &[f32], dx: &mut
 
 /// `dw = dyᵀ · x`, with `dy: [rows, outputs]`, `x: [rows, inputs]` and `dw: [outputs, inputs]`.
 pub fn linear_backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32]) {
+    let _timer = timer(Kernel::LinearBackward);
     backward_weight(shape, dy, x, dw, Start::Zero);
 }
 
@@ -109,6 +114,7 @@ pub fn linear_backward_weight_accumulate(
     x: &[f32],
     dw: &mut [f32],
 ) {
+    let _timer = timer(Kernel::LinearBackward);
     backward_weight(shape, dy, x, dw, Start::Accumulate);
 }
 
@@ -127,6 +133,7 @@ fn backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32], st
 
 /// `db` = the sum of `dy: [rows, outputs]` over its rows, with `db: [outputs]`.
 pub fn linear_backward_bias(dy: &[f32], db: &mut [f32]) {
+    let _timer = timer(Kernel::LinearBackward);
     let outputs = db.len();
     if outputs == 0 {
         return;

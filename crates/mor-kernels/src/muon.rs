@@ -3,6 +3,7 @@
 use crate::check::check_len;
 use crate::matmul::{Matrix, Start, product};
 use crate::optimizer::sum_squares;
+use crate::profile::{Kernel, timer};
 
 /// Coefficients of the quintic `a·x + b·x³ + c·x⁵`, from Keller Jordan's Muon: steepest at zero
 /// while every singular value ends between about 0.7 and 1.2.
@@ -12,6 +13,7 @@ const STEPS: usize = 5;
 /// Replaces the singular values of `g: [rows, cols]` by about one: five Newton–Schulz steps. The
 /// result, `out: [rows, cols]`, has no scale of its own; a zero `g` gives zeros.
 pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) {
+    let _timer = timer(Kernel::Optimizer);
     check_len("g", g, &[rows, cols]);
     check_len("out", out, &[rows, cols]);
     if g.is_empty() {

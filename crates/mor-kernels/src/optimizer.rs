@@ -3,6 +3,7 @@
 
 use crate::check::check_len;
 use crate::isa::Isa;
+use crate::profile::{Kernel, timer};
 use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
 
@@ -37,6 +38,7 @@ pub fn adamw_step(
     first: &mut [f32],
     second: &mut [f32],
 ) {
+    let _timer = timer(Kernel::Optimizer);
     check_len("grad", grad, &[param.len()]);
     check_len("first", first, &[param.len()]);
     check_len("second", second, &[param.len()]);
@@ -124,6 +126,7 @@ unsafe fn adamw_body<S: Simd>(
 
 /// The sum of the squares of `x`, for the global norm.
 pub fn sum_squares(x: &[f32]) -> f64 {
+    let _timer = timer(Kernel::Optimizer);
     let partial: Vec<f64> = x
         .par_chunks(CHUNK)
         .map(|chunk| {

@@ -4,6 +4,7 @@
 use crate::attention::AttentionShape;
 use crate::check::check_len;
 use crate::isa::Isa;
+use crate::profile::{Kernel, timer};
 use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// The last element of an odd `head_dim` stays as it is.
 pub fn rotary_forward(shape: AttentionShape, base: f32, x: &mut [f32]) {
+    let _timer = timer(Kernel::Rotary);
     rotate(shape, base, x, 1.0);
 }
 
 /// Turns the gradient of [`rotary_forward`]'s output into that of its input, in place: the same
 /// rotation backwards.
 pub fn rotary_backward(shape: AttentionShape, base: f32, dx: &mut [f32]) {
+    let _timer = timer(Kernel::Rotary);
     rotate(shape, base, dx, -1.0);
 }
 

@@ -24,14 +24,13 @@ pub(crate) fn rust(phases: &mut Phases) -> Result<()> {
         tools::run(tools::cargo().args(["fmt", "--all", "--check"]))
     })?;
     phases.run("Clippy", || {
-        tools::run(tools::cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]))
+        let clippy = ["clippy", "--workspace", "--all-targets"];
+        tools::run(
+            tools::cargo()
+                .args(clippy)
+                .args(tools::features()?)
+                .args(["--", "-D", "warnings"]),
+        )
     })
 }
 

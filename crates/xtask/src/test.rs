@@ -39,6 +39,7 @@ fn all(args: &Args, phases: &mut Phases) -> Result<()> {
         tools::run(
             tools::cargo()
                 .args(test)
+                .args(tools::features()?)
                 .args(["--", "--ignored", "gpt2"])
                 .env("MOR_GPT2_TOKENIZER", files),
         )
@@ -54,18 +55,26 @@ fn all(args: &Args, phases: &mut Phases) -> Result<()> {
 /// All tests of the workspace. One build serves them all: the development profile, whose
 /// dependencies are optimised where tests would crawl otherwise (see the root Cargo.toml).
 fn rust_tests(phases: &mut Phases) -> Result<()> {
-    phases.run("build of the tests", || {
-        tools::run(tools::cargo().args(["test", "--workspace", "--no-run", "--quiet"]))
-    })?;
+    // The same everywhere, so that nothing is built twice.
+    let features = tools::features()?;
+    let test = |more: &[&str]| {
+        let mut cargo = tools::cargo();
+        cargo
+            .args(["test", "--workspace"])
+            .args(features)
+            .args(more);
+        tools::run(&mut cargo)
+    };
+    phases.run("build of the tests", || test(&["--no-run", "--quiet"]))?;
     if !tools::has_nextest() {
-        return phases.run("tests", || {
-            tools::run(tools::cargo().args(["test", "--workspace"]))
-        });
+        return phases.run("tests", || test(&[]));
     }
     phases.run("tests", || {
-        tools::run(tools::cargo().args(["nextest", "run", "--workspace"]))
+        tools::run(
+            tools::cargo()
+                .args(["nextest", "run", "--workspace"])
+                .args(features),
+        )
     })?;
-    phases.run("documentation tests", || {
-        tools::run(tools::cargo().args(["test", "--workspace", "--doc"]))
-    })
+    phases.run("documentation tests", || test(&["--doc"]))
 }

@@ -267,6 +267,43 @@ pub(crate) fn has_nextest() -> bool {
 }
 
 /// Whether `made` exists and was written no earlier than `source`.
+/// Features that the checks switch on besides the default ones: training over MPI, where this machine can build it.
+///
+/// # Errors
+/// In CI, where everything must be checked, when it cannot.
+pub(crate) fn features() -> Result<&'static [&'static str]> {
+    let mpi = on_path(&["mpicc"]).is_some() && on_path(&["mpirun"]).is_some();
+    if mpi && has_libclang() {
+        return Ok(&["--features", "mor-cli/mpi"]);
+    }
+    let needed = "openmpi-bin libopenmpi-dev libclang-dev";
+    if std::env::var_os("CI").is_some() {
+        bail!("training over MPI cannot be checked here: on Debian, apt-get install {needed}");
+    }
+    eprintln!("training over MPI is not checked: on Debian, apt-get install {needed}");
+    Ok(&[])
+}
+
+/// Whether the library that reads MPI's headers is installed.
+fn has_libclang() -> bool {
+    let folders = std::env::var_os("LIBCLANG_PATH")
+        .into_iter()
+        .map(PathBuf::from);
+    let system = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let llvm = system.map(|entry| entry.path().join("lib"));
+    let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let places = folders
+        .chain(llvm)
+        .chain([multiarch.into(), "/usr/lib64".into()]);
+    places
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten())
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libclang"))
+}
+
 fn is_newer(made: &Path, source: &Path) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
     match (time(made), time(source)) {

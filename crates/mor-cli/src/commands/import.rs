@@ -167,12 +167,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn import_tokenizer(folder: &Path) -> Result<(Tokenizer, ImportReport)> {
+pub(super) fn import_tokenizer(folder: &Path) -> Result<(Tokenizer, ImportReport)> {
     mor_text::import_tokenizer(folder).context("importing the tokenizer")
 }
 
 /// Says which merges were left out.
-fn warn(report: &ImportReport) {
+pub(super) fn warn(report: &ImportReport) {
     let lines = |lines: &[usize]| {
         let lines: Vec<_> = lines.iter().map(usize::to_string).collect();
         lines.join(", ")

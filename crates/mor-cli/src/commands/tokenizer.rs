@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use mor_text::{Message, Role, Tokenizer, TrainOptions, train_tokenizer};
 use serde_json::json;
 
-/// Learn a byte-level BPE vocabulary, or use one.
+/// Learn or import a vocabulary, or use one.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -19,6 +19,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Train(Train),
+    Import(Import),
     Encode(Encode),
     Decode(Decode),
 }
@@ -55,6 +56,23 @@ struct Train {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Bring the tokenizer of another program into a folder.
+///
+/// Reads GPT-2's vocab.json and merges.txt (also encoder.json and vocab.bpe, or r50k_base.tiktoken), which gets the
+/// conversational card's three tokens and its chat template, and the technical original's folder.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Example:\n  mor tokenizer import --from gpt2 --output tokenizers/conversational"
+)]
+struct Import {
+    /// Folder with the other program's files.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Folder for tokenizer.json and tokenizer_config.json; created if need be.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
 }
 
 /// Print the token ids of a text, separated by spaces.
@@ -107,9 +125,22 @@ struct Decode {
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Train(args) => train(args),
+        Command::Import(args) => import(&args),
         Command::Encode(args) => encode(args),
         Command::Decode(args) => decode(args),
     }
+}
+
+fn import(args: &Import) -> Result<()> {
+    let (tokenizer, report) = super::import::import_tokenizer(&args.from)?;
+    super::import::warn(&report);
+    tokenizer.save(&args.output)?;
+    say!(
+        "{}: {} tokens",
+        args.output.display(),
+        HumanCount(tokenizer.vocab_size() as u64)
+    );
+    Ok(())
 }
 
 fn train(args: Train) -> Result<()> {

@@ -132,7 +132,7 @@ pub fn linear_cross_entropy(
     }
     let losses = composed::linear_cross_entropy_losses(hidden, weight, targets.clone(), ignore);
     let mean = composed::mean_of_counted(losses.clone(), targets, ignore);
-    (mean, RowLosses::Tensor(losses))
+    (mean, RowLosses::Tensor(Box::new(losses)))
 }
 
 /// The loss of each row, zero where its target is ignored; on a GPU not read back before it is asked for.
@@ -141,7 +141,7 @@ pub enum RowLosses {
     /// In memory.
     Values(Vec<f32>),
     /// `[rows]`, on the device.
-    Tensor(Tensor<1>),
+    Tensor(Box<Tensor<1>>),
 }
 
 impl RowLosses {

@@ -48,13 +48,17 @@ impl Optimizer {
             .zip(gradients.par_iter_mut())
             .filter_map(|(slot, gradient)| Some((slot, gradient.as_mut()?)))
             .for_each(|(slot, gradient)| slot.prepare(gradient, scale as f32));
-        model.update(|parameter| {
+        let mut used = Vec::with_capacity(gradients.len());
+        let model = model.update(|parameter| {
             let slot = self.slots.get_mut(parameter.index);
             let gradient = gradients.get_mut(parameter.index).and_then(Option::take);
             if let (Some(slot), Some(gradient)) = (slot, gradient) {
                 slot.apply(parameter.values, &gradient, learning_rate, scale);
+                used.push(Some(gradient));
             }
-        })
+        });
+        mor_model::recycle_gradients(used);
+        model
     }
 
     /// The state as named tensors, for a checkpoint.

@@ -1,4 +1,4 @@
-//! `mor bench`: how fast a model runs on this machine.
+//! `mor bench decode`: how fast a model writes.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,19 +10,7 @@ use mor_engine::Model;
 use mor_engine::bench::{self, BenchOptions, BenchReport};
 use serde::Serialize;
 
-use super::inference::{Execution, Subject};
-
-/// Measure how fast a model runs on this machine.
-#[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand, Debug)]
-enum Command {
-    Decode(Decode),
-}
+use crate::commands::inference::{Execution, Subject};
 
 /// Tokens per second, beside the memory bandwidth measured at the same moment.
 ///
@@ -32,7 +20,7 @@ enum Command {
 #[command(
     after_help = "Example:\n  mor bench decode --preset technical-card --threads 2 --depth 1 --json"
 )]
-struct Decode {
+pub(crate) struct Args {
     #[command(flatten)]
     subject: Subject,
     #[command(flatten)]
@@ -79,8 +67,7 @@ struct Json {
 }
 
 /// Measures and prints.
-pub(crate) fn run(args: Args) -> Result<()> {
-    let Command::Decode(args) = args.command;
+pub(crate) fn run(args: &Args) -> Result<()> {
     let options = args.execution.load_options();
     let start = Instant::now();
     let (name, model) = match (&args.subject.model, &args.subject.preset) {
@@ -103,7 +90,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         runs: args.runs,
     };
     let report = bench::decode(&model, options)?;
-    let json = summarise(&args, name, &model, load_seconds, &report);
+    let json = summarise(args, name, &model, load_seconds, &report);
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&json)?)?;
@@ -154,7 +141,7 @@ impl Json {
 }
 
 fn summarise(
-    args: &Decode,
+    args: &Args,
     name: String,
     model: &Model,
     load_seconds: f64,

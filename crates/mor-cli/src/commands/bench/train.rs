@@ -1,0 +1,178 @@
+//! `mor bench train`: how fast a model learns, and where the time goes.
+
+use std::io::Write;
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::tensor::{Int, Tensor, TensorData};
+use mor_config::{Depth, Preset};
+use mor_engine::bench::Memory;
+use mor_kernels::{start_profile, stop_profile};
+use mor_model::{ForwardOptions, Model, RouterLoss};
+use mor_train::Device;
+use mor_train::optimizer::{Optimizer, clip_scale, global_norm};
+use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
+use serde::Serialize;
+
+/// Tokens per second of whole training steps: forward, backward, clipping and AdamW.
+///
+/// The model has random weights and reads random tokens, with the dropout of its preset. The table says where the
+/// time goes: the kernels that have to wait for each other add up to a step, but for what lies between them.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Example:\n  mor bench train --preset technical-card --batch 16 --seq 127 --depth 4 --json"
+)]
+pub(crate) struct Args {
+    /// Configuration to train: technical-card, technical-10m or conversational-198m.
+    #[arg(long, value_name = "NAME")]
+    preset: String,
+    /// Sequences of a batch.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// Tokens of a sequence.
+    #[arg(long, value_name = "N", default_value_t = 127)]
+    seq: usize,
+    /// Steps in every layer [default: what the preset says].
+    #[arg(long, value_name = "N")]
+    depth: Option<usize>,
+    /// Steps to time, after one that is not; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    steps: usize,
+    /// Precision of matrix products: f32, bf16 or f16.
+    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = parse_matmul)]
+    matmul: Matmul,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_matmul(name: &str) -> Result<Matmul, String> {
+    match name {
+        "f32" => Ok(Matmul::F32),
+        "bf16" => Ok(Matmul::Bf16),
+        "f16" => Ok(Matmul::F16),
+        _ => Err(format!(
+            "`{name}` is no precision; expected f32, bf16 or f16"
+        )),
+    }
+}
+
+#[derive(Serialize)]
+struct Json {
+    program: String,
+    preset: String,
+    parameters: usize,
+    batch: usize,
+    seq: usize,
+    depth: Option<usize>,
+    matmul: Matmul,
+    /// Median of the steps.
+    tokens_per_second: f64,
+    /// The most memory that the process took; null where the system does not tell.
+    peak_bytes: Option<usize>,
+    /// Seconds of a step by kernel, on average.
+    seconds_by_kernel: Vec<(&'static str, f64)>,
+    /// Seconds of a step, on average.
+    seconds: f64,
+}
+
+/// Measures and prints.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let config = args.preset.parse::<Preset>()?.config();
+    mor_kernels::set_matmul_precision(args.matmul.into());
+    let device = Device::flex().autodiff();
+    let mut model = Model::new(&config, &device, 1)?;
+    let adamw = AdamWSettings {
+        betas: [0.9, 0.99],
+        epsilon: 1e-6,
+        weight_decay: 0.01,
+    };
+    let mut optimizer = Optimizer::new(&config, &OptimizerSettings::AdamW(adamw));
+    let options = ForwardOptions {
+        depth: args.depth.map_or(Depth::Configured, Depth::Forced),
+        training: true,
+        ..ForwardOptions::default()
+    };
+    let mut seconds = Vec::new();
+    for step in 0..=args.steps.max(1) {
+        let ids = ids(args, config.vocab_size, step);
+        if step == 1 {
+            // The first pays for fresh memory.
+            start_profile();
+        }
+        let started = Instant::now();
+        let tensor = |ids: &[i64]| -> Tensor<2, Int> {
+            Tensor::from_data(
+                TensorData::new(ids.to_vec(), [args.batch, args.seq]),
+                &device,
+            )
+        };
+        let count = args.batch * args.seq;
+        let output = model.forward(tensor(&ids[..count]), &options)?;
+        let targets = tensor(&ids[1..=count]);
+        let losses = model.objective(&output, targets, -1, &RouterLoss::default())?;
+        drop(output);
+        let gradients = model.take_gradients(&mut losses.total.backward());
+        drop(losses.language);
+        let scale = clip_scale(global_norm(&gradients), 1.0);
+        model = optimizer.step(model, gradients, 5e-4, scale);
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    let kernels = stop_profile();
+    let mut timed = seconds.split_off(1);
+    let mean = timed.iter().sum::<f64>() / timed.len() as f64;
+    timed.sort_by(f64::total_cmp);
+    let steps = timed.len() as f64;
+    let json = Json {
+        program: format!("mor {}", env!("CARGO_PKG_VERSION")),
+        preset: args.preset.clone(),
+        parameters: config.parameter_count().total,
+        batch: args.batch,
+        seq: args.seq,
+        depth: args.depth,
+        matmul: args.matmul,
+        tokens_per_second: (args.batch * args.seq) as f64 / timed[timed.len() / 2],
+        peak_bytes: Memory::now().map(|memory| memory.peak),
+        seconds_by_kernel: kernels
+            .iter()
+            .map(|(kernel, total)| (kernel.label(), total / steps))
+            .collect(),
+        seconds: mean,
+    };
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut stdout, &json)?;
+        writeln!(stdout)?;
+        return Ok(());
+    }
+    writeln!(
+        stdout,
+        "{:.0} tokens/s, {:.2} s a step{}",
+        json.tokens_per_second,
+        json.seconds,
+        json.peak_bytes.map_or(String::new(), |bytes| {
+            format!(", at most {:.0} MB of memory", bytes as f64 * 1e-6)
+        })
+    )?;
+    let inside: f64 = json
+        .seconds_by_kernel
+        .iter()
+        .map(|(_, seconds)| seconds)
+        .sum();
+    let rest = ("everything else", (json.seconds - inside).max(0.0));
+    for (name, seconds) in json.seconds_by_kernel.iter().chain([&rest]) {
+        let share = 100.0 * seconds / json.seconds;
+        writeln!(stdout, "{name:24} {:8.1} ms {share:5.1} %", seconds * 1e3)?;
+    }
+    Ok(())
+}
+
+/// Random tokens of a step, one more than a batch holds.
+fn ids(args: &Args, vocab: usize, step: usize) -> Vec<i64> {
+    let count = args.batch * args.seq + 1;
+    let mix = |at: usize| (at + step * count).wrapping_mul(2_654_435_761) >> 7;
+    // Id 0 may be a pad.
+    (0..count)
+        .map(|at| 1 + (mix(at) % (vocab - 2)) as i64)
+        .collect()
+}
