@@ -170,7 +170,7 @@ fn refuses_what_cannot_work_in_one_line() {
     let path = |name: &str| folder.path(name).display().to_string();
     let cases = [
         (["--data", &path("none.jsonl")], "none.jsonl"),
-        (["--data", &path("empty.jsonl")], "is empty"),
+        (["--data", &path("empty.jsonl")], "has no text"),
         (["--config", &path("none.toml")], "none.toml"),
         (
             ["--config", &path("zero.toml")],
