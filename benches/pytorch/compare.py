@@ -24,7 +24,7 @@ def main():
     print("|---|---|---|---|---|---|---|")
     for depth in DEPTHS:
         ours, theirs = [], []
-        size = ["--depth", str(depth), "--batch", "16", "--seq", "127"]
+        size = ["--depth", str(depth), "--batch", "16", "--seq", "127", "--steps", "4"]
         for _ in range(ROUNDS):
             mor = [sys.argv[1], "bench", "train", "--preset", "technical-card", *size, "--json"]
             ours.append(measure(mor))

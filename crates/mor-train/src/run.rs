@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{recover, remove_whole};
+use crate::checkpoint::{recover, remove_partials, remove_whole};
 use crate::{Result, TrainError};
 
 /// What the names of numbered checkpoints begin with.
@@ -93,14 +93,22 @@ impl RunFolder {
 
     /// Repairs what a crash may have left. No other process may be writing here.
     pub(crate) fn recover(&self) -> Result<()> {
-        if self.numbered().is_dir() {
-            recover(&self.checkpoint(0))?;
-            for dir in self.checkpoints() {
-                recover(&dir)?;
+        recover(&self.best())?;
+        if let Ok(entries) = std::fs::read_dir(self.numbered()) {
+            for entry in entries.flatten() {
+                // One that had stepped aside is found under another name.
+                let path = entry.path();
+                let name = path.with_extension("");
+                recover(if path.extension().is_some() {
+                    &name
+                } else {
+                    &path
+                })?;
             }
         }
-        if self.0.is_dir() {
-            recover(&self.best())?;
+        let model = self.model();
+        for dir in [&self.0, &self.numbered(), &model, &self.0.join("data")] {
+            remove_partials(dir)?;
         }
         Ok(())
     }

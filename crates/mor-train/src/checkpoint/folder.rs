@@ -41,8 +41,7 @@ pub(crate) fn existing(dir: &Path) -> Option<PathBuf> {
         .find(|dir| dir.is_dir())
 }
 
-/// Repairs what a crash may have left: brings back a folder that had stepped aside and removes
-/// unfinished ones. No other process may be writing there.
+/// Brings back a folder that had stepped aside for another when a crash came. No other process may be writing there.
 ///
 /// # Errors
 /// [`TrainError::Io`].
@@ -51,9 +50,15 @@ pub fn recover(dir: &Path) -> Result<()> {
     if old.exists() && !dir.exists() {
         fs::rename(&old, dir).map_err(TrainError::io(&old))?;
     }
-    remove(&old)?;
-    let parent = parent(dir);
-    let Ok(entries) = fs::read_dir(parent) else {
+    remove(&old)
+}
+
+/// Removes the unfinished files and folders that a crash may have left in `dir`. No other process may be writing there.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub(crate) fn remove_partials(dir: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else {
         return Ok(());
     };
     for entry in entries.flatten() {
@@ -107,7 +112,12 @@ fn old_name(dir: &Path) -> PathBuf {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(TrainError::io(path)(error))
         }
@@ -174,7 +184,9 @@ mod tests {
         replace(&dir, fill("one")).expect("writable");
         fs::rename(&dir, old_name(&dir)).expect("writable");
         fs::create_dir(root.path().join(".partial-x")).expect("writable");
+        fs::write(root.path().join(".partial-y"), "half").expect("writable");
         recover(&dir).expect("recoverable");
+        remove_partials(root.path()).expect("removable");
         assert_eq!(read(&dir), "one");
         assert_eq!(fs::read_dir(root.path()).expect("a folder").count(), 1);
     }

@@ -19,7 +19,7 @@ use mor_text::Tokenizer;
 
 pub use checksums::CHECKSUMS_FILE;
 
-pub(crate) use folder::{existing, remove_whole};
+pub(crate) use folder::{existing, remove_partials, remove_whole};
 pub use folder::{link_copy, recover};
 pub use state::{Best, LossHistory, State};
 

@@ -111,6 +111,8 @@ pub struct Trainer {
     /// What the first of the processes writes as it goes.
     records: Option<Records>,
     ranks: Box<dyn Ranks>,
+    /// Whether the last checkpoint could not be written.
+    unsaved: bool,
     /// What was found and mended while the run was set up.
     warnings: Vec<String>,
     /// Keeps other processes out of the folder.
@@ -215,6 +217,9 @@ impl Trainer {
         }
         if self.state.validated != Some(self.state.step) {
             self = self.validate(&clock, on_event)?;
+            self.unsaved = true;
+        }
+        if self.unsaved {
             self.save()?;
         }
         let model = self.folder.model();
@@ -241,13 +246,18 @@ impl Trainer {
         let by_steps = train
             .checkpoint_steps
             .is_some_and(|steps| step.is_multiple_of(steps));
+        let best = self.state.best;
         let by_clock = clock.saved.elapsed().as_secs_f64() >= train.checkpoint_minutes * 60.0;
         if validates {
             self = self.validate(clock, on_event)?;
         }
         if validates || by_steps || by_clock {
             // The run goes on without this checkpoint: there is the one before, and space may become free.
-            if let Err(error) = self.save() {
+            let saved = self.save();
+            self.unsaved = saved.is_err();
+            if let Err(error) = saved {
+                // What is not on disk cannot be what is exported in the end.
+                self.state.best = best;
                 on_event(Event::Warning(&format!(
                     "no checkpoint after step {step}: {error}; the one before stays"
                 )));

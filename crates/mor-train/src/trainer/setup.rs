@@ -115,6 +115,7 @@ impl Trainer {
             batches: Vec::new(),
             records,
             ranks,
+            unsaved: false,
             warnings: found.warnings,
             _lock: lock,
         };
