@@ -16,15 +16,7 @@ fn products_of_rounded_operands_match_the_reference() {
     set_matmul_precision(MatmulPrecision::Bf16);
     let exact = matmul_precision() == MatmulPrecision::F32;
     let round = |x: f32| if exact { x } else { rounded(x) };
-    for sizes in [
-        [1, 1, 1],
-        [1, 5, 3],
-        [7, 17, 33],
-        [33, 31, 65],
-        [130, 96, 384],
-        [257, 1100, 129],
-        [1100, 70, 40],
-    ] {
+    for sizes in LinearCase::SIZES {
         LinearCase::new(sizes, round).check();
     }
 }

@@ -91,6 +91,17 @@ pub(crate) struct LinearCase {
 }
 
 impl LinearCase {
+    /// Sizes around those of tiles, panels and blocks.
+    pub(crate) const SIZES: [[usize; 3]; 7] = [
+        [1, 1, 1],
+        [1, 5, 3],
+        [7, 17, 33],
+        [33, 31, 65],
+        [130, 96, 384],
+        [257, 1100, 129],
+        [1100, 70, 40],
+    ];
+
     /// Random operands, each passed through `round` before it is multiplied.
     pub(crate) fn new([rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> f32) -> Self {
         let x = random(1, rows * inputs);
