@@ -223,3 +223,21 @@ fn cross_entropy_of_nothing_is_zero() {
     let gradient = h.grad(&loss.backward()).expect("a gradient");
     assert!(values(gradient).iter().all(|v| *v == 0.0));
 }
+
+/// The backward pass drops what the forward pass dropped.
+#[test]
+fn dropout_repeats_its_mask() {
+    device().seed(5);
+    let (x, weights) = (leaf([3, 40, 50]), leaf([3, 40, 50]).detach());
+    let dropped = ops::dropout(x.clone(), 0.3, true);
+    let gradient = x
+        .grad(&(dropped.clone() * weights.clone()).sum().backward())
+        .expect("a gradient");
+    let (x, dropped) = (values(x), values(dropped));
+    let zeros = dropped.iter().filter(|value| **value == 0.0).count();
+    assert!((1600..2000).contains(&zeros), "{zeros} of 6000");
+    for (place, (gradient, weight)) in values(gradient).iter().zip(values(weights)).enumerate() {
+        let kept = dropped[place] / x[place];
+        assert!((gradient - weight * kept).abs() < 1e-5, "{place}");
+    }
+}
