@@ -114,6 +114,20 @@ mod tests {
     }
 
     #[test]
+    fn learns_what_assistants_write_where_asked() {
+        let learned = vec![false, false, true, true, false];
+        let data = Dataset::from_documents(&[(vec![2, 7, 8, 3, 5], learned)], 16);
+        let targets = Targets {
+            learn: Learn::Assistant,
+            ..Targets::ALL
+        };
+        let batch = Batch::new(&data, &rows(&data), 0, targets);
+        assert_eq!(batch.inputs, [2, 7, 8, 3]);
+        assert_eq!(batch.targets, [IGNORE, 8, 3, IGNORE]);
+        assert_eq!(batch.counted, 2);
+    }
+
+    #[test]
     fn cuts_what_exceeds_the_context() {
         let data = Dataset::from_sequences(&[(1..10).collect()], 4);
         let batch = Batch::new(&data, &rows(&data), 0, Targets::ALL);

@@ -225,6 +225,16 @@ impl Dataset {
 impl Dataset {
     /// A dataset of conversations of given ids, each of at least two, one byte a target.
     pub(crate) fn from_sequences(sequences: &[Vec<u32>], context: usize) -> Self {
+        let learned = |ids: &Vec<u32>| vec![true; ids.len()];
+        let documents: Vec<_> = sequences
+            .iter()
+            .map(|ids| (ids.clone(), learned(ids)))
+            .collect();
+        Self::from_documents(&documents, context)
+    }
+
+    /// As [`Self::from_sequences`], with what an assistant wrote of each.
+    pub(crate) fn from_documents(documents: &[(Vec<u32>, Vec<bool>)], context: usize) -> Self {
         use mor_text::tokens::{EncodedDocument, TokenFileWriter};
         let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/tokenizer");
         let tokenizer = Tokenizer::from_dir(&tokenizer).expect("the sample tokenizer");
@@ -232,11 +242,10 @@ impl Dataset {
             .expect("a temporary file")
             .into_temp_path();
         let mut writer = TokenFileWriter::create(&path, &tokenizer).expect("writable");
-        for ids in sequences {
-            let learned = vec![true; ids.len()];
+        for (ids, learned) in documents {
             let document = EncodedDocument {
                 ids,
-                learned: &learned,
+                learned,
                 bytes: ids.len() - 1,
                 source: "",
                 is_text: false,

@@ -16,10 +16,61 @@ use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, scal
 use super::pool::Buffer;
 use super::{SharedLosses, register};
 
-fn sizes(hidden: &FlexTensor, weight: &FlexTensor) -> CrossEntropyShape {
-    let (rows, dim) = rows_and_width(&dims(hidden));
-    let (vocab, _) = rows_and_width(&dims(weight));
-    CrossEntropyShape { rows, dim, vocab }
+/// The rows whose targets count, close together: pads and what is not to be learned cost nothing.
+struct Counted {
+    shape: CrossEntropyShape,
+    /// Their places among all rows.
+    places: Vec<usize>,
+    targets: Vec<i64>,
+    /// `[places, dim]`.
+    hidden: Buffer,
+    /// Rows in all.
+    rows: usize,
+}
+
+impl Counted {
+    fn of(hidden: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor, ignore: i64) -> Self {
+        let (rows, dim) = rows_and_width(&dims(hidden));
+        let (vocab, _) = rows_and_width(&dims(weight));
+        let targets = ids(targets);
+        let known = |id: i64| id != ignore && (0..vocab as i64).contains(&id);
+        let places: Vec<usize> = (0..rows).filter(|row| known(targets[*row])).collect();
+        let mut close = buffer(places.len() * dim);
+        let from = floats(hidden);
+        for (to, place) in close.chunks_exact_mut(dim.max(1)).zip(&places) {
+            to.copy_from_slice(&from[place * dim..][..dim]);
+        }
+        Self {
+            shape: CrossEntropyShape {
+                rows: places.len(),
+                dim,
+                vocab,
+            },
+            targets: places.iter().map(|place| targets[*place]).collect(),
+            places,
+            hidden: close,
+            rows,
+        }
+    }
+
+    /// Puts one number for each counted row into its place among all, zeros elsewhere.
+    fn spread(&self, losses: &[f32]) -> Vec<f32> {
+        let mut all = vec![0.0; self.rows];
+        for (place, loss) in self.places.iter().zip(losses) {
+            all[*place] = *loss;
+        }
+        all
+    }
+
+    /// The same for rows of the hidden states' width.
+    fn spread_rows(&self, rows: &[f32]) -> Buffer {
+        let dim = self.shape.dim;
+        let mut all = Buffer::zeroed(self.rows * dim);
+        for (row, place) in rows.chunks_exact(dim.max(1)).zip(&self.places) {
+            all[place * dim..][..dim].copy_from_slice(row);
+        }
+        all
+    }
 }
 
 /// Mean loss, `[1]`, without gradients; leaves the rows' losses in `losses`.
@@ -31,17 +82,17 @@ pub(super) fn mean(
     losses: &SharedLosses,
 ) -> FlexTensor {
     let (hidden, weight) = (contiguous(hidden), contiguous(weight));
-    let shape = sizes(&hidden, &weight);
-    let mut rows = vec![0.0; shape.rows];
+    let counted = Counted::of(&hidden, &weight, &targets, ignore);
+    let mut rows = vec![0.0; counted.shape.rows];
     let loss = linear_cross_entropy_forward(
-        shape,
-        floats(&hidden),
+        counted.shape,
+        &counted.hidden,
         floats(&weight),
-        &ids(&targets),
+        &counted.targets,
         ignore,
         Some(&mut rows),
     );
-    losses.set(rows);
+    losses.set(counted.spread(&rows));
     scalar(loss.mean() as f32)
 }
 
@@ -63,10 +114,9 @@ pub(super) fn mean_and_gradients(
     losses: &SharedLosses,
 ) -> (FlexTensor, LossGradients) {
     let (hidden, weight) = (contiguous(hidden), contiguous(weight));
-    let shape = sizes(&hidden, &weight);
-    let targets = ids(&targets);
-    let known = |id: &&i64| **id != ignore && (0..shape.vocab as i64).contains(*id);
-    let share = 1.0 / targets.iter().filter(known).count().max(1) as f32;
+    let counted = Counted::of(&hidden, &weight, &targets, ignore);
+    let shape = counted.shape;
+    let share = 1.0 / shape.rows.max(1) as f32;
     // The gradient of a logit over thousands of rows would leave the range of 16-bit floats: there it is divided last.
     let (scale, factor) = match matmul_precision() {
         MatmulPrecision::F16 => (1.0, share),
@@ -77,18 +127,18 @@ pub(super) fn mean_and_gradients(
     let mut rows = vec![0.0; shape.rows];
     let loss = linear_cross_entropy(
         shape,
-        floats(&hidden),
+        &counted.hidden,
         floats(&weight),
-        &targets,
+        &counted.targets,
         ignore,
         scale,
         &mut d_hidden,
         &mut d_weight,
         Some(&mut rows),
     );
-    losses.set(rows);
+    losses.set(counted.spread(&rows));
     let gradients = LossGradients {
-        hidden: tensor(d_hidden, &dims(&hidden)),
+        hidden: tensor(counted.spread_rows(&d_hidden), &dims(&hidden)),
         weight: tensor(d_weight, &dims(&weight)),
         factor,
     };
