@@ -215,6 +215,19 @@ impl TokenFile {
         self.metadata.unanswered
     }
 
+    /// Lets go of the parts that were read. They are mapped again when they are wanted; until then they do not count as
+    /// this process's memory, which would otherwise grow towards the size of the file.
+    #[allow(unsafe_code)]
+    pub fn release(&self) {
+        #[cfg(unix)]
+        // SAFETY: nothing is ever written through this map, so its pages can be read from the file again. That the
+        // advice may be refused changes nothing.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise(memmap2::UncheckedAdvice::DontNeed)
+        };
+    }
+
     /// Whether tokenizing `inputs` as they are now would give this file again, as far as names, sizes and
     /// times of change tell.
     pub fn is_current(

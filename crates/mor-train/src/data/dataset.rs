@@ -161,6 +161,11 @@ impl Dataset {
         self.file.learned(row.document, range, learned);
     }
 
+    /// Lets go of the parts of the file that were read; see [`TokenFile::release`].
+    pub fn release(&self) {
+        self.file.release();
+    }
+
     /// UTF-8 bytes that a sequence stands for: of a document in parts, or cut, its share by tokens, such that the shares
     /// of all parts add up to the whole.
     pub fn bytes(&self, row: Row) -> usize {

@@ -11,6 +11,9 @@ const POOL_BATCHES: usize = 64;
 /// Least tokens of a pool of running text: its windows are all of one length, so only mixing counts.
 const POOL_TEXT: usize = 1 << 20;
 
+/// Documents that are looked up, all over the file, before its memory is let go.
+const RELEASED: usize = 512;
+
 /// The stream of random numbers that the data order is drawn from.
 const STREAM: u64 = 0x6F72_6465_7200;
 
@@ -63,7 +66,13 @@ impl Order {
     pub fn batches(&self, data: &Dataset, epoch: u64, pool: usize) -> Vec<Vec<Row>> {
         let shuffle = Permutation::new(self.documents, self.seed ^ STREAM, epoch);
         let range = pool * self.pool..((pool + 1) * self.pool).min(self.documents);
-        let mut rows: Vec<Row> = range.flat_map(|at| data.rows_of(shuffle.at(at))).collect();
+        let mut rows: Vec<Row> = Vec::new();
+        for (count, at) in range.enumerate() {
+            rows.extend(data.rows_of(shuffle.at(at)));
+            if count % RELEASED == RELEASED - 1 {
+                data.release();
+            }
+        }
         let mut rng = Rng::new(self.seed ^ STREAM ^ epoch.rotate_left(32), pool as u64 + 1);
         rng.shuffle(&mut rows);
         rows.sort_by_key(|row| row.inputs());

@@ -54,6 +54,7 @@ impl Trainer {
         let batches: Vec<(usize, Batch)> = mine
             .map(|(at, rows)| (at, Batch::new(&self.train, rows, pad, targets)))
             .collect();
+        self.train.release();
         let counted: usize = batches.iter().map(|(_, batch)| batch.counted).sum();
         let mut total = [counted as f64];
         self.ranks.sum_f64(&mut total)?;
