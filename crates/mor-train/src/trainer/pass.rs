@@ -1,6 +1,6 @@
 //! Forward and backward over a step's batches.
 
-use mor_config::Architecture;
+use mor_config::{Architecture, RouterKind};
 use mor_model::{ForwardOptions, Losses, Output};
 use mor_report::metrics::RouterMetrics;
 
@@ -109,8 +109,12 @@ impl Trainer {
     }
 
     /// Each batch seeds its own noise, dropout and drawn depths, so that a resumed run repeats it, on any number of
-    /// processes.
+    /// processes. The generator is the whole process's, so it is left alone where there is no noise.
     fn seed_noise(&self, batch: usize, batches: usize) {
+        let model = &self.recipe.model;
+        if model.dropout == 0.0 && model.routing.kind == RouterKind::Fixed {
+            return;
+        }
         let stream = self.state.step * batches as u64 + batch as u64;
         let seed = Rng::new(self.recipe.train.seed ^ NOISE_STREAM, stream).next_u64();
         device_of(&self.model).seed(seed);
