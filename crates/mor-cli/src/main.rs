@@ -83,8 +83,7 @@ fn main() -> ExitCode {
         // Whoever read the output has seen enough: `mor info … | head -1` is no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, with the whole chain of causes.
-            note!("error: {}", format!("{error:#}").replace('\n', " "));
+            note!("error: {}", one_line(&error));
             if is_wrong_use(&error) {
                 ExitCode::from(2)
             } else {
@@ -92,6 +91,20 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// The whole chain of causes on one line. Some errors end with their cause already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(|cause| cause.to_string()) {
+        if !text.ends_with(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text.replace('\n', " ")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -115,4 +128,20 @@ fn is_wrong_use(error: &anyhow::Error) -> bool {
 #[cfg(not(feature = "model"))]
 fn is_wrong_use(_: &anyhow::Error) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn an_error_says_each_cause_once() {
+        let disk = || std::io::Error::other("disk full");
+        let says = |error: anyhow::Error| super::one_line(&error);
+        assert_eq!(says(anyhow::Error::new(disk())), "disk full");
+        let wrapped = Err::<(), _>(disk()).context("saving\nfailed");
+        assert_eq!(says(wrapped.unwrap_err()), "saving failed: disk full");
+        let said = Err::<(), _>(disk()).context("a.json: disk full");
+        assert_eq!(says(said.unwrap_err()), "a.json: disk full");
+    }
 }
