@@ -188,3 +188,18 @@ fn gives_up_after_ten_steps_without_a_finite_loss() {
             .is_some_and(|text| text.contains("<user>"))
     );
 }
+
+/// A kill between the two steps of saving: the checkpoint is there, but has not become the best yet.
+#[test]
+fn a_checkpoint_that_was_to_become_the_best_does() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    run(RECIPE, &output, false, Some(8));
+    let folder = RunFolder::new(&output);
+    let sums = |dir: &Path| std::fs::read(dir.join("SHA256SUMS")).expect("checksums");
+    let newest = sums(&newest(&output));
+    assert_eq!(sums(&folder.best()), newest, "the loss has not fallen");
+    std::fs::remove_dir_all(folder.best()).expect("removable");
+    drop(trainer(RECIPE, &output, true).expect("a run"));
+    assert_eq!(sums(&folder.best()), newest);
+}

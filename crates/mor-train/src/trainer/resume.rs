@@ -2,7 +2,7 @@
 
 use mor_model::Model;
 
-use crate::checkpoint::{AVERAGE_PREFIX, Checkpoint};
+use crate::checkpoint::{AVERAGE_PREFIX, Checkpoint, link_copy};
 use crate::optimizer::read_into;
 use crate::recipe::{Matmul, Recipe, TrainSettings};
 use crate::run::RunFolder;
@@ -60,6 +60,17 @@ pub(super) fn find_checkpoint(folder: &RunFolder, resume: bool) -> Result<Found>
         "has damaged checkpoints only ({}); start again in another --output",
         found.warnings.join("; ")
     ))
+}
+
+/// Makes `best` what the checkpoint says it is: a crash may have come after the checkpoint was written and before it
+/// became the best.
+pub(super) fn restore_best(folder: &RunFolder, checkpoint: &Checkpoint) -> Result<()> {
+    let state = &checkpoint.state;
+    let is_best = state.best.map(|best| best.step) == Some(state.step);
+    if is_best && checkpoint.path != folder.best() {
+        link_copy(&checkpoint.path, &folder.best())?;
+    }
+    Ok(())
 }
 
 /// Moves damaged checkpoints out of the way, so that they count for nothing but can be looked at.

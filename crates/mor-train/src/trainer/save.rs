@@ -123,11 +123,9 @@ impl Trainer {
             return Ok(self);
         }
         // The average is what will be used, so it is what gets measured.
-        let (model, average) = swap(self.model, self.average);
-        (self.model, self.average) = (model, average);
+        (self.model, self.average) = swap(self.model, self.average);
         let (measured, samples) = self.measure(on_event);
-        let (model, average) = swap(self.model, self.average);
-        (self.model, self.average) = (model, average);
+        (self.model, self.average) = swap(self.model, self.average);
         let (report, samples) = (measured?, samples?);
         self.state.seconds = clock.seconds();
         let metrics = ValidationMetrics {

@@ -7,7 +7,9 @@ use mor_config::{ModelConfig, WEIGHTS_FILE, Weights};
 use mor_model::Model;
 use mor_text::Tokenizer;
 
-use super::resume::{check_same_run, find_checkpoint, restore_average, set_aside, values_of};
+use super::resume::{
+    check_same_run, find_checkpoint, restore_average, restore_best, set_aside, values_of,
+};
 use super::save::Records;
 use super::{Paths, Trainer};
 use crate::checkpoint::{Checkpoint, State};
@@ -90,6 +92,9 @@ impl Trainer {
                 None => Some(folder.lock()?),
             };
             set_aside(&found.damaged);
+            if let Some(checkpoint) = checkpoint {
+                restore_best(&folder, checkpoint)?;
+            }
             records = Some(Records::open(
                 &folder,
                 &recipe,
