@@ -1,0 +1,13 @@
+//! The WGSL of `shaders/`, put together for given shapes, storage and adapter.
+//!
+//! Each operation is a type with public fields for what its shader is specialised for; `shader(variant)` gives the
+//! text. Nothing here knows a graphics interface: the inference engine compiles the text with wgpu, training hands it to
+//! Burn, and the tests validate all of it with naga.
+
+mod layer_norm;
+mod shader;
+mod variant;
+
+pub use layer_norm::LayerNorm;
+pub use shader::Shader;
+pub use variant::{ParseVariantError, Variant};
