@@ -4,10 +4,16 @@
 //! text. Nothing here knows a graphics interface: the inference engine compiles the text with wgpu, training hands it to
 //! Burn, and the tests validate all of it with naga.
 
-mod layer_norm;
+mod decision;
+mod linear;
+mod rows;
 mod shader;
+mod storage;
 mod variant;
 
-pub use layer_norm::LayerNorm;
-pub use shader::Shader;
+pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
+pub use linear::{Activation, Matmul, Matvec, Residual, Target};
+pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
+pub use shader::{Binding, Shader};
+pub use storage::Storage;
 pub use variant::{ParseVariantError, Variant};
