@@ -75,11 +75,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let column = group.y * TILE + local % 16u * 4u;
     var sums: array<vec4<f32>, 4>;
     for (var i = 0u; i < EIGHTS; i += 2u) {
-        let from = group.x * TILE + local % TILE;
+        let source = group.x * TILE + local % TILE;
         let four = local / TILE;
         var loaded = vec4(0.0);
-        if from < rows && i * 2u + four < EIGHTS * 2u {
-            loaded = x[from * EIGHTS * 2u + i * 2u + four];
+        if source < rows && i * 2u + four < EIGHTS * 2u {
+            loaded = x[source * EIGHTS * 2u + i * 2u + four];
         }
         x_tile[four * TILE + local % TILE] = loaded;
         if local < 2u * TILE {

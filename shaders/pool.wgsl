@@ -22,10 +22,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var rounding = 0.0;
     var count = 0.0;
     if first > 0u {
-        let from = (first - 1u) * width;
-        sum = sums[from + column];
-        rounding = sums[from + STRIDE + column];
-        count = sums[from + 2u * STRIDE];
+        let source = (first - 1u) * width;
+        sum = sums[source + column];
+        rounding = sums[source + STRIDE + column];
+        count = sums[source + 2u * STRIDE];
     }
     for (var row = 0u; row < params[0]; row++) {
 #if ALL

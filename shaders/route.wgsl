@@ -75,18 +75,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #else
     // A sum for every prefix: a context that is cut short needs no other.
     let to = position * (2u * STRIDE + 64u);
-    let from = to - (2u * STRIDE + 64u);
+    let source = to - (2u * STRIDE + 64u);
     let adds = f32(params[4]);
     var count = adds;
     if position > 0u {
-        count += sums[from + 2u * STRIDE];
+        count += sums[source + 2u * STRIDE];
     }
     for (var i = lane; i < DIM; i += LANES) {
         var before = 0.0;
         var rounding = 0.0;
         if position > 0u {
-            before = sums[from + i];
-            rounding = sums[from + STRIDE + i];
+            before = sums[source + i];
+            rounding = sums[source + STRIDE + i];
         }
         // Compensated (Neumaier 1974), so that thousands of positions add up as one would by hand.
         let value = x[i] * adds;

@@ -13,8 +13,8 @@ fn check(shader: &Shader) {
             panic!("{}: {}", shader.label, error.emit_to_string(source));
         });
         let capabilities = match shader.subgroups {
-            true => Capabilities::SUBGROUP,
-            false => Capabilities::default(),
+            true => Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+            false => Capabilities::SHADER_FLOAT16_IN_FLOAT32,
         };
         let mut validator = Validator::new(ValidationFlags::all(), capabilities);
         validator
