@@ -176,7 +176,7 @@ async function write(
   options: GenerationOptions,
 ): Promise<AnswerStats> {
   const asked = performance.now();
-  const prompt = writer.chat_start(JSON.stringify(messages), JSON.stringify(options)) as Prompt;
+  const prompt = (await writer.chat_start(JSON.stringify(messages), JSON.stringify(options))) as Prompt;
   let tokens = 0;
   let depths = 0;
   let first = asked;
@@ -188,7 +188,7 @@ async function write(
       end = "stopped";
       break;
     }
-    const { end: reached, ...token } = writer.chat_next() as Step;
+    const { end: reached, ...token } = (await writer.chat_next()) as Step;
     last = performance.now();
     end = reached;
     if (reached === null) {

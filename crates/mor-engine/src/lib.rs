@@ -2,6 +2,7 @@
 //!
 //! - [`Model`]: weights, packed once and shared.
 //! - [`Decoder`]: a context that grows token by token, with routed depth.
+//! - [`Context`]: the same on any device.
 //! - [`Sampler`] and [`Generator`]: token after token, until something says stop.
 //! - [`ChatSession`]: messages in, streamed text out.
 //!
@@ -11,10 +12,13 @@
 pub mod bench;
 mod cache;
 mod chat;
+mod context;
 mod cpu;
 mod decoder;
 mod error;
 mod generate;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod model;
 mod pool;
 mod random;
@@ -23,6 +27,7 @@ mod sampler;
 mod stage;
 
 pub use chat::{ChatOptions, ChatSession, Piece, Reply, Started};
+pub use context::Context;
 pub use cpu::Isa;
 pub use decoder::{DecodeOptions, Decoder};
 pub use error::{EngineError, Result};

@@ -67,17 +67,21 @@ impl MorModel {
     ///
     /// # Errors
     /// When the messages or options are malformed, or the last message alone exceeds the context.
-    pub fn chat_start(&mut self, messages: &str, options: &str) -> Result<JsValue, JsError> {
-        let messages: Vec<Message> = parse("messages", messages)?;
-        let options: Options = parse("options", options)?;
+    pub async fn chat_start(
+        &mut self,
+        messages: String,
+        options: String,
+    ) -> Result<JsValue, JsError> {
+        let messages: Vec<Message> = parse("messages", &messages)?;
+        let options: Options = parse("options", &options)?;
         let depth = options::depth(options.depth);
         if depth != self.depth {
-            self.session.set_depth(depth)?;
+            self.session.set_depth(depth).await?;
             self.depth = depth;
         }
         self.session.set_messages(messages);
         self.sent = 0;
-        let started = self.session.answer(options.into())?;
+        let started = self.session.answer(options.into()).await?;
         to_js(&Prompt {
             prompt_tokens: started.prompt_tokens,
             dropped_messages: started.dropped_messages,
@@ -89,8 +93,8 @@ impl MorModel {
     ///
     /// # Errors
     /// As the engine's; none for an answer that started.
-    pub fn chat_next(&mut self) -> Result<JsValue, JsError> {
-        let step = match self.session.next_piece()? {
+    pub async fn chat_next(&mut self) -> Result<JsValue, JsError> {
+        let step = match self.session.next_piece().await? {
             Some(piece) => {
                 self.sent += piece.text.len();
                 Step {

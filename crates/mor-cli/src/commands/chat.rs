@@ -9,6 +9,7 @@ use anyhow::Result;
 use mor_config::Depth;
 use mor_engine::{ChatOptions, ChatSession, Overflow};
 use mor_text::Tokenizer;
+use pollster::block_on;
 
 use super::inference::{Continuation, Execution, Sampling, mean_depth, printable};
 
@@ -77,14 +78,14 @@ fn set_depth(session: &mut ChatSession, command: &str) {
         Err(_) if argument.is_empty() => Depth::Configured,
         Err(_) => return note!("`{argument}` is not a number of steps"),
     };
-    if let Err(error) = session.set_depth(depth) {
+    if let Err(error) = block_on(session.set_depth(depth)) {
         note!("{error}");
     }
 }
 
 fn answer(session: &mut ChatSession, text: &str, options: ChatOptions) -> Result<()> {
     let start = Instant::now();
-    let started = match session.ask(text, options) {
+    let started = match block_on(session.ask(text, options)) {
         Ok(started) => started,
         // A message too long for the context is the user's to shorten.
         Err(error) => {
@@ -100,7 +101,7 @@ fn answer(session: &mut ChatSession, text: &str, options: ChatOptions) -> Result
     }
     let mut out = std::io::stdout().lock();
     let (mut first, mut depth) = (None, 0.0);
-    while let Some(piece) = session.next_piece()? {
+    while let Some(piece) = block_on(session.next_piece())? {
         first.get_or_insert_with(|| start.elapsed());
         depth += mean_depth(&piece.steps);
         write!(out, "{}", printable(&piece.text))?;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
-use mor_engine::{Decoder, EngineError, GenerateOptions, GeneratedToken, Generator, Overflow};
+use mor_engine::{Context, EngineError, GenerateOptions, GeneratedToken, Generator, Overflow};
 use mor_text::{Message, Role, TokenStream, Tokenizer};
+use pollster::block_on;
 use serde::Serialize;
 
 use super::inference::{Continuation, Execution, Sampling, end_ids, printable};
@@ -68,7 +69,7 @@ struct Json {
 pub(crate) fn run(args: Args) -> Result<()> {
     let sampling = args.sampling.options()?;
     let routing = args.continuation.routing();
-    let mut decoder = args.execution.routed_decoder(&args.model, routing)?;
+    let mut context = Context::from(args.execution.routed_decoder(&args.model, routing)?);
     let has_tokenizer = args.model.join(mor_text::TOKENIZER_FILE).exists();
     // Ids are enough for a model that has no tokenizer.
     let tokenizer = if has_tokenizer || args.prompt.prompt_ids.is_none() {
@@ -77,7 +78,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         None
     };
     if let Some(tokenizer) = &tokenizer {
-        check_fit(&decoder, tokenizer)?;
+        check_fit(&context, tokenizer)?;
     }
     let prompt = prompt_ids(&args, tokenizer.as_ref())?;
     if prompt.is_empty() {
@@ -94,13 +95,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
         stop_ids,
         overflow: args.continuation.overflow(Overflow::Slide),
     };
-    let mut generator = Generator::start(&mut decoder, &prompt, options)?;
+    let mut generator = block_on(Generator::start(&mut context, &prompt, options))?;
     let mut stream = tokenizer.as_ref().map(TokenStream::new);
     let mut out = std::io::stdout().lock();
     let mut tokens: Vec<GeneratedToken> = Vec::new();
     let mut text = String::new();
     let start = Instant::now();
-    while let Some(token) = generator.next_token(&mut decoder)? {
+    while let Some(token) = block_on(generator.next_token(&mut context))? {
         let piece = stream.as_mut().and_then(|stream| stream.push(token.id));
         if let Some(piece) = piece {
             text.push_str(&piece);
@@ -145,8 +146,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn check_fit(decoder: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
-    let (tokens, rows) = (tokenizer.vocab_size(), decoder.model().config().vocab_size);
+fn check_fit(context: &Context, tokenizer: &Tokenizer) -> Result<()> {
+    let (tokens, rows) = (tokenizer.vocab_size(), context.config().vocab_size);
     if !tokenizer.fits(rows) {
         return Err(EngineError::TokenizerMismatch {
             tokenizer: tokens,
