@@ -10,7 +10,7 @@
 @group(0) @binding(next) var<storage, read> angles: array<vec2<f32>>; // cosine and sine, [context][HEAD_DIM / 2]
 #endif
 #if INDEXED
-@group(0) @binding(next) var<storage, read> positions: array<u32>; // [rows]
+@group(0) @binding(next) var<storage, read> positions: array<u32>; // after the first, [rows]
 #endif
 @group(0) @binding(next) var<storage, read_write> queries: array<f32>; // [rows][STRIDE]
 @group(0) @binding(next) var<storage, read_write> keys: array<f32>; // [context][STRIDE]
@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
 #if INDEXED
-    let position = positions[row];
+    let position = params[2] + positions[row];
 #else
     let position = params[2] + row;
 #endif

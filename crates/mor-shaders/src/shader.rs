@@ -132,7 +132,7 @@ impl Builder {
     /// The finished shader, given the file with its entry point.
     pub(crate) fn build(self, file: &str) -> Shader {
         let mut source = self.constants;
-        let mut bindings = Vec::new();
+        let mut next = 0;
         // Whether the lines of each open `#if` are kept.
         let mut kept = Vec::new();
         for line in self.includes.lines().chain(file.lines()) {
@@ -150,20 +150,18 @@ impl Builder {
             } else if word == "#endif" {
                 kept.pop();
             } else if kept.iter().all(|kept| *kept) {
-                if let Some((_, declaration)) = line.split_once("@binding(next) ") {
-                    let name = declaration.split_once("> ").map_or("", |(_, rest)| rest);
-                    let name = name.split(':').next().unwrap_or("");
-                    let line = line.replace("next", &bindings.len().to_string());
-                    let _ = writeln!(source, "{line}");
-                    bindings.push(Binding {
-                        name: name.to_owned(),
-                        read_only: declaration.starts_with(READ_ONLY),
-                    });
-                } else {
-                    let _ = writeln!(source, "{line}");
+                let number = next.to_string();
+                if line.contains("@binding(next)") {
+                    next += 1;
                 }
+                let _ = writeln!(
+                    source,
+                    "{}",
+                    line.replace("@binding(next)", &format!("@binding({number})"))
+                );
             }
         }
+        let bindings = bindings(&source);
         Shader {
             label: self.label,
             source,
@@ -176,6 +174,28 @@ impl Builder {
             subgroups: self.subgroups,
         }
     }
+}
+
+/// The buffers that a source declares, in the order of their numbers, which may be constants by name.
+fn bindings(source: &str) -> Vec<Binding> {
+    let number = |text: &str| {
+        let constant = format!("const {text}: u32 = ");
+        let value = source.lines().find_map(|line| line.strip_prefix(&constant));
+        let value = value.map_or(text, |value| value.trim_end_matches("u;"));
+        value.parse::<u32>().unwrap_or(u32::MAX)
+    };
+    let declared = source.lines().filter_map(|line| {
+        let (at, declaration) = line.split_once("@binding(")?.1.split_once(") ")?;
+        let (kind, rest) = declaration.split_once("> ")?;
+        let binding = Binding {
+            name: rest.split(':').next().unwrap_or(rest).to_owned(),
+            read_only: READ_ONLY.starts_with(kind),
+        };
+        Some((number(at), binding))
+    });
+    let mut declared: Vec<_> = declared.collect();
+    declared.sort_by_key(|(number, _)| *number);
+    declared.into_iter().map(|(_, binding)| binding).collect()
 }
 
 #[cfg(test)]

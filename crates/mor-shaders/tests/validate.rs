@@ -1,41 +1,13 @@
-//! Every shader, in every variant and for the shapes in use, is valid WGSL.
+//! Every shader of decoding and prefill, in every variant and for the shapes in use, is valid WGSL.
+
+mod common;
 
 use mor_shaders::{
     Activation, Arguments, AttentionDecode, Decide, Decision, Dense, Embed, Finish, LayerNorm,
-    Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Shader, Storage, Target, Variant,
+    Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Storage, Target, Variant,
 };
-use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-/// Parses and validates, as the runtime would, with nothing beyond what WebGPU promises but subgroups.
-fn check(shader: &Shader) {
-    for source in [&shader.source, &shader.source_read_write()] {
-        let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|error| {
-            panic!("{}: {}", shader.label, error.emit_to_string(source));
-        });
-        let capabilities = match shader.subgroups {
-            true => Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-            false => Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-        };
-        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-        validator
-            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-            .subgroup_operations(naga::valid::SubgroupOperationSet::all());
-        if let Err(error) = validator.validate(&module) {
-            panic!("{}: {}", shader.label, error.emit_to_string(source));
-        }
-        let entry = &module.entry_points[0];
-        assert_eq!(entry.name, "main", "{}", shader.label);
-        let size = [shader.workgroup_size, 1, 1];
-        assert_eq!(entry.workgroup_size, size, "{}", shader.label);
-        // What WebGPU promises.
-        assert!(shader.bindings.len() <= 8, "{}", shader.label);
-        let buffers = module
-            .global_variables
-            .iter()
-            .filter(|(_, variable)| variable.binding.is_some());
-        assert_eq!(buffers.count(), shader.bindings.len(), "{}", shader.label);
-    }
-}
+use common::check;
 
 /// Width, its padded form, heads and feed-forward's width of the goldens and both cards.
 const SHAPES: [(u32, u32, u32, u32); 4] = [
