@@ -4,10 +4,21 @@
 //! text. Nothing here knows a graphics interface: the inference engine compiles the text with wgpu, training hands it to
 //! Burn, and the tests validate all of it with naga.
 
-mod layer_norm;
+mod attention;
+mod decision;
+mod element;
+mod linear;
+mod routing;
+mod rows;
 mod shader;
+mod storage;
 mod variant;
 
-pub use layer_norm::LayerNorm;
-pub use shader::Shader;
+pub use attention::Attention;
+pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
+pub use linear::{Activation, Matmul, Matvec, Residual, Target};
+pub use routing::{Gather, Scatter, Select};
+pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
+pub use shader::{Binding, Shader};
+pub use storage::Storage;
 pub use variant::{ParseVariantError, Variant};

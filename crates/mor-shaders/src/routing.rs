@@ -1,0 +1,128 @@
+//! Which rows take a step, and moving them: gather, run, scatter.
+
+use crate::shader::Builder;
+use crate::{Shader, Variant, element};
+
+/// Columns that a workgroup moves of a row.
+const COLUMNS: u32 = 1024;
+/// The most workgroups of a dimension that every adapter takes.
+const MOST: u32 = 65_535;
+
+/// The rows whose depth is above a step, in increasing order. See `shaders/select.wgsl`. The grid is one workgroup.
+///
+/// Bindings: `depths` of u32; the results `list: [rows]` of u32, of which the first `count` are set, and `counts: [4]` of
+/// u32, the count and the grid for an indirect dispatch over the listed rows; `params` of u32: rows, first, step. Row `i`
+/// is the one with depth `depths[first + i]`, and `i` is what is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Select {
+    /// Listed rows that a workgroup of the kernel to come takes; the grid's first number is their count by this.
+    pub rows_per_group: u32,
+    /// The grid's second number.
+    pub groups_y: u32,
+}
+
+impl Select {
+    /// The shader.
+    pub fn shader(&self, variant: Variant) -> Shader {
+        let (variant, size, file) = match variant {
+            Variant::Portable => (
+                variant,
+                1,
+                include_str!("../../../shaders/select.portable.wgsl"),
+            ),
+            // Its prefix sum needs no sum over subgroups.
+            Variant::Workgroup | Variant::Subgroup => (
+                Variant::Workgroup,
+                256,
+                include_str!("../../../shaders/select.wgsl"),
+            ),
+        };
+        Builder::new("select", variant, size)
+            .constant("ROWS_PER_GROUP", self.rows_per_group)
+            .constant("GROUPS_Y", self.groups_y)
+            .build(file)
+    }
+}
+
+/// `y[i] = x[list[i]]` for each `i` below `counts[0]`. See `shaders/gather.wgsl`.
+///
+/// Bindings: `x`, `list` and `counts` of u32, `y`; `counts` is that of [`Select`] or any buffer that starts with the number.
+/// Grid: [`Self::workgroups`], or by indirect dispatch that of a [`Select`] with one row a group and
+/// [`Self::slices`] in the second dimension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Gather {
+    /// Elements of a row.
+    pub stride: u32,
+    /// Whether they are f16.
+    pub half: bool,
+}
+
+/// `y[list[i]] = x[i]` for each `i` below `counts[0]`, leaving other rows as they are. No row may be listed twice. See
+/// `shaders/scatter.wgsl`.
+///
+/// Bindings: `x`, `list` and `counts` of u32, `y`. Grid as of [`Gather`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scatter {
+    /// Elements of a row.
+    pub stride: u32,
+    /// Whether they are f16.
+    pub half: bool,
+}
+
+impl Gather {
+    /// The shader, whose backward pass is [`Scatter`] into zeros.
+    pub fn shader(&self, variant: Variant) -> Shader {
+        let file = include_str!("../../../shaders/gather.wgsl");
+        moving("gather", variant, self.stride, self.half, file)
+    }
+
+    /// The grid over `rows` listed rows.
+    pub fn workgroups(&self, rows: u32) -> [u32; 3] {
+        grid(self.stride, rows)
+    }
+
+    /// Workgroups of a row.
+    pub fn slices(&self) -> u32 {
+        self.stride.div_ceil(COLUMNS)
+    }
+}
+
+impl Scatter {
+    /// The shader, whose backward pass is [`Gather`] for `x` and [`Self::clear`] for what `y` held.
+    pub fn shader(&self, variant: Variant) -> Shader {
+        let file = include_str!("../../../shaders/scatter.wgsl");
+        moving("scatter", variant, self.stride, self.half, file)
+    }
+
+    /// `y[list[i]] = 0`. Bindings: `list`, `counts`, `y`. Grid: [`Self::workgroups`].
+    pub fn clear(&self, variant: Variant) -> Shader {
+        let file = include_str!("../../../shaders/scatter_clear.wgsl");
+        moving("scatter clear", variant, self.stride, self.half, file)
+    }
+
+    /// The grid over `rows` listed rows.
+    pub fn workgroups(&self, rows: u32) -> [u32; 3] {
+        grid(self.stride, rows)
+    }
+
+    /// Workgroups of a row.
+    pub fn slices(&self) -> u32 {
+        self.stride.div_ceil(COLUMNS)
+    }
+}
+
+fn grid(stride: u32, rows: u32) -> [u32; 3] {
+    [
+        rows.min(MOST),
+        stride.div_ceil(COLUMNS),
+        rows.div_ceil(MOST),
+    ]
+}
+
+/// Copies need no barrier, so every variant is the portable one.
+fn moving(name: &str, _: Variant, stride: u32, half: bool, file: &str) -> Shader {
+    let builder = Builder::new(name, Variant::Portable, 64)
+        .constant("STRIDE", stride)
+        .constant("COLUMNS", COLUMNS);
+    element::build(builder, file, half)
+}

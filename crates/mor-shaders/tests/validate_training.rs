@@ -1,0 +1,46 @@
+//! The shaders of training, and of a prompt's attention, are valid WGSL in every variant.
+
+mod common;
+
+use common::check;
+use mor_shaders::{Attention, Gather, Scatter, Select, Variant};
+
+#[test]
+fn attention() {
+    for variant in Variant::ALL {
+        for (dim, heads) in [(48, 4), (40, 2), (384, 6), (256, 2), (512, 2), (6, 6)] {
+            for flags in 0..16_u32 {
+                let op = Attention {
+                    dim,
+                    heads,
+                    q_stride: dim,
+                    kv_stride: dim + 8,
+                    out_stride: dim,
+                    indexed: flags & 1 > 0,
+                    masked: flags & 2 > 0,
+                    store_lse: flags & 4 > 0,
+                    half: flags & 8 > 0,
+                };
+                check(&op.shader(variant));
+                check(&op.backward_q(variant));
+                check(&op.backward_kv(variant));
+            }
+        }
+    }
+}
+
+#[test]
+fn routing() {
+    for variant in Variant::ALL {
+        let select = Select {
+            rows_per_group: 1,
+            groups_y: 2,
+        };
+        check(&select.shader(variant));
+        for half in [false, true] {
+            check(&Gather { stride: 48, half }.shader(variant));
+            check(&Scatter { stride: 48, half }.shader(variant));
+            check(&Scatter { stride: 48, half }.clear(variant));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+// From the number of rows that take a step to the sizes of the dispatches that compute it. One invocation.
+//
+// Constants: OPERATIONS, and for each of them in GRIDS: rows of a workgroup, workgroups along y and along z.
+
+@group(0) @binding(next) var<storage, read> counts: array<u32>; // [0] rows
+@group(0) @binding(next) var<storage, read_write> arguments: array<u32>; // [OPERATIONS][3]
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    if group.x > 0u || local > 0u {
+        return;
+    }
+    var grids = GRIDS;
+    for (var operation = 0u; operation < OPERATIONS; operation++) {
+        let at = operation * 3u;
+        arguments[at] = (counts[0] + grids[at] - 1u) / grids[at];
+        arguments[at + 1u] = grids[at + 1u];
+        arguments[at + 2u] = grids[at + 2u];
+    }
+}

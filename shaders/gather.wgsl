@@ -1,0 +1,27 @@
+// Rows by their numbers: y[i] = x[list[i]] for each i below counts[0]. Its backward pass is scatter.wgsl into zeros, as
+// no row is listed twice.
+//
+// Grid: rows, slices of COLUMNS columns, and in the third dimension more rows. Every variant is this one, since
+// invocations share nothing. Constants: Element f32 or f16, STRIDE elements of a row.
+
+@group(0) @binding(0) var<storage, read> x: array<Element>; // [more rows][STRIDE]
+@group(0) @binding(1) var<storage, read> list: array<u32>; // [rows]
+@group(0) @binding(2) var<storage, read> counts: array<u32>; // rows, then anything
+@group(0) @binding(3) var<storage, read_write> y: array<Element>; // [rows][STRIDE]
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.z * groups.x + group.x;
+    if row >= counts[0] {
+        return;
+    }
+    let source = list[row] * STRIDE;
+    let end = min(STRIDE, (group.y + 1u) * COLUMNS);
+    for (var i = group.y * COLUMNS + lane; i < end; i += WORKGROUP) {
+        y[row * STRIDE + i] = x[source + i];
+    }
+}
