@@ -1,15 +1,50 @@
-//! Decoding on a GPU; nothing here yet but the shape of it.
+//! Decoding on a GPU; nothing here yet but the shape of it, as `mor-web` uses it.
+#![allow(missing_docs, clippy::unused_async)]
 
-use mor_config::ModelConfig;
+use std::sync::Arc;
 
-use crate::{Choice, DecodeOptions, Result, SamplingOptions};
+use mor_config::{ModelConfig, Weights};
 
-/// A context on a GPU. No value of it exists yet.
+use crate::{Choice, DecodeOptions, EngineError, Result, SamplingOptions};
+
+#[derive(Debug)]
+pub enum Gpu {}
+
+impl Gpu {
+    pub async fn open() -> Result<Self> {
+        Err(EngineError::Option {
+            option: "device",
+            value: "gpu".into(),
+            allowed: "cpu, as this build has no GPU path",
+        })
+    }
+    pub fn name(&self) -> &str {
+        match *self {}
+    }
+    pub fn variant(&self) -> &str {
+        match *self {}
+    }
+    pub fn destroy(&self) {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub enum GpuModel {}
+
+impl GpuModel {
+    pub async fn new(gpu: &Arc<Gpu>, _config: ModelConfig, _weights: &Weights) -> Result<Self> {
+        match **gpu {}
+    }
+}
+
 #[derive(Debug)]
 pub enum GpuDecoder {}
 
-#[allow(missing_docs, clippy::unused_async)]
 impl GpuDecoder {
+    pub async fn new(model: Arc<GpuModel>, _options: DecodeOptions) -> Result<Self> {
+        match *model {}
+    }
     pub fn ids(&self) -> &[u32] {
         match *self {}
     }
