@@ -212,7 +212,8 @@ export class Devices {
       const { name, variant } = gpu.adapter() as OpenedAdapter;
       this.adapter = name || this.adapter;
       this.variant = variant;
-      await this.startup.time("pipelines", () => model.put_on_gpu(gpu));
+      await this.startup.time("GPU weights", () => model.put_on_gpu(gpu));
+      await this.startup.time("pipelines", () => model.compile());
       if (!(await this.passesProbe(model))) {
         return false;
       }

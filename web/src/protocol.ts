@@ -99,6 +99,7 @@ export type StartupName =
   | "tokenizer"
   | "CPU weights"
   | "device"
+  | "GPU weights"
   | "pipelines"
   | "probe"
   | "comparison"

@@ -70,7 +70,7 @@ test("tells what startup took, in parts", async ({ page }) => {
   await expect(page.getByRole("status")).toHaveText("Ready");
   await send(page);
   await answered(page);
-  for (const part of ["module", "weights", "tokenizer", "device", "pipelines", "probe", "ready", "first token"]) {
+  for (const part of ["module", "weights", "tokenizer", "device", "GPU weights", "pipelines", "probe", "ready", "first token"]) {
     await expect(page.locator(`[data-part="${part}"]`)).toHaveAttribute("data-ms", /^\d+\.\d$/);
   }
   await expect(page.locator('[data-part="weights"]')).toContainText("from this browser's cache");

@@ -135,6 +135,16 @@ impl MorModel {
         }
     }
 
+    /// Has the GPU write one token, so that everything which is compiled late is compiled: for timing.
+    ///
+    /// # Errors
+    /// The GPU's.
+    pub async fn compile(&mut self) -> Result<(), Failure> {
+        let context = self.context(Device::Gpu, Depth::Configured).await?;
+        Bench::prefill(context, 1).await?;
+        Ok(())
+    }
+
     /// Compares the logits of a device with those in `probe.json`: `{agrees, difference, allowed}`.
     ///
     /// # Errors
