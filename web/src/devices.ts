@@ -6,12 +6,6 @@ import { lookForAdapter, type Offer } from "./adapter";
 import type { Device, DeviceChoice, FromWorker, Speeds } from "./protocol";
 import type { Startup } from "./startup";
 
-/** What `MorGpu.adapter` returns. */
-interface OpenedAdapter {
-  name: string;
-  variant: string;
-}
-
 /** What `MorModel.check_probe` returns. */
 interface ProbeOutcome {
   agrees: boolean;
@@ -34,6 +28,7 @@ export function isDeviceError(error: unknown): boolean {
 /** The devices of one model. */
 export class Devices {
   private choice: DeviceChoice = "auto";
+  private device: Device = "cpu";
   private why = "";
   private trouble: string | null = null;
   private adapter: string | null = null;
@@ -46,25 +41,28 @@ export class Devices {
   private losses = 0;
   private model: MorModel | undefined;
   private readonly offer: Promise<Offer>;
+  private readonly probe: Promise<Uint8Array | null>;
 
   /**
    * @param speeds earlier measurements, by adapter
-   * @param probe the model folder's `probe.json`, if it has one
+   * @param fetchProbe gets the model folder's `probe.json`, if it has one; asked at once if there is a GPU, since the
+   *   page is to make no request once it has loaded
    */
   constructor(
     private readonly startup: Startup,
     private readonly speeds: Record<string, Speeds>,
-    private readonly probe: () => Promise<Uint8Array | null>,
+    fetchProbe: () => Promise<Uint8Array | null>,
     private readonly post: (message: FromWorker) => void,
   ) {
     this.offer = lookForAdapter();
+    this.probe = this.offer.then((offer) => ("name" in offer ? fetchProbe() : null));
   }
 
   /** Opens the GPU if `choice` will need it, while the caller loads the model. Needs the module. */
   async openEarly(choice: DeviceChoice): Promise<void> {
     const offer = await this.offer;
     if ("name" in offer && (choice === "gpu" || (choice === "auto" && this.known(offer.name) !== "cpu"))) {
-      this.opening ??= this.open();
+      this.opening ??= this.open(offer.software);
       this.opening.catch(() => undefined);
     }
   }
@@ -78,22 +76,21 @@ export class Devices {
   /** Goes on where `choice` wants it, or says why not. */
   async choose(choice: DeviceChoice): Promise<void> {
     this.choice = choice;
-    const offer = await this.offer;
-    if ("trouble" in offer) {
-      this.trouble = offer.trouble;
-    } else {
-      this.adapter = offer.name;
+    if (choice === "cpu") {
+      await this.use("cpu", "You chose the CPU.");
+      // Nothing waits for a GPU that is not wanted; the page says later which there is.
+      void this.offer.then((offer) => {
+        this.note(offer);
+        this.tell();
+      });
+      return;
     }
-    switch (choice) {
-      case "cpu":
-        await this.use("cpu", "You chose the CPU.");
-        break;
-      case "gpu":
-        await this.chooseGpu(offer);
-        break;
-      case "auto":
-        await this.chooseFaster(offer);
-        break;
+    const offer = await this.offer;
+    this.note(offer);
+    if (choice === "gpu") {
+      await this.chooseGpu(offer);
+    } else {
+      await this.chooseFaster(offer);
     }
     this.tell();
   }
@@ -105,7 +102,7 @@ export class Devices {
     this.release();
     if (this.losses <= MOST_REBUILDS && (await this.prepare())) {
       this.notice(`The GPU was lost (${reason}); continuing on it again.`);
-      await this.use("gpu", "It was lost, and could be opened again.");
+      await this.useGpu("It was lost, and could be opened again.");
     } else {
       this.trouble = `The GPU was lost: ${reason}.`;
       this.notice(`The GPU was lost (${reason}); continuing on the CPU.`);
@@ -131,7 +128,7 @@ export class Devices {
       this.notice(`There is no GPU to use, so the CPU writes. ${offer.trouble}`);
       await this.use("cpu", "There is no GPU to use.");
     } else if (await this.prepare()) {
-      await this.use("gpu", "You chose the GPU.");
+      await this.useGpu("You chose the GPU.");
     } else {
       await this.use("cpu", "The GPU cannot be used.");
     }
@@ -163,12 +160,13 @@ export class Devices {
     }
     const [faster, slower] = speeds.gpu > speeds.cpu ? (["gpu", "cpu"] as const) : (["cpu", "gpu"] as const);
     const pace = (device: Device) => `${speeds[device].toFixed(speeds[device] < 10 ? 1 : 0)} tokens/s`;
-    await this.use(
-      faster,
+    const why =
       `The ${faster.toUpperCase()} is faster for this model: ${pace(faster)} against ${pace(slower)} on the ` +
-        `${slower.toUpperCase()}, measured ${known ? "at an earlier visit" : "just now"}.`,
-    );
-    if (faster === "cpu") {
+        `${slower.toUpperCase()}, measured ${known ? "at an earlier visit" : "just now"}.`;
+    if (faster === "gpu") {
+      await this.useGpu(why);
+    } else {
+      await this.use("cpu", why);
       this.drop();
     }
   }
@@ -206,12 +204,11 @@ export class Devices {
     }
     const model = this.loaded();
     try {
-      this.gpu = await (this.opening ?? this.open());
+      const offer = await this.offer;
+      const gpu = await (this.opening ?? this.open("software" in offer && offer.software));
+      this.gpu = gpu;
       this.opening = undefined;
-      const gpu = this.gpu;
-      const { name, variant } = gpu.adapter() as OpenedAdapter;
-      this.adapter = name || this.adapter;
-      this.variant = variant;
+      this.variant = gpu.variant();
       await this.startup.time("GPU weights", () => model.put_on_gpu(gpu));
       await this.startup.time("pipelines", () => model.compile());
       if (!(await this.passesProbe(model))) {
@@ -227,7 +224,7 @@ export class Devices {
   }
 
   private async passesProbe(model: MorModel): Promise<boolean> {
-    const probe = await this.probe();
+    const probe = await this.probe;
     if (probe === null) {
       this.startup.set("probe", 0, "the model has none");
       return true;
@@ -244,8 +241,20 @@ export class Devices {
     return agrees;
   }
 
-  private async open(): Promise<MorGpu> {
-    return this.startup.time("device", () => MorGpu.open());
+  private open(software: boolean): Promise<MorGpu> {
+    return this.startup.time("device", () => MorGpu.open(software));
+  }
+
+  /** Goes on with the prepared GPU, which may have been lost since it was prepared. */
+  private async useGpu(why: string): Promise<void> {
+    try {
+      await this.use("gpu", why);
+    } catch (error) {
+      if (!isDeviceError(error)) {
+        throw error;
+      }
+      await this.recover(error);
+    }
   }
 
   private async use(device: Device, why: string): Promise<void> {
@@ -255,7 +264,17 @@ export class Devices {
     } else {
       await model.set_device(device);
     }
+    this.device = device;
     this.why = why;
+  }
+
+  /** Takes down what the browser offers. */
+  private note(offer: Offer): void {
+    if ("trouble" in offer) {
+      this.trouble = offer.trouble;
+    } else {
+      this.adapter = offer.name;
+    }
   }
 
   private refuse(what: string, error: unknown): void {
@@ -295,8 +314,7 @@ export class Devices {
 
   /** Tells the page where the model runs now. */
   private tell(): void {
-    const { choice, why, adapter, variant, trouble } = this;
-    const device = this.loaded().device() as Device;
+    const { choice, device, why, adapter, variant, trouble } = this;
     this.post({ type: "device", state: { choice, device, why, adapter, variant, trouble } });
   }
 }

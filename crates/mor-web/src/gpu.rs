@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use mor_engine::gpu::Gpu;
-use serde::Serialize;
+use mor_engine::gpu::{Gpu, Variant};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
-use crate::to_js;
 
 /// An opened GPU. Models are put on it, and a model whose GPU is lost goes on with another one.
 #[wasm_bindgen]
@@ -15,39 +13,26 @@ pub struct MorGpu {
     pub(crate) gpu: Arc<Gpu>,
 }
 
-/// Which GPU it is, as far as the browser tells.
-#[derive(Serialize)]
-struct Adapter<'a> {
-    /// For a person.
-    name: &'a str,
-    /// Which kernels run on it.
-    variant: &'a str,
-}
-
 #[wasm_bindgen]
 impl MorGpu {
-    /// Opens the browser's preferred GPU.
+    /// Opens the browser's preferred GPU. `software` says that it is no GPU but the processor, which needs other
+    /// kernels; browsers tell the page, and not the engine.
     ///
     /// # Errors
     /// When there is none, or the browser refuses it.
-    pub async fn open() -> Result<MorGpu, Failure> {
-        let gpu = Gpu::open().await?;
-        Ok(Self { gpu: Arc::new(gpu) })
+    pub async fn open(software: bool) -> Result<MorGpu, Failure> {
+        let variant = software.then_some(Variant::Portable);
+        let gpu = Gpu::open_with(variant).await?;
+        Ok(Self { gpu })
     }
 
-    /// `{name, variant}`: which GPU it is, and which kernels run on it.
-    ///
-    /// # Errors
-    /// Never in practice: plain data converts.
-    pub fn adapter(&self) -> Result<JsValue, Failure> {
-        to_js(&Adapter {
-            name: self.gpu.name(),
-            variant: self.gpu.variant(),
-        })
+    /// Which kernels run on it.
+    pub fn variant(&self) -> String {
+        self.gpu.variant().to_string()
     }
 
-    /// Loses the GPU as a crash of its driver would, at any time: for tests.
+    /// Loses the GPU as a reset of its driver would, at any time: for tests.
     pub fn lose(&self) {
-        self.gpu.destroy();
+        self.gpu.lose();
     }
 }
