@@ -1,49 +1,55 @@
-//! Decoding on a GPU; nothing here yet but the shape of it.
+//! Decoding on a GPU, through wgpu and the WGSL of `shaders/`.
+//!
+//! - [`Gpu`]: an open device.
+//! - [`GpuModel`]: weights, uploaded once and shared.
+//! - [`GpuDecoder`]: a context that grows token by token, as [`crate::Decoder`] does on the CPU.
+//!
+//! Caches of keys and values stay on the GPU. A decoded token is one submit, and one read-back of a few bytes: the
+//! next token is chosen on the GPU, and where depth is decided from what is known by then, it is decided and obeyed
+//! there too, by dispatches whose sizes the router writes.
 
-use mor_config::ModelConfig;
+mod adapter;
+mod buffer;
+mod buffers;
+mod decode;
+mod decoder;
+mod kernels;
+mod live;
+mod model;
+mod pipeline;
+mod prefill;
+mod record;
 
-use crate::{Choice, DecodeOptions, Result, SamplingOptions};
+pub use adapter::{AdapterDescription, Gpu, VARIANT_VARIABLE};
+pub use decoder::GpuDecoder;
+pub use model::GpuModel;
+pub use mor_shaders::Variant;
 
-/// A context on a GPU. No value of it exists yet.
-#[derive(Debug)]
-pub enum GpuDecoder {}
+/// What a decoder asked of its GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Kernels launched, without those whose dispatch turned out to be empty.
+    pub launches: u64,
+    /// Kernels whose dispatch a router sized, empty or not.
+    pub conditional_launches: u64,
+    /// Command buffers handed over.
+    pub submits: u64,
+    /// Results waited for.
+    pub readbacks: u64,
+    /// Bytes that launches need from memory, each of them once per launch: weights, caches and rows.
+    pub bytes_read: u64,
+}
 
-#[allow(missing_docs, clippy::unused_async)]
-impl GpuDecoder {
-    pub fn ids(&self) -> &[u32] {
-        match *self {}
-    }
-    pub fn capacity(&self) -> usize {
-        match *self {}
-    }
-    pub fn config(&self) -> &ModelConfig {
-        match *self {}
-    }
-    pub fn options(&self) -> DecodeOptions {
-        match *self {}
-    }
-    pub async fn with_options(&self, _options: DecodeOptions) -> Result<Self> {
-        match *self {}
-    }
-    pub async fn set_context(&mut self, _ids: &[u32]) -> Result<()> {
-        match *self {}
-    }
-    pub(crate) async fn slide_to(&mut self, _ids: &[u32]) -> Result<()> {
-        match *self {}
-    }
-    pub async fn push(&mut self, _id: u32) -> Result<()> {
-        match *self {}
-    }
-    pub async fn sample(&mut self, _options: &SamplingOptions, _uniform: f32) -> Result<Choice> {
-        match *self {}
-    }
-    pub async fn logits(&mut self) -> Result<Vec<f32>> {
-        match *self {}
-    }
-    pub fn steps(&self) -> &[u8] {
-        match *self {}
-    }
-    pub fn reset(&mut self) {
-        match *self {}
+impl std::ops::Sub for Counters {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            launches: self.launches - before.launches,
+            conditional_launches: self.conditional_launches - before.conditional_launches,
+            submits: self.submits - before.submits,
+            readbacks: self.readbacks - before.readbacks,
+            bytes_read: self.bytes_read - before.bytes_read,
+        }
     }
 }
