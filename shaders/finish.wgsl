@@ -1,4 +1,4 @@
-// Brings the row of a decoded token to its place among the context's, through the norm that its last step still owes it.
+// Brings the row of a decoded token to its place among the context's, and before the output head, through the norm that its last step still owes it.
 //
 // With ROUTED the last layer's depth was decided here: without a step there is nothing to be normalised, and the row is
 // what the layer was given. Constants: DIM, STRIDE elements between rows, EPS.
@@ -12,6 +12,7 @@
 @group(0) @binding(next) var<storage, read> routing: array<u32>; // [0] whether the last layer took a step
 #endif
 @group(0) @binding(next) var<storage, read_write> rows: array<f32>; // [context][STRIDE]
+@group(0) @binding(next) var<storage, read_write> last: array<f32>; // [STRIDE]
 @group(0) @binding(next) var<storage, read> params: array<u32>; // [2] the row's position
 
 @compute @workgroup_size(WORKGROUP)
@@ -47,5 +48,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         value = select(value, normalised, owed);
 #endif
         rows[to + i] = value;
+        last[i] = value;
     }
 }

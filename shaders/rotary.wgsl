@@ -1,6 +1,7 @@
 // Takes rows of queries, keys and values apart: queries to a buffer of their own, keys and values into the cache at their
 // positions. Where positions are rotary, queries and keys are rotated: the pair (i, i + HEAD_DIM / 2) of a head by the
-// angle of its position (Su et al. 2021). A unit a pair, or a value.
+// angle of its position (Su et al. 2021). Workgroups along x are
+// rows, along y pairs or values of a row.
 //
 // Constants: DIM values of queries, keys and values each, HEAD_DIM, QKV_STRIDE and STRIDE elements between rows, UNITS of a
 // row.
@@ -29,8 +30,8 @@ fn put(row: u32, position: u32, column: u32, value: f32) {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let unit = group.x * WORKGROUP + local;
-    let row = group.y;
+    let unit = group.y * WORKGROUP + local;
+    let row = group.x;
     if unit >= UNITS || row >= params[0] {
         return;
     }

@@ -69,6 +69,71 @@ pub enum EngineError {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// There is no GPU, or no driver for it.
+    #[cfg(feature = "gpu")]
+    #[error(
+        "no GPU was found: {found}; install its Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers, \
+         which can also run on the processor), or use the CPU"
+    )]
+    NoAdapter {
+        /// What looking for one gave.
+        found: String,
+    },
+    /// The GPU lacks what is asked for.
+    #[cfg(feature = "gpu")]
+    #[error("{adapter} has no {feature}; {remedy}")]
+    MissingFeature {
+        /// Name of the GPU.
+        adapter: String,
+        /// What it lacks.
+        feature: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The GPU is too small for the model.
+    #[cfg(feature = "gpu")]
+    #[error("{what} needs {needed}, and {adapter} allows {limit}; {remedy}")]
+    GpuLimit {
+        /// Name of the GPU.
+        adapter: String,
+        /// What does not fit.
+        what: String,
+        /// How much it needs.
+        needed: u64,
+        /// How much there is.
+        limit: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The GPU's memory is full.
+    #[cfg(feature = "gpu")]
+    #[error(
+        "the GPU has no room for {what} of {bytes} bytes; close what else uses it, use a smaller --dtype, or the CPU"
+    )]
+    GpuOutOfMemory {
+        /// What was to be stored.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The GPU went away: a driver reset, a suspended machine, or a browser that took it back.
+    #[cfg(feature = "gpu")]
+    #[error("the GPU was lost: {reason}")]
+    DeviceLost {
+        /// What the driver said.
+        reason: String,
+    },
+    /// The GPU refused something it should have taken.
+    #[cfg(feature = "gpu")]
+    #[error("the GPU's driver failed: {message}; use the CPU, and please report this")]
+    Gpu {
+        /// What the driver said.
+        message: String,
+    },
+    /// `MOR_GPU_VARIANT` is not a variant's name.
+    #[cfg(feature = "gpu")]
+    #[error("MOR_GPU_VARIANT: {0}")]
+    Variant(#[from] mor_shaders::ParseVariantError),
     /// The operating system refused a thread.
     #[error("cannot start a worker thread: {0}")]
     Thread(#[from] std::io::Error),

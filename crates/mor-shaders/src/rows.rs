@@ -108,7 +108,7 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Workgroups along x; along y there is one for each row.
+    /// Workgroups along y; along x there is one for each row.
     pub fn groups(&self) -> u32 {
         self.units().div_ceil(64)
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use mor_config::{CONFIG_FILE, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
 use mor_engine::gpu::{GpuDecoder, GpuModel};
-use mor_engine::{ChatSession, Context, DecodeOptions, Decoder, LoadOptions, Model, Probe, WeightPrecision};
+use mor_engine::{
+    ChatSession, Context, DecodeOptions, Decoder, LoadOptions, Model, Probe, WeightPrecision,
+};
 use mor_text::{Message, Tokenizer};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;

@@ -1,84 +1,55 @@
-//! Decoding on a GPU; nothing here yet but the shape of it, as `mor-web` uses it.
-#![allow(missing_docs, clippy::unused_async)]
+//! Decoding on a GPU, through wgpu and the WGSL of `shaders/`.
+//!
+//! - [`Gpu`]: an open device.
+//! - [`GpuModel`]: weights, uploaded once and shared.
+//! - [`GpuDecoder`]: a context that grows token by token, as [`crate::Decoder`] does on the CPU.
+//!
+//! Caches of keys and values stay on the GPU. A decoded token is one submit, and one read-back of a few bytes: the
+//! next token is chosen on the GPU, and where depth is decided from what is known by then, it is decided and obeyed
+//! there too, by dispatches whose sizes the router writes.
 
-use std::sync::Arc;
+mod adapter;
+mod buffer;
+mod buffers;
+mod decode;
+mod decoder;
+mod kernels;
+mod live;
+mod model;
+mod pipeline;
+mod prefill;
+mod record;
 
-use mor_config::{ModelConfig, Weights};
+pub use adapter::{AdapterDescription, Gpu, VARIANT_VARIABLE};
+pub use decoder::GpuDecoder;
+pub use model::GpuModel;
+pub use mor_shaders::Variant;
 
-use crate::{Choice, DecodeOptions, EngineError, Result, SamplingOptions};
-
-#[derive(Debug)]
-pub enum Gpu {}
-
-impl Gpu {
-    pub async fn open() -> Result<Self> {
-        Err(EngineError::Option {
-            option: "device",
-            value: "gpu".into(),
-            allowed: "cpu, as this build has no GPU path",
-        })
-    }
-    pub fn name(&self) -> &str {
-        match *self {}
-    }
-    pub fn variant(&self) -> &str {
-        match *self {}
-    }
-    pub fn destroy(&self) {
-        match *self {}
-    }
+/// What a decoder asked of its GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Kernels launched, without those whose dispatch turned out to be empty.
+    pub launches: u64,
+    /// Kernels whose dispatch a router sized, empty or not.
+    pub conditional_launches: u64,
+    /// Command buffers handed over.
+    pub submits: u64,
+    /// Results waited for.
+    pub readbacks: u64,
+    /// Bytes that launches need from memory, each of them once per launch: weights, caches and rows.
+    pub bytes_read: u64,
 }
 
-#[derive(Debug)]
-pub enum GpuModel {}
+impl std::ops::Sub for Counters {
+    type Output = Self;
 
-impl GpuModel {
-    pub async fn new(gpu: &Arc<Gpu>, _config: ModelConfig, _weights: &Weights) -> Result<Self> {
-        match **gpu {}
-    }
-}
-
-#[derive(Debug)]
-pub enum GpuDecoder {}
-
-impl GpuDecoder {
-    pub async fn new(model: Arc<GpuModel>, _options: DecodeOptions) -> Result<Self> {
-        match *model {}
-    }
-    pub fn ids(&self) -> &[u32] {
-        match *self {}
-    }
-    pub fn capacity(&self) -> usize {
-        match *self {}
-    }
-    pub fn config(&self) -> &ModelConfig {
-        match *self {}
-    }
-    pub fn options(&self) -> DecodeOptions {
-        match *self {}
-    }
-    pub async fn with_options(&self, _options: DecodeOptions) -> Result<Self> {
-        match *self {}
-    }
-    pub async fn set_context(&mut self, _ids: &[u32]) -> Result<()> {
-        match *self {}
-    }
-    pub(crate) async fn slide_to(&mut self, _ids: &[u32]) -> Result<()> {
-        match *self {}
-    }
-    pub async fn push(&mut self, _id: u32) -> Result<()> {
-        match *self {}
-    }
-    pub async fn sample(&mut self, _options: &SamplingOptions, _uniform: f32) -> Result<Choice> {
-        match *self {}
-    }
-    pub async fn logits(&mut self) -> Result<Vec<f32>> {
-        match *self {}
-    }
-    pub fn steps(&self) -> &[u8] {
-        match *self {}
-    }
-    pub fn reset(&mut self) {
-        match *self {}
+    fn sub(self, before: Self) -> Self {
+        Self {
+            launches: self.launches - before.launches,
+            conditional_launches: self.conditional_launches - before.conditional_launches,
+            submits: self.submits - before.submits,
+            readbacks: self.readbacks - before.readbacks,
+            bytes_read: self.bytes_read - before.bytes_read,
+        }
     }
 }
