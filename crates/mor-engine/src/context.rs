@@ -8,7 +8,7 @@ use mor_config::{Depth, ModelConfig};
 use crate::cpu::Kernels;
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuDecoder;
-use crate::{Choice, DecodeOptions, Decoder, Result, Sampler};
+use crate::{Choice, DecodeOptions, Decoder, Result, Sampler, SamplingOptions};
 
 /// A context on some device.
 #[derive(Debug)]
@@ -136,7 +136,10 @@ impl Context {
 
     /// Chooses the token after the last one. Both devices make the same choice of the same logits: the random
     /// number is drawn by `sampler`, which keeps it until a choice was made.
-    pub(crate) async fn choose(&mut self, sampler: &mut Sampler) -> Result<Choice> {
+    ///
+    /// # Errors
+    /// The device's; none on the CPU.
+    pub async fn choose(&mut self, sampler: &mut Sampler) -> Result<Choice> {
         match self {
             Self::Cpu(decoder) => Ok(sampler.sample(decoder.logits(), decoder.ids())),
             #[cfg(feature = "gpu")]
@@ -167,8 +170,16 @@ impl Context {
         }
     }
 
+    /// A sampler for [`Self::choose`].
+    ///
+    /// # Errors
+    /// [`crate::EngineError::Option`] when an option is out of range.
+    pub fn sampler(&self, options: SamplingOptions) -> Result<Sampler> {
+        Sampler::with_kernels(self.kernels(), self.config().vocab_size, options)
+    }
+
     /// What a sampler computes with: the model's own kernels where it has some.
-    pub(crate) fn kernels(&self) -> Kernels {
+    fn kernels(&self) -> Kernels {
         match self {
             Self::Cpu(decoder) => decoder.model().kernels,
             #[cfg(feature = "gpu")]

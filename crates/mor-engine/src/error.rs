@@ -43,6 +43,12 @@ pub enum EngineError {
         /// Ids of the model.
         model: usize,
     },
+    /// `probe.json` is unusable.
+    #[error("probe.json: {found}; export the model again")]
+    Probe {
+        /// What was found.
+        found: String,
+    },
     /// An option is out of range.
     #[error("`{option}` is {value}; it must be {allowed}")]
     Option {

@@ -111,8 +111,7 @@ impl Generator {
         prompt: &[u32],
         options: GenerateOptions,
     ) -> Result<Self> {
-        let (vocab_size, capacity) = (context.config().vocab_size, context.capacity());
-        let sampler = Sampler::with_kernels(context.kernels(), vocab_size, options.sampling)?;
+        let (sampler, capacity) = (context.sampler(options.sampling)?, context.capacity());
         let prompt = &prompt[prompt.len().saturating_sub(capacity)..];
         context.set_context(prompt).await?;
         let mut ids = Vec::with_capacity(capacity);

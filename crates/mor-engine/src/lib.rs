@@ -4,6 +4,7 @@
 //! - [`Decoder`]: a context that grows token by token, with routed depth.
 //! - [`Context`]: the same on any device.
 //! - [`Sampler`] and [`Generator`]: token after token, until something says stop.
+//! - [`Probe`]: whether a device computes what the CPU does.
 //! - [`ChatSession`]: messages in, streamed text out.
 //!
 //! Runs on any CPU and, built with `simd128`, in the browser. Arithmetic is f32, but for products with int8 weights.
@@ -21,6 +22,7 @@ mod generate;
 pub mod gpu;
 mod model;
 mod pool;
+mod probe;
 mod random;
 mod routing;
 mod sampler;
@@ -33,5 +35,6 @@ pub use decoder::{DecodeOptions, Decoder};
 pub use error::{EngineError, Result};
 pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
 pub use model::{LoadOptions, Model, WeightPrecision};
+pub use probe::{PROBE_FILE, Probe, ProbeOutcome};
 pub use routing::Routing;
 pub use sampler::{Choice, Sampler, SamplingOptions};

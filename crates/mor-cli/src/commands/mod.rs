@@ -20,6 +20,8 @@ mod inference;
 pub(crate) mod info;
 #[cfg(feature = "model")]
 pub(crate) mod logits;
+#[cfg(feature = "model")]
+mod probe;
 #[cfg(feature = "train")]
 mod ranks;
 #[cfg(feature = "serve")]
