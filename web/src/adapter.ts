@@ -1,7 +1,10 @@
 // Which GPU the browser offers, asked without opening it.
 
-/** An adapter's name and whether it is no GPU but the processor; or why there is none, in words for a person. */
-export type Offer = { name: string; software: boolean } | { trouble: string };
+/**
+ * An adapter's name and whether it is no GPU but the processor; or why there is none, in words for a
+ * person, where `broken` is one that was there and failed.
+ */
+export type Offer = { name: string; software: boolean } | { trouble: string; broken?: boolean };
 
 /** After this long a browser is taken not to answer. */
 const PATIENCE_MS = 10_000;
@@ -33,9 +36,13 @@ async function look(): Promise<Offer> {
   if (adapter === null) {
     return { trouble: "The browser knows WebGPU but offers no GPU: there is none, or its driver is on a list of bad ones." };
   }
-  const { description, vendor, architecture, device } = adapter.info;
+  const info = adapter.info as GPUAdapterInfo | undefined;
+  if (info === undefined) {
+    return { trouble: "This browser's WebGPU is too old." };
+  }
+  const { description, vendor, architecture, device } = info;
   const name = description || [vendor, architecture, device].filter((part) => part !== "").join(" ");
   // What browsers compute with where there is no GPU, or none that they trust.
-  const software = adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(name);
+  const software = info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(name);
   return { name: name || "an unnamed GPU", software };
 }

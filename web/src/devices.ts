@@ -2,7 +2,7 @@
 // Whatever happens to a GPU, the model goes on, and the person is told.
 
 import { MorGpu, type MorModel } from "../pkg/mor_web.js";
-import { lookForAdapter, type Offer } from "./adapter";
+import type { Offer } from "./adapter";
 import type { Device, DeviceChoice, FromWorker, Speeds } from "./protocol";
 import type { Startup } from "./startup";
 
@@ -15,6 +15,8 @@ interface ProbeOutcome {
 
 /** A GPU that is lost more often than this does not come back. */
 const MOST_REBUILDS = 2;
+/** A GPU that takes longer than this for one part of its start will not end it. */
+const PATIENCE_MS = 60_000;
 /** Tokens of the comparison between devices: as many as fit the time, and at most so many. */
 const COMPARED_TOKENS = 16;
 const COMPARED_MS = 500;
@@ -40,22 +42,22 @@ export class Devices {
   private prepared = false;
   private losses = 0;
   private model: MorModel | undefined;
-  private readonly offer: Promise<Offer>;
   private readonly probe: Promise<Uint8Array | null>;
 
   /**
+   * @param offer the GPU there is
    * @param speeds earlier measurements, by adapter
    * @param fetchProbe gets the model folder's `probe.json`, if it has one; asked at once if there is a GPU, since the
    *   page is to make no request once it has loaded
    */
   constructor(
     private readonly startup: Startup,
+    private readonly offer: Promise<Offer>,
     private readonly speeds: Record<string, Speeds>,
     fetchProbe: () => Promise<Uint8Array | null>,
     private readonly post: (message: FromWorker) => void,
   ) {
-    this.offer = lookForAdapter();
-    this.probe = this.offer.then((offer) => ("name" in offer ? fetchProbe() : null));
+    this.probe = offer.then((offer) => ("name" in offer ? fetchProbe() : null));
   }
 
   /** Opens the GPU if `choice` will need it, while the caller loads the model. Needs the module. */
@@ -136,6 +138,9 @@ export class Devices {
 
   private async chooseFaster(offer: Offer): Promise<void> {
     if ("trouble" in offer) {
+      if (offer.broken === true) {
+        this.notice(`The GPU could not be used, so the CPU writes. ${offer.trouble}`);
+      }
       await this.use("cpu", "There is no GPU to use.");
       return;
     }
@@ -205,12 +210,12 @@ export class Devices {
     const model = this.loaded();
     try {
       const offer = await this.offer;
-      const gpu = await (this.opening ?? this.open("software" in offer && offer.software));
+      const gpu = await this.patiently(this.opening ?? this.open("software" in offer && offer.software));
       this.gpu = gpu;
       this.opening = undefined;
       this.variant = gpu.variant();
-      await this.startup.time("GPU weights", () => model.put_on_gpu(gpu));
-      await this.startup.time("pipelines", () => model.compile());
+      await this.startup.time("GPU weights", () => this.patiently(model.put_on_gpu(gpu)));
+      await this.startup.time("pipelines", () => this.patiently(model.compile()));
       if (!(await this.passesProbe(model))) {
         return false;
       }
@@ -229,7 +234,7 @@ export class Devices {
       this.startup.set("probe", 0, "the model has none");
       return true;
     }
-    const outcome = await this.startup.time("probe", () => model.check_probe("gpu", probe));
+    const outcome = await this.startup.time("probe", () => this.patiently(model.check_probe("gpu", probe)));
     const { agrees, difference, allowed } = outcome as ProbeOutcome;
     const figures = `a logit is ${difference.toPrecision(2)} off, where ${allowed.toPrecision(2)} is allowed`;
     this.startup.note("probe", figures);
@@ -254,6 +259,17 @@ export class Devices {
         throw error;
       }
       await this.recover(error);
+    }
+  }
+
+  /** Waits for a GPU that is new here, but not for ever. */
+  private async patiently<T>(work: Promise<T>): Promise<T> {
+    const reason = `It did not answer within ${PATIENCE_MS / 1000} seconds.`;
+    const timer = setTimeout(() => this.post({ type: "stuck", reason }), PATIENCE_MS);
+    try {
+      return await work;
+    } finally {
+      clearTimeout(timer);
     }
   }
 

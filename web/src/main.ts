@@ -26,6 +26,11 @@ const client = new WorkerClient({
   notice: (text) => notice.show(text),
   speeds: (adapter, speeds) => writeSpeeds(speedsKey, adapter, speeds),
   startup: (parts) => devicePanel.showStartup(parts),
+  // Most likely the GPU's fault if it was in use: what else fails, fails while loading.
+  crashed: (reason) => {
+    const withoutGpu = settings.device === "cpu" ? null : reason;
+    void load(false, withoutGpu);
+  },
 });
 const log = byId("log", HTMLElement);
 const main = byId("main", HTMLElement);
@@ -102,7 +107,8 @@ function modelFolder(): URL {
   return folder;
 }
 
-async function load(reload: boolean): Promise<void> {
+/** Loads the model, without the GPU if it has brought a worker down. */
+async function load(reload: boolean, withoutGpu: string | null = null): Promise<void> {
   files = undefined;
   composer.setReady(false);
   composer.say("Loading the model…");
@@ -111,7 +117,7 @@ async function load(reload: boolean): Promise<void> {
   try {
     const folder = modelFolder();
     speedsKey = folder.pathname;
-    const options = { reload, device: settings.device, speeds: readSpeeds(speedsKey) };
+    const options = { reload, device: settings.device, speeds: readSpeeds(speedsKey), withoutGpu };
     const loaded = await client.load(folder, options, {
       progress: (done, total) => welcome.progress(done, total),
       preparing: () => welcome.preparing(),
@@ -130,7 +136,12 @@ async function load(reload: boolean): Promise<void> {
     composer.say("Ready");
   } catch (error) {
     const problem = problemOf(error);
+    if (error instanceof WorkerProblem && error.crashed && withoutGpu === null && settings.device !== "cpu") {
+      await load(reload, problem.message);
+      return;
+    }
     welcome.failed(problem);
+    welcome.show(true);
     composer.say("The model could not be loaded.");
     byId("retry", HTMLButtonElement).focus();
   }
