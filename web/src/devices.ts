@@ -335,6 +335,8 @@ export class Devices {
   }
 }
 
+/** What an error says, as a part of a sentence that says already what happened. */
 function words(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/^the GPU was lost: /, "").replace(/\.$/, "");
 }

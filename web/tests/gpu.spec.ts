@@ -149,6 +149,17 @@ test("goes on when the GPU is lost while it writes", async ({ page }) => {
   await expect(device(page)).toHaveAttribute("data-device", "gpu");
 });
 
+test("goes on when the browser's GPU process crashes while it writes", async ({ page, browser }) => {
+  await openOn(page, "gpu", "probed");
+  await send(page);
+  await expect(answers(page)).not.toBeEmpty();
+  const devtools = await browser.newBrowserCDPSession();
+  await devtools.send("Browser.crashGpuProcess");
+  await answered(page);
+  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(notice(page)).toContainText("The GPU was lost");
+});
+
 test("goes on when the GPU is lost between two answers", async ({ page }) => {
   await openOn(page, "gpu", "probed");
   await page.evaluate(() => (window as unknown as { morTest: { loseGpu(): void } }).morTest.loseGpu());
