@@ -34,6 +34,15 @@ impl From<GpuDecoder> for Context {
 }
 
 impl Context {
+    /// What computes, for a person.
+    pub fn device(&self) -> String {
+        match self {
+            Self::Cpu(decoder) => format!("the CPU ({})", decoder.model().isa().name()),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(decoder) => decoder.gpu().description().to_string(),
+        }
+    }
+
     /// The tokens so far.
     pub fn ids(&self) -> &[u32] {
         match self {

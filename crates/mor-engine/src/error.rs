@@ -141,3 +141,23 @@ pub enum EngineError {
 
 /// Result of the engine's functions.
 pub type Result<T> = std::result::Result<T, EngineError>;
+
+impl EngineError {
+    /// Whether it says something about the device, and not about the model or the request, which would fail anywhere:
+    /// another device may do better.
+    pub fn is_of_device(&self) -> bool {
+        #[cfg(feature = "gpu")]
+        if matches!(
+            self,
+            Self::NoAdapter { .. }
+                | Self::MissingFeature { .. }
+                | Self::GpuLimit { .. }
+                | Self::GpuOutOfMemory { .. }
+                | Self::DeviceLost { .. }
+                | Self::Gpu { .. }
+        ) {
+            return true;
+        }
+        matches!(self, Self::OutOfMemory { .. } | Self::Thread(_))
+    }
+}

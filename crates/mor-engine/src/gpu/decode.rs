@@ -25,7 +25,7 @@ impl GpuDecoder {
         // The norm that the row is owed where that is known here, and whether it is in `update`.
         let mut owed: Option<&Slice> = None;
         for (index, layer) in model.layers.iter().enumerate() {
-            let routed = self.mode == Mode::OnDevice && layer.recurs;
+            let routed = self.router.is_some() && layer.recurs;
             if routed {
                 self.route(index, layer, params, decide);
             }
@@ -59,7 +59,7 @@ impl GpuDecoder {
             && self.mode != Mode::Fixed(0)
         {
             bound.extend([update, norm]);
-            if self.mode == Mode::OnDevice {
+            if self.router.is_some() {
                 bound.push(&buffers.routing);
             }
         }

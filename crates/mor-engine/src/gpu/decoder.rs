@@ -21,8 +21,8 @@ pub(super) enum Mode {
     Fixed(usize),
     /// Routers, whose decisions stay on the GPU: each position has its own, or the prompt's holds for all.
     OnDevice,
-    /// Routers, for all positions anew with every token: earlier positions may have to catch up, so the decision is
-    /// read back.
+    /// Routers, for all positions anew with every token. A token is decoded as if they decided as before, which is
+    /// checked with its result; where they did not, the context is read again.
     Live,
 }
 
@@ -61,6 +61,10 @@ pub struct GpuDecoder {
     pub(super) settled: bool,
     /// Decoded tokens whose launches are recorded, but whose steps were not read yet.
     pub(super) unread: u64,
+    /// Whether a live router's last decision was not compared with the one before it yet.
+    pub(super) unchecked: bool,
+    /// Whether `states` lack some positions.
+    pub(super) stale: bool,
 }
 
 impl std::fmt::Debug for GpuDecoder {
@@ -145,7 +149,7 @@ impl GpuDecoder {
             options,
             mode,
             kernels: maker.kernels(),
-            finish: maker.finish(owes, mode == Mode::OnDevice),
+            finish: maker.finish(owes, !matches!(mode, Mode::Fixed(_))),
             layers,
             router,
             buffers,
@@ -158,6 +162,8 @@ impl GpuDecoder {
             depths: vec![0; needs.len()],
             settled: false,
             unread: 0,
+            unchecked: false,
+            stale: false,
             model,
         })
     }
@@ -217,6 +223,7 @@ impl GpuDecoder {
         self.decided = false;
         self.recorder.clear();
         self.unread = 0;
+        self.unchecked = false;
     }
 
     fn truncate(&mut self, len: usize) {
@@ -293,6 +300,7 @@ impl GpuDecoder {
             return Err(EngineError::ContextFull { tokens, limit });
         }
         self.gpu().check()?;
+        self.confirm().await?;
         let visible = ids.iter().map(|id| match *id == pad_token_id {
             true => 0_u32,
             false => u32::MAX,
@@ -309,7 +317,15 @@ impl GpuDecoder {
         self.ids.extend_from_slice(ids);
         let decide = decide || self.options.routing == Routing::Live || !self.decided;
         let result = match self.mode {
-            Mode::Live => self.live(start).await,
+            Mode::Live if ids.len() == 1 && start > 0 => {
+                self.decode(start, true);
+                (self.unchecked, self.stale) = (true, true);
+                Ok(())
+            }
+            Mode::Live => {
+                let start = if self.stale { 0 } else { start };
+                self.live(start).await
+            }
             Mode::Fixed(_) | Mode::OnDevice if ids.len() == 1 => {
                 self.decode(start, decide);
                 Ok(())
@@ -402,8 +418,46 @@ impl GpuDecoder {
             .copy(routing.first(header), to(bytes, header as u64 * 4));
         let read = self.recorder.read(&staging).await?;
         let (logits, routing) = read.split_at(bytes as usize);
-        self.know_steps(routing);
-        Ok(bytemuck::pod_collect_to_vec(logits))
+        match self.know_steps(routing) {
+            true => Ok(bytemuck::pod_collect_to_vec(logits)),
+            false => {
+                self.read_again().await?;
+                Box::pin(self.logits_at(position)).await
+            }
+        }
+    }
+
+    /// Makes sure that a live router's last decision is the one that earlier positions obeyed.
+    async fn confirm(&mut self) -> Result<()> {
+        if !self.unchecked {
+            return Ok(());
+        }
+        let routing = self.read_routing().await?;
+        match self.know_steps(&routing) {
+            true => Ok(()),
+            false => self.read_again().await,
+        }
+    }
+
+    /// Submits, and reads the header of `routing`.
+    pub(super) async fn read_routing(&mut self) -> Result<Vec<u8>> {
+        let words = header(self.model.layers.len());
+        let staging = self.buffers.staging.clone();
+        let to = Slice {
+            buffer: staging.clone(),
+            offset: CHOICE_BYTES,
+            size: words as u64 * 4,
+        };
+        self.recorder.copy(self.buffers.routing.first(words), to);
+        let mut read = self.recorder.read(&staging).await?;
+        Ok(read.split_off(CHOICE_BYTES as usize))
+    }
+
+    /// Reads the whole context again, as live routers decide on it now.
+    async fn read_again(&mut self) -> Result<()> {
+        self.live(0).await?;
+        self.settled = true;
+        Ok(())
     }
 
     /// Chooses the token after the last one on the GPU, as [`crate::Sampler`] does on the CPU, where `uniform` in
@@ -467,7 +521,10 @@ impl GpuDecoder {
         let staging = buffers.staging.clone();
         let read = self.recorder.read(&staging).await?;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[..8]);
-        self.know_steps(&read[CHOICE_BYTES as usize..]);
+        if !self.know_steps(&read[CHOICE_BYTES as usize..]) {
+            self.read_again().await?;
+            return Box::pin(self.sample(options, uniform)).await;
+        }
         Ok(Choice {
             id: words[0],
             probability: f32::from_bits(words[1]),
@@ -491,16 +548,19 @@ impl GpuDecoder {
         );
     }
 
-    /// Takes in the header of `routing`, as read back.
-    fn know_steps(&mut self, routing: &[u8]) {
-        if self.mode != Mode::OnDevice {
-            return;
+    /// Takes in the header of `routing`, as read back. False if a live router changed its mind, so that everything has
+    /// to be read again.
+    fn know_steps(&mut self, routing: &[u8]) -> bool {
+        if let Mode::Fixed(_) = self.mode {
+            return true;
         }
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(routing);
         let layers = self.model.layers.iter().zip(words.iter().skip(1));
         let recursive = layers.filter(|(layer, _)| layer.recurs);
         let taken: Vec<u8> = recursive.map(|(_, steps)| *steps as u8).collect();
+        let changed = std::mem::take(&mut self.unchecked) && self.steps != taken;
         self.steps.copy_from_slice(&taken);
         self.count_steps();
+        !changed
     }
 }

@@ -1,12 +1,12 @@
 //! Pooled routers that decide anew with every token, as the originals do.
 //!
-//! A new token can change the depth of every earlier position, as [`crate::decoder`]'s module for sequences tells. Which
-//! positions have to catch up is decided here, so every layer's decision is read back.
+//! A new token can change the depth of every earlier position, as [`crate::decoder`]'s module for sequences tells. Here
+//! prompts are read, whose positions may have to catch up: every layer's decision is read back. A single token mostly
+//! changes no depth, so it is decoded as if it did not, in [`super::decode`], and what comes here is what did.
 
 use std::sync::Arc;
 
 use super::buffer::Slice;
-use super::buffers::CHOICE_BYTES;
 use super::decoder::GpuDecoder;
 use super::prefill::{RowsStep, blocks};
 use super::record::Params;
@@ -18,6 +18,8 @@ impl GpuDecoder {
     pub(super) async fn live(&mut self, mut start: usize) -> Result<()> {
         let model = Arc::clone(&self.model);
         let len = self.ids.len();
+        self.unchecked = false;
+        self.stale = false;
         let rows = self.params(len - start, start);
         self.embed(&self.hidden_row(start), rows);
         for (index, layer) in model.layers.iter().enumerate() {
@@ -71,16 +73,8 @@ impl GpuDecoder {
             params,
             true,
         );
-        let words = super::buffers::header(model.layers.len());
-        let staging = self.buffers.staging.clone();
-        let to = Slice {
-            buffer: staging.clone(),
-            offset: CHOICE_BYTES,
-            size: words as u64 * 4,
-        };
-        self.recorder.copy(self.buffers.routing.first(words), to);
-        let read = self.recorder.read(&staging).await?;
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[CHOICE_BYTES as usize..]);
+        let routing = self.read_routing().await?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&routing);
         let steps = words.get(1 + index).map_or(0, |steps| *steps as usize);
         Ok(steps.min(model.config.routing.max_steps))
     }

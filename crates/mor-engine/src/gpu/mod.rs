@@ -9,6 +9,8 @@
 //! there too, by dispatches whose sizes the router writes.
 
 mod adapter;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 mod buffer;
 mod buffers;
 mod decode;
@@ -38,6 +40,20 @@ pub struct Counters {
     pub readbacks: u64,
     /// Bytes that launches need from memory, each of them once per launch: weights, caches and rows.
     pub bytes_read: u64,
+}
+
+impl std::ops::Add for Counters {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            launches: self.launches + more.launches,
+            conditional_launches: self.conditional_launches + more.conditional_launches,
+            submits: self.submits + more.submits,
+            readbacks: self.readbacks + more.readbacks,
+            bytes_read: self.bytes_read + more.bytes_read,
+        }
+    }
 }
 
 impl std::ops::Sub for Counters {
