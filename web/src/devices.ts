@@ -47,6 +47,7 @@ export class Devices {
   /**
    * @param offer the GPU there is
    * @param speeds earlier measurements, by adapter
+   * @param kernels the variant of the engine's kernels, if not such as suit the GPU
    * @param fetchProbe gets the model folder's `probe.json`, if it has one; asked at once if there is a GPU, since the
    *   page is to make no request once it has loaded
    */
@@ -54,6 +55,7 @@ export class Devices {
     private readonly startup: Startup,
     private readonly offer: Promise<Offer>,
     private readonly speeds: Record<string, Speeds>,
+    private readonly kernels: string | null,
     fetchProbe: () => Promise<Uint8Array | null>,
     private readonly post: (message: FromWorker) => void,
   ) {
@@ -64,7 +66,7 @@ export class Devices {
   async openEarly(choice: DeviceChoice): Promise<void> {
     const offer = await this.offer;
     if ("name" in offer && (choice === "gpu" || (choice === "auto" && this.known(offer.name) !== "cpu"))) {
-      this.opening ??= this.open(offer.software);
+      this.opening ??= this.open(offer);
       this.opening.catch(() => undefined);
     }
   }
@@ -210,7 +212,7 @@ export class Devices {
     const model = this.loaded();
     try {
       const offer = await this.offer;
-      const gpu = await this.patiently(this.opening ?? this.open("software" in offer && offer.software));
+      const gpu = await this.patiently(this.opening ?? this.open(offer));
       this.gpu = gpu;
       this.opening = undefined;
       this.variant = gpu.variant();
@@ -246,8 +248,9 @@ export class Devices {
     return agrees;
   }
 
-  private open(software: boolean): Promise<MorGpu> {
-    return this.startup.time("device", () => MorGpu.open(software));
+  private open(offer: Offer): Promise<MorGpu> {
+    const suitable = "software" in offer && offer.software ? "portable" : undefined;
+    return this.startup.time("device", () => MorGpu.open(this.kernels ?? suitable));
   }
 
   /** Goes on with the prepared GPU, which may have been lost since it was prepared. */

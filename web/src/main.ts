@@ -35,6 +35,7 @@ const client = new WorkerClient({
 const log = byId("log", HTMLElement);
 const main = byId("main", HTMLElement);
 const conversation = new Conversation(log);
+const address = new URLSearchParams(location.search);
 let files: ModelFiles | undefined;
 let device: DeviceState | undefined;
 let modelName = "";
@@ -79,7 +80,7 @@ main.addEventListener("scroll", () => {
   following = main.scrollHeight - main.scrollTop - main.clientHeight < FOLLOW_DISTANCE;
 });
 
-if (new URLSearchParams(location.search).has("test")) {
+if (address.has("test")) {
   // What only tests do: lose the GPU, and compare it with the CPU.
   Object.assign(window, { morTest: client });
 }
@@ -95,7 +96,7 @@ function changeDevice(changed: Settings): void {
 
 /** The model's folder, on this page's own server: `?model=NAME` is `models/NAME/`, anything with a slash a path. */
 function modelFolder(): URL {
-  const asked = new URLSearchParams(location.search).get("model") ?? DEFAULT_MODEL;
+  const asked = address.get("model") ?? DEFAULT_MODEL;
   const path = asked.includes("/") ? asked : `models/${asked}`;
   const folder = new URL(path.endsWith("/") ? path : `${path}/`, document.baseURI);
   if (folder.origin !== location.origin) {
@@ -117,7 +118,8 @@ async function load(reload: boolean, withoutGpu: string | null = null): Promise<
   try {
     const folder = modelFolder();
     speedsKey = folder.pathname;
-    const options = { reload, device: settings.device, speeds: readSpeeds(speedsKey), withoutGpu };
+    const speeds = readSpeeds(speedsKey);
+    const options = { reload, device: settings.device, speeds, withoutGpu, kernels: address.get("kernels") };
     const loaded = await client.load(folder, options, {
       progress: (done, total) => welcome.progress(done, total),
       preparing: () => welcome.preparing(),

@@ -157,6 +157,8 @@ export interface LoadOptions {
   speeds: Record<string, Speeds>;
   /** Why the GPU is to be left alone: it has brought a worker down before; null if it has not. */
   withoutGpu: string | null;
+  /** The variant of the engine's GPU kernels; null for such as suit the GPU. */
+  kernels: string | null;
 }
 
 export type ToWorker =

@@ -9,12 +9,12 @@ import { LONG_REPLY } from "./replies.mjs";
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
 
 /** Opens the page with a model and a chosen device. */
-async function openOn(page: Page, device: "auto" | "cpu" | "gpu", recipe: string): Promise<string> {
+async function openOn(page: Page, device: "auto" | "cpu" | "gpu", recipe: string, more = ""): Promise<string> {
   const name = modelName(recipe);
   // Only at the first visit: later ones remember.
   await page.goto("/icon.svg");
   await page.evaluate((device) => localStorage.setItem("mor-settings-v1", JSON.stringify({ device })), device);
-  await page.goto(`/?test&model=${name}`);
+  await page.goto(`/?test&model=${name}${more}`);
   await expect(page.getByRole("status")).toHaveText("Ready");
   return name;
 }
@@ -61,6 +61,23 @@ for (const where of ["cpu", "gpu"] as const) {
       await page.reload();
       await expect(page.getByRole("status")).toHaveText("Ready");
     }
+  });
+}
+
+// A browser's GPU gets the workgroup kernels, and SwiftShader the portable ones: both must compile in a browser, whose
+// compiler is not naga, and compute the same. Subgroup operations wgpu cannot ask a browser for.
+for (const kernels of ["portable", "workgroup"]) {
+  test(`answers with the ${kernels} kernels`, async ({ page }) => {
+    await openOn(page, "gpu", "probed", `&kernels=${kernels}`);
+    await expect(notice(page)).toBeHidden();
+    await expect(page.locator("#adapter")).toContainText(`(${kernels} kernels)`);
+    await expect(page.locator('[data-part="probe"]')).toContainText(/a logit is .* off/);
+    await page.getByRole("button", { name: "Settings" }).click();
+    await page.getByLabel("Most new tokens").fill("8");
+    await page.getByRole("button", { name: "Close" }).click();
+    await send(page);
+    await answered(page);
+    await expect(answers(page)).toHaveText(LONG_REPLY.slice(0, 8));
   });
 }
 

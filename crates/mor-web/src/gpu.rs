@@ -15,13 +15,15 @@ pub struct MorGpu {
 
 #[wasm_bindgen]
 impl MorGpu {
-    /// Opens the browser's preferred GPU. `software` says that it is no GPU but the processor, which needs other
-    /// kernels; browsers tell the page, and not the engine.
+    /// Opens the browser's preferred GPU. `variant` names the kernels to run there (`portable` or `workgroup`)
+    /// instead of those that its features suggest: that it is no GPU but the processor, browsers tell the page, and not
+    /// the engine.
     ///
     /// # Errors
-    /// When there is none, or the browser refuses it.
-    pub async fn open(software: bool) -> Result<MorGpu, Failure> {
-        let variant = software.then_some(Variant::Portable);
+    /// When there is none, or the browser refuses it, or there is no such variant.
+    pub async fn open(variant: Option<String>) -> Result<MorGpu, Failure> {
+        let variant = variant.map(|name| name.parse::<Variant>()).transpose();
+        let variant = variant.map_err(|error| Failure::new(&error.to_string()))?;
         let gpu = Gpu::open_with(variant).await?;
         Ok(Self { gpu })
     }
