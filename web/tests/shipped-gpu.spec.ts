@@ -36,9 +36,10 @@ interface TestHook {
   agree(questions: string[], tokens: number): Promise<{ equal: number; tokens: number; seconds: number }>;
 }
 
-async function openOn(page: Page, device: "cpu" | "gpu"): Promise<void> {
+async function openOn(page: Page, device: "cpu" | "gpu", settings: object = {}): Promise<void> {
   await page.goto("/icon.svg");
-  await page.evaluate((device) => localStorage.setItem("mor-settings-v1", JSON.stringify({ device })), device);
+  const stored = JSON.stringify({ device, ...settings });
+  await page.evaluate((stored) => localStorage.setItem("mor-settings-v1", stored), stored);
   await page.goto(`/?test&model=${MODEL}`);
   await expect(page.getByRole("status")).toHaveText("Ready", { timeout: 120_000 });
   await expect(page.locator("#device-help")).toHaveAttribute("data-device", device);
@@ -67,6 +68,20 @@ test("the GPU answers what the CPU answers", async ({ page }) => {
   }
   await expect(page.locator("#notice-text")).toBeHidden();
   expect(texts[0]).toContain("tar");
+  expect(texts[1]).toBe(texts[0]);
+});
+
+test("the same seed gives the same answer on CPU and GPU", async ({ page }) => {
+  test.setTimeout(300_000);
+  const texts: string[] = [];
+  for (const device of ["cpu", "gpu"] as const) {
+    await openOn(page, device, { temperature: 1, topK: 0, topP: 1, seed: 11, maxNewTokens: 40 });
+    await send(page, QUESTIONS[1]);
+    await answered(page);
+    texts.push(await answers(page).innerText());
+  }
+  console.log(texts[0]);
+  expect(texts[0]?.length).toBeGreaterThan(20);
   expect(texts[1]).toBe(texts[0]);
 });
 
