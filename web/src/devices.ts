@@ -155,7 +155,11 @@ export class Devices {
       return;
     }
     try {
-      speeds ??= await this.startup.time("comparison", () => this.compare());
+      if (speeds === undefined) {
+        // First, so that packing the weights is no part of the comparison.
+        await this.use("cpu", "It is being measured.");
+        speeds = await this.startup.time("comparison", () => this.patiently(this.compare()));
+      }
     } catch (error) {
       this.refuse("The GPU failed while it was measured", error);
       await this.use("cpu", "The GPU cannot be used.");
@@ -169,7 +173,7 @@ export class Devices {
     const pace = (device: Device) => `${speeds[device].toFixed(speeds[device] < 10 ? 1 : 0)} tokens/s`;
     const why =
       `The ${faster.toUpperCase()} is faster for this model: ${pace(faster)} against ${pace(slower)} on the ` +
-        `${slower.toUpperCase()}, measured ${known ? "at an earlier visit" : "just now"}.`;
+      `${slower.toUpperCase()}, measured ${known ? "at an earlier visit" : "just now"}.`;
     if (faster === "gpu") {
       await this.useGpu(why);
     } else {
