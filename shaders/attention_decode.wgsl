@@ -17,11 +17,27 @@ const HIDDEN: f32 = -3.0e38;
 // Columns of a value that a lane sums.
 const PART: u32 = (HEAD_DIM + LANES - 1u) / LANES;
 
-#if PORTABLE
-var<private> shares: array<f32, 1>;
-#else
+// Columns in fours. Loops over so few rounds are unrolled, which matters: some drivers end an invocation's loops after
+// 65,535 rounds in all.
+const FOURS: u32 = HEAD_DIM / 4u * 4u;
+
+#if !PORTABLE
 var<workgroup> shares: array<f32, WORKGROUP>;
 #endif
+
+fn dot_with(query: u32, key: u32) -> f32 {
+    var sum = 0.0;
+    for (var i = 0u; i < FOURS; i += 4u) {
+        sum += queries[query + i] * keys[key + i]
+            + queries[query + i + 1u] * keys[key + i + 1u]
+            + queries[query + i + 2u] * keys[key + i + 2u]
+            + queries[query + i + 3u] * keys[key + i + 3u];
+    }
+    for (var i = FOURS; i < HEAD_DIM; i++) {
+        sum += queries[query + i] * keys[key + i];
+    }
+    return sum;
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -42,10 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let key = start + lane;
         var score = HIDDEN;
         if key < count && visible[key] > step {
-            score = 0.0;
-            for (var i = 0u; i < HEAD_DIM; i++) {
-                score += queries[row * STRIDE + head + i] * keys[key * STRIDE + head + i];
-            }
+            score = dot_with(row * STRIDE + head, key * STRIDE + head);
             score *= factor;
         }
         let next = max(top, reduce_max(score, lane));
@@ -54,10 +67,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let keep = select(0.0, exp(top - next), top > HIDDEN);
         total = total * keep + reduce_sum(share, lane);
         top = next;
+#if PORTABLE
+        for (var i = 0u; i < FOURS; i += 4u) {
+            let at = key * STRIDE + head + i;
+            sums[i] = sums[i] * keep + share * values[at];
+            sums[i + 1u] = sums[i + 1u] * keep + share * values[at + 1u];
+            sums[i + 2u] = sums[i + 2u] * keep + share * values[at + 2u];
+            sums[i + 3u] = sums[i + 3u] * keep + share * values[at + 3u];
+        }
+        for (var i = FOURS; i < HEAD_DIM; i++) {
+            sums[i] = sums[i] * keep + share * values[key * STRIDE + head + i];
+        }
+#else
         shares[lane] = share;
-#if !PORTABLE
         workgroupBarrier();
-#endif
         let end = min(LANES, count - start);
         for (var part = 0u; part < PART; part++) {
             let column = part * LANES + lane;
@@ -69,7 +92,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 sums[part] = sum;
             }
         }
-#if !PORTABLE
         workgroupBarrier();
 #endif
     }

@@ -81,14 +81,13 @@ impl Route {
     }
 
     /// Whether weights lie `[inputs][outputs]` in the buffer, and not the other way round.
-    pub fn transposed(variant: Variant) -> bool {
-        variant != Variant::Portable
+    pub fn transposed(_: Variant) -> bool {
+        true
     }
 
     /// The shader.
     pub fn shader(&self, variant: Variant) -> Shader {
-        let size = if variant == Variant::Portable { 1 } else { 256 };
-        let builder = Builder::new("route", variant, size)
+        let builder = Builder::new("route", crate::rows::meeting(variant), 256)
             .constant("DIM", self.dim)
             .constant("STRIDE", self.stride)
             .float("EPS", self.eps)

@@ -168,13 +168,18 @@ impl Sample {
 
     /// The shader.
     pub fn shader(&self, variant: Variant) -> Shader {
-        let size = match variant {
-            Variant::Portable => 1,
-            Variant::Workgroup | Variant::Subgroup => Self::SCRATCH,
-        };
-        Builder::new("sample", variant, size)
+        Builder::new("sample", meeting(variant), Self::SCRATCH)
             .constant("VOCAB", self.vocab)
             .constant("CONTEXT", self.context)
             .build(include_str!("../../../shaders/sample.wgsl"))
+    }
+}
+
+/// Where one unit does everything, even adapters for which barriers are expensive need them: a single invocation would
+/// take too long, and some drivers end its loops after 65,535 rounds in all.
+pub(crate) fn meeting(variant: Variant) -> Variant {
+    match variant {
+        Variant::Portable => Variant::Workgroup,
+        other => other,
     }
 }

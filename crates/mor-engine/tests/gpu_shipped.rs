@@ -1,0 +1,265 @@
+//! The shipped model on the GPU: the CPU's tokens, the counters that make it fast on real hardware, and what happens
+//! when the device goes away.
+#![cfg(feature = "gpu")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mor_config::{Depth, ModelConfig, Preset, WEIGHTS_FILE, Weights};
+use mor_engine::bench::BenchOptions;
+use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel, bench};
+use mor_engine::{
+    ChatOptions, ChatSession, Context, DecodeOptions, Decoder, EngineError, GenerateOptions,
+    Generator, LoadOptions, Model, Overflow, SamplingOptions, WeightPrecision,
+};
+use mor_text::{Message, Role, Tokenizer};
+use pollster::block_on;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/technical-10m")
+}
+
+fn gpu() -> Arc<Gpu> {
+    block_on(Gpu::open()).expect("a Vulkan driver: on Debian, the package mesa-vulkan-drivers")
+}
+
+fn on_gpu(gpu: Arc<Gpu>) -> GpuDecoder {
+    let config = ModelConfig::from_dir(&folder()).expect("a configuration");
+    let weights = Weights::open(&folder().join(WEIGHTS_FILE)).expect("weights");
+    let model = GpuModel::from_parts(gpu, config, &weights, WeightPrecision::AsStored);
+    let model = Arc::new(block_on(model).expect("fits"));
+    block_on(GpuDecoder::new(model, DecodeOptions::default())).expect("a decoder")
+}
+
+fn on_cpu() -> Decoder {
+    let model = Model::load_with(&folder(), LoadOptions::default()).expect("the shipped model");
+    Decoder::new(Arc::new(model), DecodeOptions::default()).expect("a decoder")
+}
+
+/// Questions of people, from rows that the model was not trained on.
+fn questions(tokenizer: &Tokenizer, count: usize) -> Vec<Vec<u32>> {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/technical-sample-valid.jsonl");
+    let text = std::fs::read_to_string(path).expect("the sample");
+    let rows = text.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let content = row["messages"][0]["content"].as_str().expect("text");
+        let message = Message::new(Role::User, content.to_owned());
+        tokenizer.encode_chat(&[message], true).expect("encodable")
+    });
+    rows.filter(|ids| ids.len() < 60).take(count).collect()
+}
+
+fn generate(context: &mut Context, prompt: &[u32], sampling: SamplingOptions) -> Vec<u32> {
+    let options = GenerateOptions {
+        sampling,
+        max_new_tokens: 64,
+        stop_ids: Vec::new(),
+        overflow: Overflow::Stop,
+    };
+    let mut generator = block_on(Generator::start(context, prompt, options)).expect("fits");
+    let mut ids = Vec::new();
+    while let Some(token) = block_on(generator.next_token(context)).expect("a token") {
+        ids.push(token.id);
+    }
+    ids
+}
+
+#[test]
+fn twenty_greedy_answers_are_the_same() {
+    let tokenizer = Tokenizer::from_dir(&folder()).expect("a tokenizer");
+    let (mut cpu, mut gpu) = (Context::from(on_cpu()), Context::from(on_gpu(gpu())));
+    let prompts = questions(&tokenizer, 20);
+    assert_eq!(prompts.len(), 20);
+    let mut tokens = 0;
+    for (i, prompt) in prompts.iter().enumerate() {
+        let greedy = SamplingOptions::default();
+        let expected = generate(&mut cpu, prompt, greedy);
+        assert_eq!(generate(&mut gpu, prompt, greedy), expected, "prompt {i}");
+        tokens += expected.len();
+    }
+    assert!(tokens >= 20 * 60, "only {tokens} tokens were compared");
+}
+
+#[test]
+fn the_same_random_numbers_draw_the_same_tokens() {
+    let tokenizer = Tokenizer::from_dir(&folder()).expect("a tokenizer");
+    let (mut cpu, mut gpu) = (Context::from(on_cpu()), Context::from(on_gpu(gpu())));
+    let base = SamplingOptions {
+        temperature: 0.8,
+        ..SamplingOptions::default()
+    };
+    let all = [
+        base,
+        SamplingOptions { top_k: 5, ..base },
+        SamplingOptions { top_p: 0.9, ..base },
+        SamplingOptions {
+            top_k: 40,
+            top_p: 0.8,
+            repetition_penalty: 1.2,
+            ..base
+        },
+        SamplingOptions {
+            repetition_penalty: 1.3,
+            ..SamplingOptions::default()
+        },
+    ];
+    let prompts = questions(&tokenizer, 3);
+    for options in all {
+        let (mut same, mut draws) = (0, 0);
+        for (seed, prompt) in (0..).zip(&prompts) {
+            let options = SamplingOptions { seed, ..options };
+            let mut samplers = [&cpu, &gpu].map(|context| context.sampler(options).expect("valid"));
+            for context in [&mut cpu, &mut gpu] {
+                block_on(context.set_context(prompt)).expect("fits");
+            }
+            for _ in 0..24 {
+                let expected = block_on(cpu.choose(&mut samplers[0])).expect("a token");
+                let actual = block_on(gpu.choose(&mut samplers[1])).expect("a token");
+                draws += 1;
+                if actual.id == expected.id {
+                    same += 1;
+                    let error = (actual.probability - expected.probability).abs();
+                    assert!(
+                        error < 1e-4,
+                        "{actual:?}, not {expected:?}, with {options:?}"
+                    );
+                }
+                for context in [&mut cpu, &mut gpu] {
+                    block_on(context.push(expected.id)).expect("fits");
+                }
+            }
+        }
+        // A number that falls on the border between two tokens goes to one or the other by rounding.
+        assert!(
+            same * 100 >= draws * 97,
+            "{same} of {draws} with {options:?}"
+        );
+    }
+}
+
+fn costs(config: ModelConfig, depth: Depth) -> bench::GpuBenchReport {
+    let model = GpuModel::random(gpu(), config, 1, WeightPrecision::AsStored);
+    let model = Arc::new(block_on(model).expect("fits"));
+    let options = BenchOptions {
+        decode: DecodeOptions {
+            depth,
+            ..DecodeOptions::default()
+        },
+        prompt_tokens: 5,
+        new_tokens: 6,
+        runs: 1,
+    };
+    block_on(bench::decode(&model, options)).expect("measured")
+}
+
+/// Both cards' shapes, with rows narrow enough for a processor that plays the GPU.
+fn narrow(preset: Preset) -> ModelConfig {
+    let mut config = preset.config();
+    let heads = config.num_attention_heads;
+    config.hidden_size = heads * 16;
+    config.intermediate_size = 256;
+    config.vocab_size = 512;
+    config.pad_token_id = 0;
+    config
+}
+
+#[test]
+fn a_token_costs_few_launches_one_submit_and_one_read_back() {
+    let cases = [
+        (Preset::Technical10m, Depth::Configured),
+        (Preset::Technical10m, Depth::Forced(1)),
+        (Preset::TechnicalCard, Depth::Forced(4)),
+        (Preset::Conversational198m, Depth::Forced(1)),
+        (Preset::Conversational198m, Depth::Forced(5)),
+    ];
+    for (preset, depth) in cases {
+        let report = costs(narrow(preset), depth);
+        let what = format!("{preset:?} at {depth:?}: {report:?}");
+        assert!(report.launches_beyond(7) <= 6.0, "{what}");
+        assert_eq!(report.counters.submits, report.tokens, "{what}");
+        assert_eq!(report.counters.readbacks, report.tokens, "{what}");
+        // Narrow rows make activations count for more than in a real model, which the program's own test runs.
+        let bytes = report.counters.bytes_read as f64 / report.needed_bytes as f64;
+        assert!(bytes <= 1.25, "{bytes}: {what}");
+    }
+}
+
+#[test]
+fn steps_that_are_not_taken_are_not_launched() {
+    let one = costs(narrow(Preset::Conversational198m), Depth::Forced(1));
+    let five = costs(narrow(Preset::Conversational198m), Depth::Forced(5));
+    let per_token = |report: &bench::GpuBenchReport| report.counters.launches / report.tokens;
+    let once = u64::try_from(Preset::Conversational198m.config().num_hidden_layers).expect("few");
+    // What a block step launches: all but the four launches around the blocks.
+    let step = (per_token(&one) - 4) / (once + 1);
+    assert_eq!(per_token(&five) - per_token(&one), 4 * step);
+    assert!(five.needed_bytes > one.needed_bytes);
+}
+
+fn question(session: &mut ChatSession, lose_after: Option<(usize, &Arc<Gpu>)>) -> String {
+    let options = ChatOptions {
+        max_new_tokens: 24,
+        ..ChatOptions::default()
+    };
+    let text = "How do I list the files in a zip archive?";
+    block_on(session.ask(text, options)).expect("starts");
+    let (mut tokens, mut losses) = (0, 0);
+    loop {
+        if let Some((after, gpu)) = lose_after
+            && tokens == after
+            && losses == 0
+        {
+            gpu.lose();
+        }
+        match block_on(session.next_piece()) {
+            Ok(Some(_)) => tokens += 1,
+            Ok(None) => break,
+            Err(EngineError::DeviceLost { .. }) => {
+                losses += 1;
+                assert!(losses == 1, "lost again");
+                // One time the device is opened anew, one time the processor goes on.
+                match tokens % 2 {
+                    0 => session.replace_context(on_gpu(self::gpu())),
+                    _ => session.replace_context(on_cpu()),
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(losses, u32::from(lose_after.is_some()));
+    session.stop().text
+}
+
+#[test]
+fn an_answer_survives_the_loss_of_its_device() {
+    let tokenizer = Arc::new(Tokenizer::from_dir(&folder()).expect("a tokenizer"));
+    let session = |context: Context| {
+        ChatSession::new(context, Arc::clone(&tokenizer)).expect("the model's own tokenizer")
+    };
+    let expected = question(&mut session(on_cpu().into()), None);
+    for after in [1, 6, 9] {
+        let gpu = gpu();
+        let mut chat = session(on_gpu(Arc::clone(&gpu)).into());
+        assert_eq!(question(&mut chat, Some((after, &gpu))), expected);
+        assert!(gpu.is_lost());
+        // The conversation is still there.
+        assert_eq!(chat.messages().len(), 2);
+    }
+}
+
+#[test]
+fn what_does_not_fit_says_so() {
+    let mut config = narrow(Preset::Technical10m);
+    config.vocab_size = 1 << 20;
+    config.hidden_size = 6 * 128;
+    // Its token table alone is larger than any buffer of this adapter.
+    let model = GpuModel::random(gpu(), config, 1, WeightPrecision::F32);
+    let error = block_on(model).expect_err("too large").to_string();
+    assert!(
+        error.contains("--dtype") && error.contains("allows"),
+        "{error}"
+    );
+}
