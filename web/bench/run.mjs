@@ -85,7 +85,8 @@ try {
             done({ error: data.problem.message });
           }
         };
-        thread.postMessage({ type: "load", folder: model, reload: false, device: bench.device, speeds: {} });
+        const options = { reload: false, device: bench.device, speeds: {}, withoutGpu: null, kernels: null };
+        thread.postMessage({ type: "load", folder: model, ...options });
       }),
     {
       script: `/assets/${worker}`,

@@ -2,15 +2,9 @@
 // Whatever happens to a GPU, the model goes on, and the person is told.
 
 import { MorGpu, type MorModel } from "../pkg/mor_web.js";
-import { lookForAdapter, type Offer } from "./adapter";
+import type { Offer } from "./adapter";
 import type { Device, DeviceChoice, FromWorker, Speeds } from "./protocol";
 import type { Startup } from "./startup";
-
-/** What `MorGpu.adapter` returns. */
-interface OpenedAdapter {
-  name: string;
-  variant: string;
-}
 
 /** What `MorModel.check_probe` returns. */
 interface ProbeOutcome {
@@ -21,6 +15,8 @@ interface ProbeOutcome {
 
 /** A GPU that is lost more often than this does not come back. */
 const MOST_REBUILDS = 2;
+/** A GPU that takes longer than this for one part of its start will not end it. */
+const PATIENCE_MS = 60_000;
 /** Tokens of the comparison between devices: as many as fit the time, and at most so many. */
 const COMPARED_TOKENS = 16;
 const COMPARED_MS = 500;
@@ -34,6 +30,7 @@ export function isDeviceError(error: unknown): boolean {
 /** The devices of one model. */
 export class Devices {
   private choice: DeviceChoice = "auto";
+  private device: Device = "cpu";
   private why = "";
   private trouble: string | null = null;
   private adapter: string | null = null;
@@ -45,26 +42,31 @@ export class Devices {
   private prepared = false;
   private losses = 0;
   private model: MorModel | undefined;
-  private readonly offer: Promise<Offer>;
+  private readonly probe: Promise<Uint8Array | null>;
 
   /**
+   * @param offer the GPU there is
    * @param speeds earlier measurements, by adapter
-   * @param probe the model folder's `probe.json`, if it has one
+   * @param kernels the variant of the engine's kernels, if not such as suit the GPU
+   * @param fetchProbe gets the model folder's `probe.json`, if it has one; asked at once if there is a GPU, since the
+   *   page is to make no request once it has loaded
    */
   constructor(
     private readonly startup: Startup,
+    private readonly offer: Promise<Offer>,
     private readonly speeds: Record<string, Speeds>,
-    private readonly probe: () => Promise<Uint8Array | null>,
+    private readonly kernels: string | null,
+    fetchProbe: () => Promise<Uint8Array | null>,
     private readonly post: (message: FromWorker) => void,
   ) {
-    this.offer = lookForAdapter();
+    this.probe = offer.then((offer) => ("name" in offer ? fetchProbe() : null));
   }
 
   /** Opens the GPU if `choice` will need it, while the caller loads the model. Needs the module. */
   async openEarly(choice: DeviceChoice): Promise<void> {
     const offer = await this.offer;
     if ("name" in offer && (choice === "gpu" || (choice === "auto" && this.known(offer.name) !== "cpu"))) {
-      this.opening ??= this.open();
+      this.opening ??= this.open(offer);
       this.opening.catch(() => undefined);
     }
   }
@@ -78,22 +80,21 @@ export class Devices {
   /** Goes on where `choice` wants it, or says why not. */
   async choose(choice: DeviceChoice): Promise<void> {
     this.choice = choice;
-    const offer = await this.offer;
-    if ("trouble" in offer) {
-      this.trouble = offer.trouble;
-    } else {
-      this.adapter = offer.name;
+    if (choice === "cpu") {
+      await this.use("cpu", "You chose the CPU.");
+      // Nothing waits for a GPU that is not wanted; the page says later which there is.
+      void this.offer.then((offer) => {
+        this.note(offer);
+        this.tell();
+      });
+      return;
     }
-    switch (choice) {
-      case "cpu":
-        await this.use("cpu", "You chose the CPU.");
-        break;
-      case "gpu":
-        await this.chooseGpu(offer);
-        break;
-      case "auto":
-        await this.chooseFaster(offer);
-        break;
+    const offer = await this.offer;
+    this.note(offer);
+    if (choice === "gpu") {
+      await this.chooseGpu(offer);
+    } else {
+      await this.chooseFaster(offer);
     }
     this.tell();
   }
@@ -105,7 +106,7 @@ export class Devices {
     this.release();
     if (this.losses <= MOST_REBUILDS && (await this.prepare())) {
       this.notice(`The GPU was lost (${reason}); continuing on it again.`);
-      await this.use("gpu", "It was lost, and could be opened again.");
+      await this.useGpu("It was lost, and could be opened again.");
     } else {
       this.trouble = `The GPU was lost: ${reason}.`;
       this.notice(`The GPU was lost (${reason}); continuing on the CPU.`);
@@ -131,7 +132,7 @@ export class Devices {
       this.notice(`There is no GPU to use, so the CPU writes. ${offer.trouble}`);
       await this.use("cpu", "There is no GPU to use.");
     } else if (await this.prepare()) {
-      await this.use("gpu", "You chose the GPU.");
+      await this.useGpu("You chose the GPU.");
     } else {
       await this.use("cpu", "The GPU cannot be used.");
     }
@@ -139,6 +140,9 @@ export class Devices {
 
   private async chooseFaster(offer: Offer): Promise<void> {
     if ("trouble" in offer) {
+      if (offer.broken === true) {
+        this.notice(`The GPU could not be used, so the CPU writes. ${offer.trouble}`);
+      }
       await this.use("cpu", "There is no GPU to use.");
       return;
     }
@@ -151,7 +155,11 @@ export class Devices {
       return;
     }
     try {
-      speeds ??= await this.startup.time("comparison", () => this.compare());
+      if (speeds === undefined) {
+        // First, so that packing the weights is no part of the comparison.
+        await this.use("cpu", "It is being measured.");
+        speeds = await this.startup.time("comparison", () => this.patiently(this.compare()));
+      }
     } catch (error) {
       this.refuse("The GPU failed while it was measured", error);
       await this.use("cpu", "The GPU cannot be used.");
@@ -163,12 +171,13 @@ export class Devices {
     }
     const [faster, slower] = speeds.gpu > speeds.cpu ? (["gpu", "cpu"] as const) : (["cpu", "gpu"] as const);
     const pace = (device: Device) => `${speeds[device].toFixed(speeds[device] < 10 ? 1 : 0)} tokens/s`;
-    await this.use(
-      faster,
+    const why =
       `The ${faster.toUpperCase()} is faster for this model: ${pace(faster)} against ${pace(slower)} on the ` +
-        `${slower.toUpperCase()}, measured ${known ? "at an earlier visit" : "just now"}.`,
-    );
-    if (faster === "cpu") {
+      `${slower.toUpperCase()}, measured ${known ? "at an earlier visit" : "just now"}.`;
+    if (faster === "gpu") {
+      await this.useGpu(why);
+    } else {
+      await this.use("cpu", why);
       this.drop();
     }
   }
@@ -206,14 +215,13 @@ export class Devices {
     }
     const model = this.loaded();
     try {
-      this.gpu = await (this.opening ?? this.open());
+      const offer = await this.offer;
+      const gpu = await this.patiently(this.opening ?? this.open(offer));
+      this.gpu = gpu;
       this.opening = undefined;
-      const gpu = this.gpu;
-      const { name, variant } = gpu.adapter() as OpenedAdapter;
-      this.adapter = name || this.adapter;
-      this.variant = variant;
-      await this.startup.time("GPU weights", () => model.put_on_gpu(gpu));
-      await this.startup.time("pipelines", () => model.compile());
+      this.variant = gpu.variant();
+      await this.startup.time("GPU weights", () => this.patiently(model.put_on_gpu(gpu)));
+      await this.startup.time("pipelines", () => this.patiently(model.compile()));
       if (!(await this.passesProbe(model))) {
         return false;
       }
@@ -227,12 +235,12 @@ export class Devices {
   }
 
   private async passesProbe(model: MorModel): Promise<boolean> {
-    const probe = await this.probe();
+    const probe = await this.probe;
     if (probe === null) {
       this.startup.set("probe", 0, "the model has none");
       return true;
     }
-    const outcome = await this.startup.time("probe", () => model.check_probe("gpu", probe));
+    const outcome = await this.startup.time("probe", () => this.patiently(model.check_probe("gpu", probe)));
     const { agrees, difference, allowed } = outcome as ProbeOutcome;
     const figures = `a logit is ${difference.toPrecision(2)} off, where ${allowed.toPrecision(2)} is allowed`;
     this.startup.note("probe", figures);
@@ -244,8 +252,32 @@ export class Devices {
     return agrees;
   }
 
-  private async open(): Promise<MorGpu> {
-    return this.startup.time("device", () => MorGpu.open());
+  private open(offer: Offer): Promise<MorGpu> {
+    const suitable = "software" in offer && offer.software ? "portable" : undefined;
+    return this.startup.time("device", () => MorGpu.open(this.kernels ?? suitable));
+  }
+
+  /** Goes on with the prepared GPU, which may have been lost since it was prepared. */
+  private async useGpu(why: string): Promise<void> {
+    try {
+      await this.use("gpu", why);
+    } catch (error) {
+      if (!isDeviceError(error)) {
+        throw error;
+      }
+      await this.recover(error);
+    }
+  }
+
+  /** Waits for a GPU that is new here, but not for ever. */
+  private async patiently<T>(work: Promise<T>): Promise<T> {
+    const reason = `It did not answer within ${PATIENCE_MS / 1000} seconds.`;
+    const timer = setTimeout(() => this.post({ type: "stuck", reason }), PATIENCE_MS);
+    try {
+      return await work;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   private async use(device: Device, why: string): Promise<void> {
@@ -255,7 +287,17 @@ export class Devices {
     } else {
       await model.set_device(device);
     }
+    this.device = device;
     this.why = why;
+  }
+
+  /** Takes down what the browser offers. */
+  private note(offer: Offer): void {
+    if ("trouble" in offer) {
+      this.trouble = offer.trouble;
+    } else {
+      this.adapter = offer.name;
+    }
   }
 
   private refuse(what: string, error: unknown): void {
@@ -295,12 +337,13 @@ export class Devices {
 
   /** Tells the page where the model runs now. */
   private tell(): void {
-    const { choice, why, adapter, variant, trouble } = this;
-    const device = this.loaded().device() as Device;
+    const { choice, device, why, adapter, variant, trouble } = this;
     this.post({ type: "device", state: { choice, device, why, adapter, variant, trouble } });
   }
 }
 
+/** What an error says, as a part of a sentence that says already what happened. */
 function words(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/^the GPU was lost: /, "").replace(/\.$/, "");
 }

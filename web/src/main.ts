@@ -26,10 +26,16 @@ const client = new WorkerClient({
   notice: (text) => notice.show(text),
   speeds: (adapter, speeds) => writeSpeeds(speedsKey, adapter, speeds),
   startup: (parts) => devicePanel.showStartup(parts),
+  // Most likely the GPU's fault if it was in use: what else fails, fails while loading.
+  crashed: (reason) => {
+    const withoutGpu = settings.device === "cpu" ? null : reason;
+    void load(false, withoutGpu);
+  },
 });
 const log = byId("log", HTMLElement);
 const main = byId("main", HTMLElement);
 const conversation = new Conversation(log);
+const address = new URLSearchParams(location.search);
 let files: ModelFiles | undefined;
 let device: DeviceState | undefined;
 let modelName = "";
@@ -74,7 +80,7 @@ main.addEventListener("scroll", () => {
   following = main.scrollHeight - main.scrollTop - main.clientHeight < FOLLOW_DISTANCE;
 });
 
-if (new URLSearchParams(location.search).has("test")) {
+if (address.has("test")) {
   // What only tests do: lose the GPU, and compare it with the CPU.
   Object.assign(window, { morTest: client });
 }
@@ -90,7 +96,7 @@ function changeDevice(changed: Settings): void {
 
 /** The model's folder, on this page's own server: `?model=NAME` is `models/NAME/`, anything with a slash a path. */
 function modelFolder(): URL {
-  const asked = new URLSearchParams(location.search).get("model") ?? DEFAULT_MODEL;
+  const asked = address.get("model") ?? DEFAULT_MODEL;
   const path = asked.includes("/") ? asked : `models/${asked}`;
   const folder = new URL(path.endsWith("/") ? path : `${path}/`, document.baseURI);
   if (folder.origin !== location.origin) {
@@ -102,7 +108,8 @@ function modelFolder(): URL {
   return folder;
 }
 
-async function load(reload: boolean): Promise<void> {
+/** Loads the model, without the GPU if it has brought a worker down. */
+async function load(reload: boolean, withoutGpu: string | null = null): Promise<void> {
   files = undefined;
   composer.setReady(false);
   composer.say("Loading the model…");
@@ -111,7 +118,8 @@ async function load(reload: boolean): Promise<void> {
   try {
     const folder = modelFolder();
     speedsKey = folder.pathname;
-    const options = { reload, device: settings.device, speeds: readSpeeds(speedsKey) };
+    const speeds = readSpeeds(speedsKey);
+    const options = { reload, device: settings.device, speeds, withoutGpu, kernels: address.get("kernels") };
     const loaded = await client.load(folder, options, {
       progress: (done, total) => welcome.progress(done, total),
       preparing: () => welcome.preparing(),
@@ -130,7 +138,12 @@ async function load(reload: boolean): Promise<void> {
     composer.say("Ready");
   } catch (error) {
     const problem = problemOf(error);
+    if (error instanceof WorkerProblem && error.crashed && withoutGpu === null && settings.device !== "cpu") {
+      await load(reload, problem.message);
+      return;
+    }
     welcome.failed(problem);
+    welcome.show(true);
     composer.say("The model could not be loaded.");
     byId("retry", HTMLButtonElement).focus();
   }

@@ -148,9 +148,21 @@ export interface ModelFiles {
   startup: StartupPart[];
 }
 
+/** How a model is loaded. */
+export interface LoadOptions {
+  /** Fetch everything again. */
+  reload: boolean;
+  device: DeviceChoice;
+  /** Earlier measurements of this model, by adapter. */
+  speeds: Record<string, Speeds>;
+  /** Why the GPU is to be left alone: it has brought a worker down before; null if it has not. */
+  withoutGpu: string | null;
+  /** The variant of the engine's GPU kernels; null for such as suit the GPU. */
+  kernels: string | null;
+}
+
 export type ToWorker =
-  /** `speeds` are earlier measurements of this model, by adapter. */
-  | { type: "load"; folder: string; reload: boolean; device: DeviceChoice; speeds: Record<string, Speeds> }
+  | ({ type: "load"; folder: string } & LoadOptions)
   | { type: "set-device"; device: DeviceChoice }
   /** Loses the GPU as a crash of its driver would; only tests ask for it. */
   | { type: "lose-gpu" }
@@ -168,6 +180,8 @@ export type FromWorker =
   | { type: "device"; state: DeviceState }
   /** Something that the person should know although all goes on. */
   | { type: "notice"; text: string }
+  /** The GPU does not come back from a call, so neither does the engine: only a new worker can go on. */
+  | { type: "stuck"; reason: string }
   | { type: "speeds"; adapter: string; speeds: Speeds }
   | { type: "agree-done"; result: AgreementResult }
   | { type: "agree-failed"; problem: Problem }

@@ -7,6 +7,7 @@ import type {
   DeviceState,
   FromWorker,
   GenerationOptions,
+  LoadOptions,
   Message,
   ModelFiles,
   Problem,
@@ -19,11 +20,14 @@ import type {
 /** A failure that the page can show as it is. */
 export class WorkerProblem extends Error {
   readonly problem: Problem;
+  /** Whether the worker is gone; otherwise it can be asked again. */
+  readonly crashed: boolean;
 
-  constructor(problem: Problem) {
+  constructor(problem: Problem, crashed = false) {
     super(problem.message);
     this.name = "WorkerProblem";
     this.problem = problem;
+    this.crashed = crashed;
   }
 }
 
@@ -38,15 +42,8 @@ export interface WorkerEvents {
   notice(text: string): void;
   speeds(adapter: string, speeds: Speeds): void;
   startup(parts: StartupPart[]): void;
-}
-
-/** How a model is loaded. */
-export interface LoadOptions {
-  /** Fetch everything again. */
-  reload: boolean;
-  device: DeviceChoice;
-  /** Earlier measurements of this model, by adapter. */
-  speeds: Record<string, Speeds>;
+  /** The worker is gone, and not while it loaded: a model must be loaded again. */
+  crashed(reason: string): void;
 }
 
 interface Pending<T> {
@@ -72,10 +69,7 @@ export class WorkerClient {
     worker.addEventListener("message", (event: MessageEvent<FromWorker>) => this.receive(event.data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      this.fail({
-        message: `The model's worker failed: ${event.message || "its script could not be loaded"}.`,
-        remedy: "Reload the page. If it stays, use a current version of the browser.",
-      });
+      this.crash(`The model's worker failed: ${event.message || "its script could not be loaded"}.`);
     });
     this.worker = worker;
     return new Promise((resolve, reject) => {
@@ -122,8 +116,18 @@ export class WorkerClient {
     this.worker?.postMessage(message);
   }
 
-  private fail(problem: Problem): void {
-    const error = new WorkerProblem(problem);
+  private crash(reason: string): void {
+    const wasLoading = this.loading !== undefined;
+    this.worker?.terminate();
+    const remedy = "Reload the page. If it stays, use a current version of the browser.";
+    this.fail({ message: reason, remedy: wasLoading ? remedy : "" }, true);
+    if (!wasLoading) {
+      this.events.crashed(reason);
+    }
+  }
+
+  private fail(problem: Problem, crashed = false): void {
+    const error = new WorkerProblem(problem, crashed);
     this.loading?.reject(error);
     this.answer?.reject(error);
     this.agreement?.reject(error);
@@ -170,6 +174,9 @@ export class WorkerClient {
         break;
       case "notice":
         this.events.notice(message.text);
+        break;
+      case "stuck":
+        this.crash(`The GPU does not work: ${message.reason}`);
         break;
       case "speeds":
         this.events.speeds(message.adapter, message.speeds);

@@ -4,6 +4,7 @@
 /// <reference lib="webworker" />
 
 import type { MorModel } from "../pkg/mor_web.js";
+import { lookForAdapter } from "./adapter";
 import { Devices, isDeviceError } from "./devices";
 import { instantiate, loadModel, PROBE, REQUIRED } from "./loading";
 import { measureAgreement, measureSpeed } from "./measure";
@@ -110,7 +111,9 @@ async function load(request: Extract<ToWorker, { type: "load" }>): Promise<void>
 
 async function loadOn(loader: ModelLoader, request: Extract<ToWorker, { type: "load" }>): Promise<ModelFiles> {
   const probe = () => loader.optionalBytes(PROBE);
-  const devices = new Devices(startup, request.speeds, probe, post);
+  const { withoutGpu } = request;
+  const offer = withoutGpu === null ? lookForAdapter() : Promise.resolve({ trouble: withoutGpu, broken: true });
+  const devices = new Devices(startup, offer, request.speeds, request.kernels, probe, post);
   const module = instantiate(startup);
   // Whichever promise fails first ends the load; the rest must not go unhandled.
   module.catch(() => undefined);

@@ -9,12 +9,12 @@ import { LONG_REPLY } from "./replies.mjs";
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
 
 /** Opens the page with a model and a chosen device. */
-async function openOn(page: Page, device: "auto" | "cpu" | "gpu", recipe: string): Promise<string> {
+async function openOn(page: Page, device: "auto" | "cpu" | "gpu", recipe: string, more = ""): Promise<string> {
   const name = modelName(recipe);
   // Only at the first visit: later ones remember.
   await page.goto("/icon.svg");
   await page.evaluate((device) => localStorage.setItem("mor-settings-v1", JSON.stringify({ device })), device);
-  await page.goto(`/?test&model=${name}`);
+  await page.goto(`/?test&model=${name}${more}`);
   await expect(page.getByRole("status")).toHaveText("Ready");
   return name;
 }
@@ -64,6 +64,23 @@ for (const where of ["cpu", "gpu"] as const) {
   });
 }
 
+// A browser's GPU gets the workgroup kernels, and SwiftShader the portable ones: both must compile in a browser, whose
+// compiler is not naga, and compute the same. Subgroup operations wgpu cannot ask a browser for.
+for (const kernels of ["portable", "workgroup"]) {
+  test(`answers with the ${kernels} kernels`, async ({ page }) => {
+    await openOn(page, "gpu", "probed", `&kernels=${kernels}`);
+    await expect(notice(page)).toBeHidden();
+    await expect(page.locator("#adapter")).toContainText(`(${kernels} kernels)`);
+    await expect(page.locator('[data-part="probe"]')).toContainText(/a logit is .* off/);
+    await page.getByRole("button", { name: "Settings" }).click();
+    await page.getByLabel("Most new tokens").fill("8");
+    await page.getByRole("button", { name: "Close" }).click();
+    await send(page);
+    await answered(page);
+    await expect(answers(page)).toHaveText(LONG_REPLY.slice(0, 8));
+  });
+}
+
 test("tells what startup took, in parts", async ({ page }) => {
   await openOn(page, "gpu", "probed");
   await page.reload();
@@ -80,21 +97,60 @@ test("tells what startup took, in parts", async ({ page }) => {
 });
 
 test("goes from device to device between answers and within one", async ({ page }) => {
-  await openOn(page, "cpu", "slow");
+  await openOn(page, "cpu", "probed");
   await send(page);
   await answered(page);
   await choose(page, "gpu");
   await expect(device(page)).toHaveAttribute("data-device", "gpu");
   await page.getByRole("button", { name: "New chat" }).click();
   await send(page);
-  await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
-
-  await page.getByRole("button", { name: "New chat" }).click();
-  await send(page);
   await expect(answers(page)).not.toBeEmpty();
+  // SwiftShader takes seconds for an answer.
   await choose(page, "cpu");
   await expect(device(page)).toHaveAttribute("data-device", "cpu");
+  await answered(page);
+  await expect(answers(page)).toHaveText(LONG_REPLY);
+});
+
+/** Breaks WebGPU in the page's workers, in a way that the engine cannot catch. */
+async function breakWorkers(page: Page, script: string): Promise<void> {
+  await page.route("**/worker-*.js", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${script};\n${await response.text()}` });
+  });
+}
+
+for (const choice of ["gpu", "auto"] as const) {
+  test(`loads without a GPU that brings the worker down (${choice})`, async ({ page }) => {
+    await breakWorkers(page, "GPUDevice.prototype.createComputePipeline = () => { throw new Error('out of order') }");
+    await openOn(page, choice, "probed");
+    await expect(notice(page)).toContainText(/so the CPU writes.*out of order/);
+    await expect(device(page)).toHaveAttribute("data-device", "cpu");
+    await send(page);
+    await answered(page);
+    await expect(answers(page)).toHaveText(LONG_REPLY);
+  });
+}
+
+test("loads anew when the GPU brings the worker down later", async ({ page }) => {
+  await breakWorkers(page, `
+    let submits = 0;
+    const submit = GPUQueue.prototype.submit;
+    GPUQueue.prototype.submit = function (buffers) {
+      submits += 1;
+      if (submits === 60) {
+        throw new Error("out of order");
+      }
+      return submit.call(this, buffers);
+    }`);
+  await openOn(page, "gpu", "probed");
+  await expect(device(page)).toHaveAttribute("data-device", "gpu");
+  await send(page);
+  await expect(answers(page)).toHaveAttribute("data-state", "failed");
+  await expect(page.getByRole("status")).toHaveText("Ready");
+  await expect(notice(page)).toContainText("so the CPU writes");
+  await page.getByRole("button", { name: "New chat" }).click();
+  await send(page);
   await answered(page);
   await expect(answers(page)).toHaveText(LONG_REPLY);
 });
@@ -108,6 +164,17 @@ test("goes on when the GPU is lost while it writes", async ({ page }) => {
   await expect(notice(page)).toContainText("The GPU was lost");
   await expect(notice(page)).toContainText("continuing on it again");
   await expect(device(page)).toHaveAttribute("data-device", "gpu");
+});
+
+test("goes on when the browser's GPU process crashes while it writes", async ({ page, browser }) => {
+  await openOn(page, "gpu", "probed");
+  await send(page);
+  await expect(answers(page)).not.toBeEmpty();
+  const devtools = await browser.newBrowserCDPSession();
+  await devtools.send("Browser.crashGpuProcess");
+  await answered(page);
+  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(notice(page)).toContainText("The GPU was lost");
 });
 
 test("goes on when the GPU is lost between two answers", async ({ page }) => {

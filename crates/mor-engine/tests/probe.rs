@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mor_engine::{
-    Context, DecodeOptions, Decoder, Isa, LoadOptions, Model, Probe, WeightPrecision,
+    Context, DecodeOptions, Decoder, Isa, LoadOptions, Model, PROBE_FILE, Probe, WeightPrecision,
 };
 use mor_text::{Message, Role, Tokenizer};
 use pollster::block_on;
@@ -42,4 +42,17 @@ fn rounding_stays_within_the_tolerance() {
     let outcome = block_on(wrong.check(&mut exact)).expect("fits");
     println!("another prompt: {outcome:?}");
     assert!(!outcome.agrees, "{outcome:?}");
+}
+
+/// The probe that ships belongs to the weights that ship.
+#[test]
+fn the_shipped_probe_is_the_shipped_models() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/technical-10m");
+    let text = std::fs::read(folder.join(PROBE_FILE)).expect("a probe");
+    let probe = Probe::from_json(&text).expect("a probe");
+    let model = Model::load(&folder).expect("the model");
+    let decoder = Decoder::new(Arc::new(model), DecodeOptions::default());
+    let mut context = decoder.expect("a decoder").into();
+    let outcome = block_on(probe.check(&mut context)).expect("fits");
+    assert!(outcome.agrees && outcome.difference < 1e-3, "{outcome:?}");
 }

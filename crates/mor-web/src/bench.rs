@@ -68,3 +68,48 @@ pub(crate) async fn agreement(
     }
     Ok((equal, tokens))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mor_config::Preset;
+    use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model};
+    use pollster::block_on;
+
+    use super::*;
+
+    fn context(seed: u64) -> Context {
+        let mut config = Preset::Technical10m.config();
+        config.vocab_size = 300;
+        config.hidden_size = 48;
+        config.num_hidden_layers = 2;
+        config.intermediate_size = 64;
+        config.max_position_embeddings = 40;
+        let model = Model::random(config, seed, LoadOptions::default()).expect("a model");
+        let decoder = Decoder::new(Arc::new(model), DecodeOptions::default());
+        decoder.expect("a decoder").into()
+    }
+
+    #[test]
+    fn agreement_counts_equal_choices() {
+        let prompt = [5, 6, 7];
+        let counted = |other: &mut Context, tokens| {
+            block_on(agreement(&mut context(1), other, &prompt, tokens)).expect("fits")
+        };
+        assert_eq!(counted(&mut context(1), 20), (20, 20));
+        // The context holds 37 more.
+        assert_eq!(counted(&mut context(1), 64), (37, 37));
+        let (equal, tokens) = counted(&mut context(2), 20);
+        assert!(equal < tokens, "{equal} of {tokens}");
+    }
+
+    #[test]
+    fn a_bench_ends_with_the_context() {
+        let mut bench = block_on(Bench::prefill(context(1), 8)).expect("fits");
+        // The last token needs not be read.
+        block_on(bench.decode(32)).expect("fits");
+        let refused = block_on(bench.decode(1));
+        assert!(matches!(refused, Err(EngineError::ContextFull { .. })));
+    }
+}

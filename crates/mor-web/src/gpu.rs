@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use mor_engine::gpu::Gpu;
-use serde::Serialize;
+use mor_engine::gpu::{Gpu, Variant};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
-use crate::to_js;
 
 /// An opened GPU. Models are put on it, and a model whose GPU is lost goes on with another one.
 #[wasm_bindgen]
@@ -15,39 +13,28 @@ pub struct MorGpu {
     pub(crate) gpu: Arc<Gpu>,
 }
 
-/// Which GPU it is, as far as the browser tells.
-#[derive(Serialize)]
-struct Adapter<'a> {
-    /// For a person.
-    name: &'a str,
-    /// Which kernels run on it.
-    variant: &'a str,
-}
-
 #[wasm_bindgen]
 impl MorGpu {
-    /// Opens the browser's preferred GPU.
+    /// Opens the browser's preferred GPU. `variant` names the kernels to run there (`portable` or `workgroup`)
+    /// instead of those that its features suggest: that it is no GPU but the processor, browsers tell the page, and not
+    /// the engine.
     ///
     /// # Errors
-    /// When there is none, or the browser refuses it.
-    pub async fn open() -> Result<MorGpu, Failure> {
-        let gpu = Gpu::open().await?;
-        Ok(Self { gpu: Arc::new(gpu) })
+    /// When there is none, or the browser refuses it, or there is no such variant.
+    pub async fn open(variant: Option<String>) -> Result<MorGpu, Failure> {
+        let variant = variant.map(|name| name.parse::<Variant>()).transpose();
+        let variant = variant.map_err(|error| Failure::new(&error.to_string()))?;
+        let gpu = Gpu::open_with(variant).await?;
+        Ok(Self { gpu })
     }
 
-    /// `{name, variant}`: which GPU it is, and which kernels run on it.
-    ///
-    /// # Errors
-    /// Never in practice: plain data converts.
-    pub fn adapter(&self) -> Result<JsValue, Failure> {
-        to_js(&Adapter {
-            name: self.gpu.name(),
-            variant: self.gpu.variant(),
-        })
+    /// Which kernels run on it.
+    pub fn variant(&self) -> String {
+        self.gpu.variant().to_string()
     }
 
-    /// Loses the GPU as a crash of its driver would, at any time: for tests.
+    /// Loses the GPU as a reset of its driver would, at any time: for tests.
     pub fn lose(&self) {
-        self.gpu.destroy();
+        self.gpu.lose();
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use mor_config::{CONFIG_FILE, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
 use mor_engine::gpu::{GpuDecoder, GpuModel};
-use mor_engine::{ChatSession, Context, DecodeOptions, Decoder, LoadOptions, Model, Probe};
+use mor_engine::{
+    ChatSession, Context, DecodeOptions, Decoder, LoadOptions, Model, Probe, WeightPrecision,
+};
 use mor_text::{Message, Tokenizer};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
@@ -102,7 +104,9 @@ impl MorModel {
     /// The GPU's.
     pub async fn put_on_gpu(&mut self, gpu: &MorGpu) -> Result<(), Failure> {
         self.gpu = None;
-        let model = GpuModel::new(&gpu.gpu, self.config.clone(), &self.weights).await?;
+        let (gpu, config) = (Arc::clone(&gpu.gpu), self.config.clone());
+        let precision = WeightPrecision::AsStored;
+        let model = GpuModel::from_parts(gpu, config, &self.weights, precision).await?;
         self.gpu = Some(Arc::new(model));
         Ok(())
     }

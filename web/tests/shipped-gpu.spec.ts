@@ -1,0 +1,99 @@
+// The shipped model on a GPU, which SwiftShader stands in for, against the CPU.
+
+import { expect, type Page, test } from "@playwright/test";
+
+import { CHROMIUM, GPU_ARGS } from "./browser.mjs";
+import { answered, answers, send } from "./page";
+
+const MODEL = "technical-10m";
+const TOKENS = 64;
+const QUESTIONS = [
+  "How do I list the contents of a tar file?",
+  "What does `git stash` do?",
+  "How do I find all files larger than 100 MB?",
+  "Write a Python function to reverse a string.",
+  "What does the acronym DNS stand for?",
+  "How do I undo the last git commit?",
+  "What is a mutex?",
+  "How do I make a shell script executable?",
+  "Explain what a hash table is.",
+  "How do I count the lines of a file?",
+  "What is the difference between TCP and UDP?",
+  "How do I create a virtual environment in Python?",
+  "What does chmod 755 mean?",
+  "How do I kill a process by its name?",
+  "Write a SQL query that counts rows.",
+  "What is a pointer in C?",
+  "How do I show disk usage of a folder?",
+  "What is continuous integration?",
+  "How do I copy files over ssh?",
+  "What is recursion?",
+];
+
+test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
+
+interface TestHook {
+  agree(questions: string[], tokens: number): Promise<{ equal: number; tokens: number; seconds: number }>;
+}
+
+async function openOn(page: Page, device: "cpu" | "gpu", settings: object = {}): Promise<void> {
+  await page.goto("/icon.svg");
+  const stored = JSON.stringify({ device, ...settings });
+  await page.evaluate((stored) => localStorage.setItem("mor-settings-v1", stored), stored);
+  await page.goto(`/?test&model=${MODEL}`);
+  await expect(page.getByRole("status")).toHaveText("Ready", { timeout: 120_000 });
+  await expect(page.locator("#device-help")).toHaveAttribute("data-device", device);
+}
+
+/** Prints where the time until the first token went. */
+async function printStartup(page: Page, what: string): Promise<void> {
+  const parts = await page.locator("[data-part]").evaluateAll((elements) =>
+    elements.map((element) => `${(element as HTMLElement).dataset["part"]}: ${element.textContent}`),
+  );
+  console.log(`${what}\n  ${parts.join("\n  ")}`);
+}
+
+test("the GPU answers what the CPU answers", async ({ page }) => {
+  test.setTimeout(300_000);
+  const texts: string[] = [];
+  for (const device of ["cpu", "gpu"] as const) {
+    await openOn(page, device);
+    await page.reload();
+    await expect(page.getByRole("status")).toHaveText("Ready", { timeout: 120_000 });
+    await send(page, QUESTIONS[0]);
+    await answered(page);
+    await printStartup(page, `Startup on the ${device}, weights from the cache:`);
+    console.log(await page.getByTestId("stats").textContent());
+    texts.push(await answers(page).innerText());
+  }
+  await expect(page.locator("#notice-text")).toBeHidden();
+  expect(texts[0]).toContain("tar");
+  expect(texts[1]).toBe(texts[0]);
+});
+
+test("the same seed gives the same answer on CPU and GPU", async ({ page }) => {
+  test.setTimeout(300_000);
+  const texts: string[] = [];
+  for (const device of ["cpu", "gpu"] as const) {
+    await openOn(page, device, { temperature: 1, topK: 0, topP: 1, seed: 11, maxNewTokens: 40 });
+    await send(page, QUESTIONS[1]);
+    await answered(page);
+    texts.push(await answers(page).innerText());
+  }
+  console.log(texts[0]);
+  expect(texts[0]?.length).toBeGreaterThan(20);
+  expect(texts[1]).toBe(texts[0]);
+});
+
+test("CPU and GPU find the same tokens likeliest", async ({ page }) => {
+  test.setTimeout(900_000);
+  await openOn(page, "gpu");
+  const result = await page.evaluate(
+    ({ questions, tokens }) => (window as unknown as { morTest: TestHook }).morTest.agree(questions, tokens),
+    { questions: QUESTIONS, tokens: TOKENS },
+  );
+  const share = result.equal / result.tokens;
+  console.log(`${result.equal} of ${result.tokens} tokens agree (${(share * 100).toFixed(2)} %), ${result.seconds.toFixed(0)} s`);
+  expect(result.tokens).toBe(QUESTIONS.length * TOKENS);
+  expect(share).toBeGreaterThanOrEqual(0.99);
+});
