@@ -1,7 +1,9 @@
 //! Every operation from Burn's own: runs on any device, and is what the fused ones are tested
 //! against. Arguments as in the functions of the same names in [`super`].
 
-use burn::tensor::{Bool, DType, FloatDType, Int, Tensor, TensorData, activation, module};
+use burn::tensor::{
+    Bool, DType, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation, module,
+};
 
 /// See [`super::linear`].
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
@@ -72,6 +74,25 @@ pub fn causal_attention(
         .matmul(split(v))
         .swap_dims(1, 2)
         .reshape([batch, seq, dim])
+}
+
+/// See [`super::gather_rows`].
+pub fn gather_rows<const D: usize>(x: Tensor<D>, list: Tensor<1, Int>, count: usize) -> Tensor<D> {
+    x.select(0, list.narrow(0, 0, count))
+}
+
+/// See [`super::scatter_rows`].
+pub fn scatter_rows<const D: usize>(
+    x: Tensor<D>,
+    rows: Tensor<D>,
+    list: Tensor<1, Int>,
+) -> Tensor<D> {
+    let count = rows.dims()[0];
+    let list = list.narrow(0, 0, count);
+    // Assigning is adding: what is there goes first.
+    let old = x.clone().select(0, list.clone());
+    x.select_assign(0, list.clone(), old.neg(), IndexingUpdateOp::Add)
+        .select_assign(0, list, rows, IndexingUpdateOp::Add)
 }
 
 /// See [`super::rotary`].
