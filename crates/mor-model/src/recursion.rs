@@ -2,6 +2,8 @@
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
+use crate::ops;
+
 /// Applies `block(step, x, key_mask)` to `x: [batch, seq, dim]`, a row `steps[row]` times, or, where there are
 /// `batch · seq` numbers, a position as often as its own number says.
 ///
@@ -20,6 +22,7 @@ pub(crate) fn recur(
 ) -> Tensor<3> {
     let [batch, seq, dim] = x.dims();
     let deepest = steps.iter().copied().max().unwrap_or(0);
+    let mut depths = None;
     for step in 0..deepest {
         let active: Vec<bool> = steps.iter().map(|depth| step < *depth).collect();
         let gate = survival.map(|survival| straight_through(survival, step));
@@ -29,7 +32,8 @@ pub(crate) fn recur(
             continue;
         }
         let device = x.device();
-        let rows = Rows::with_any(&active, batch);
+        let depths = depths.get_or_insert_with(|| row_depths(steps, batch, &device));
+        let rows = Rows::with_any(&active, batch, depths, step);
         let chosen = rows.gather(x.clone());
         let mut keys = key_mask.map(|mask| rows.gather_mask(mask.clone(), &device));
         let mut taking_part = None;
@@ -70,36 +74,35 @@ fn gated(x: Tensor<3>, next: Tensor<3>, gate: Option<Tensor<3>>) -> Tensor<3> {
 
 /// The rows of a batch that take part in a step.
 struct Rows {
-    batch: usize,
     chosen: Vec<usize>,
+    /// The chosen ones first, on the device; nothing where all are.
+    list: Option<Tensor<1, Int>>,
 }
 
 impl Rows {
-    /// The rows with any active entry; `active` has as many entries for each of the `batch` rows.
-    fn with_any(active: &[bool], batch: usize) -> Self {
+    /// The rows with any active entry; `active` has as many entries for each of the `batch` rows. `depths: [batch]`
+    /// holds the steps of each row.
+    fn with_any(active: &[bool], batch: usize, depths: &Tensor<1, Int>, step: usize) -> Self {
         let per_row = (active.len() / batch.max(1)).max(1);
         let rows = active.chunks_exact(per_row).enumerate();
         let chosen = rows.filter(|(_, flags)| flags.contains(&true));
+        let chosen: Vec<usize> = chosen.map(|(row, _)| row).collect();
+        let some = chosen.len() < batch;
         Self {
-            batch,
-            chosen: chosen.map(|(row, _)| row).collect(),
+            list: some.then(|| ops::select_rows(depths.clone(), step as u32).0),
+            chosen,
         }
-    }
-
-    fn all(&self) -> bool {
-        self.chosen.len() == self.batch
     }
 
     fn gather(&self, x: Tensor<3>) -> Tensor<3> {
-        if self.all() {
-            return x;
+        match &self.list {
+            Some(list) => ops::gather_rows(x, list.clone(), self.chosen.len()),
+            None => x,
         }
-        let rows = indices(&self.chosen, &x.device());
-        x.select(0, rows)
     }
 
     fn gather_mask(&self, mask: Tensor<2, Bool>, device: &Device) -> Tensor<2, Bool> {
-        if self.all() {
+        if self.list.is_none() {
             return mask;
         }
         // By way of integers: Burn's CPU backend selects Booleans into another representation of them.
@@ -118,16 +121,21 @@ impl Rows {
 
     /// `x` with its chosen rows replaced by those of `next`.
     fn scatter(&self, x: Tensor<3>, next: Tensor<3>) -> Tensor<3> {
-        if self.all() {
-            return next;
+        match &self.list {
+            Some(list) => ops::scatter_rows(x, next, list.clone()),
+            None => next,
         }
-        let mut order: Vec<usize> = (0..self.batch).collect();
-        for (rank, row) in self.chosen.iter().enumerate() {
-            order[*row] = self.batch + rank;
-        }
-        let order = indices(&order, &x.device());
-        Tensor::cat(vec![x, next], 0).select(0, order)
     }
+}
+
+/// The steps of the deepest position of each row, `[batch]`.
+fn row_depths(steps: &[usize], batch: usize, device: &Device) -> Tensor<1, Int> {
+    let per_row = (steps.len() / batch.max(1)).max(1);
+    let depths = steps.chunks_exact(per_row);
+    let depths: Vec<usize> = depths
+        .map(|row| row.iter().copied().max().unwrap_or(0))
+        .collect();
+    indices(&depths, device)
 }
 
 fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {

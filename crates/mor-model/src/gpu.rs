@@ -1,0 +1,91 @@
+//! The GPU adapter that Burn runs on, opened once in a process.
+
+use std::sync::OnceLock;
+
+use burn::tensor::Device;
+use burn::tensor::wgpu::{WgpuInitError, wgpu};
+pub use mor_shaders::Variant;
+
+use crate::device::{ChosenDevice, DeviceError};
+use crate::ops::gpu;
+
+/// Overrides the variant of the kernels.
+const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
+
+/// An adapter that works.
+#[derive(Debug, Clone)]
+pub(crate) struct Gpu {
+    pub(crate) device: ChosenDevice,
+    /// Whether it is a program on the processor.
+    pub(crate) is_software: bool,
+}
+
+/// Makes the kernels of attention and routing use this variant from now on, in the whole process; for tests.
+pub fn set_variant(variant: Variant) {
+    gpu::set_variant(variant);
+}
+
+/// The variant in use.
+pub fn variant() -> Variant {
+    gpu::variant()
+}
+
+/// The adapter, opened on the first call.
+pub(crate) fn open() -> Result<Gpu, DeviceError> {
+    static OPENED: OnceLock<Result<Gpu, DeviceError>> = OnceLock::new();
+    OPENED.get_or_init(open_first).clone()
+}
+
+fn open_first() -> Result<Gpu, DeviceError> {
+    // Before anything is opened, so that a mistake costs nothing.
+    let asked = asked_variant(std::env::var(VARIANT_VARIABLE).ok().as_deref())?;
+    let options = Device::wgpu_options();
+    let (device, setup) = options.init_with_setup().map_err(|error| match error {
+        WgpuInitError::AdapterUnavailable { message, .. } => DeviceError::NoAdapter(message),
+        other => DeviceError::Unusable(other.to_string()),
+    })?;
+    let info = setup.adapter.get_info();
+    let is_software = info.device_type == wgpu::DeviceType::Cpu;
+    let features = setup.device.features();
+    let fitting = match (is_software, features.contains(wgpu::Features::SUBGROUP)) {
+        (true, _) => Variant::Portable,
+        (false, true) => Variant::Subgroup,
+        (false, false) => Variant::Workgroup,
+    };
+    let variant = asked.unwrap_or(fitting);
+    gpu::set_variant(variant);
+    Ok(Gpu {
+        device: ChosenDevice {
+            device,
+            is_gpu: true,
+            half: features.contains(wgpu::Features::SHADER_F16),
+            description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
+        },
+        is_software,
+    })
+}
+
+/// The variant that a user asks for.
+fn asked_variant(text: Option<&str>) -> Result<Option<Variant>, DeviceError> {
+    let parsed = text.map(str::parse::<Variant>).transpose();
+    parsed.map_err(|error| DeviceError::Variant(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_are_asked_for_by_name() {
+        assert_eq!(asked_variant(None).expect("none"), None);
+        let asked = asked_variant(Some("workgroup")).expect("known");
+        assert_eq!(asked, Some(Variant::Workgroup));
+        let error = asked_variant(Some("fast"))
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.contains("MOR_GPU_VARIANT: `fast` is no kernel variant"),
+            "{error}"
+        );
+    }
+}
