@@ -111,6 +111,15 @@ pub fn open_device(choice: DeviceChoice) -> Result<ChosenDevice, DeviceError> {
     }
 }
 
+/// Whether a device stores and computes f16, as one opened by [`open_device`] may.
+pub fn supports_half(device: &Device) -> bool {
+    if crate::ops::is_cpu(device) {
+        return false;
+    }
+    // It is open already.
+    gpu().is_ok_and(|chosen| chosen.half)
+}
+
 #[cfg(feature = "gpu")]
 fn gpu() -> Result<ChosenDevice, DeviceError> {
     Ok(crate::gpu::open()?.device)

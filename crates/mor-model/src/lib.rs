@@ -41,7 +41,7 @@ mod router;
 pub use attention::Attention;
 pub use block::Block;
 pub use body::{Body, Conversational};
-pub use device::{ChosenDevice, DeviceChoice, DeviceError, open_device};
+pub use device::{ChosenDevice, DeviceChoice, DeviceError, open_device, supports_half};
 pub use embedding::{EmbeddingBand, Embeddings, PositionTable, TokenEmbedding};
 pub use error::ModelError;
 pub use feed_forward::FeedForward;

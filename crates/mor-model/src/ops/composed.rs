@@ -5,9 +5,19 @@ use burn::tensor::{
     Bool, DType, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation, module,
 };
 
+/// A parameter in the precision of the activations it meets; its gradient comes back in its own.
+fn stored_as<const D: usize>(parameter: Tensor<D>, dtype: DType) -> Tensor<D> {
+    match parameter.dtype() == dtype {
+        true => parameter,
+        false => parameter.cast(dtype),
+    }
+}
+
 /// See [`super::linear`].
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    module::linear(x, weight.transpose(), bias)
+    let dtype = x.dtype();
+    let bias = bias.map(|bias| stored_as(bias, dtype));
+    module::linear(x, stored_as(weight, dtype).transpose(), bias)
 }
 
 /// See [`super::linear_gelu`].
@@ -39,7 +49,7 @@ pub fn layer_norm(
     let centred = x.clone() - x.mean_dim(2);
     let variance = (centred.clone() * centred.clone()).mean_dim(2);
     let normal = (centred / (variance + eps).sqrt()).cast(dtype);
-    normal * gain.unsqueeze() + bias.unsqueeze()
+    normal * stored_as(gain, dtype).unsqueeze() + stored_as(bias, dtype).unsqueeze()
 }
 
 /// See [`super::causal_attention`].
@@ -141,6 +151,7 @@ pub fn linear_cross_entropy_losses(
 ) -> Tensor<1> {
     let ignored = targets.clone().equal_elem(ignore);
     let targets: Tensor<2, Int> = targets.mask_fill(ignored.clone(), 0).unsqueeze_dim(1);
+    let weight = stored_as(weight, hidden.dtype());
     let logits = hidden.matmul(weight.transpose()).cast(FloatDType::F32);
     let log_probs = activation::log_softmax(logits, 1);
     let losses: Tensor<1> = log_probs.gather(1, targets).squeeze_dim(1);

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::data::{Batch, IGNORE, Row, Targets};
 use crate::evaluate::{depths, device_of, tensors};
 use crate::optimizer::{Gradients, accumulate};
+use crate::recipe::Matmul;
 use crate::rng::Rng;
 
 /// The stream of random numbers that noise is seeded from.
@@ -104,6 +105,7 @@ impl Trainer {
             training: true,
             straight_through: train.router.straight_through
                 && self.recipe.model.architecture == Architecture::Technical,
+            half: self.on_gpu && train.matmul == Matmul::F16,
             ..ForwardOptions::default()
         }
     }

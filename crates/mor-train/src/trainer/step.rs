@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use mor_kernels::{MatmulPrecision, set_matmul_precision};
 use mor_report::metrics::StepMetrics;
 
 use super::{Clock, Trainer};
@@ -18,8 +19,23 @@ const LOSS_SCALE_STEPS: u32 = 2000;
 const LOSS_SCALES: [f64; 2] = [1.0, 16_777_216.0];
 
 impl Trainer {
+    /// As [`Self::step`], with products in the recipe's precision.
+    pub(super) fn step_in_precision(
+        self,
+        rows: &[Vec<Row>],
+        moment: Moment,
+        clock: &Clock,
+    ) -> Result<(Self, StepMetrics)> {
+        if !self.on_gpu {
+            set_matmul_precision(self.recipe.train.matmul.into());
+        }
+        let result = self.step(rows, moment, clock);
+        set_matmul_precision(MatmulPrecision::F32);
+        result
+    }
+
     /// Takes one step with these batches, which are those of all processes.
-    pub(super) fn step(
+    fn step(
         mut self,
         rows: &[Vec<Row>],
         moment: Moment,
