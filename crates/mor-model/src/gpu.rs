@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use burn::tensor::wgpu::{WgpuInitError, wgpu};
+use burn::tensor::wgpu::{WgpuBackend, WgpuInitError, WgpuSetup, wgpu};
 pub use mor_shaders::Variant;
 
 use crate::device::{ChosenDevice, DeviceError};
@@ -11,6 +11,16 @@ use crate::ops::gpu;
 
 /// Overrides the variant of the kernels.
 const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
+
+/// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders lack too
+/// much, and it talks to the screen.
+const APIS: &[WgpuBackend] = if cfg!(target_vendor = "apple") {
+    &[WgpuBackend::Metal]
+} else if cfg!(windows) {
+    &[WgpuBackend::Vulkan, WgpuBackend::Dx12]
+} else {
+    &[WgpuBackend::Vulkan]
+};
 
 /// An adapter that works.
 #[derive(Debug, Clone)]
@@ -39,13 +49,34 @@ pub(crate) fn open() -> Result<Gpu, DeviceError> {
 fn open_first() -> Result<Gpu, DeviceError> {
     // Before anything is opened, so that a mistake costs nothing.
     let asked = asked_variant(std::env::var(VARIANT_VARIABLE).ok().as_deref())?;
-    let options = Device::wgpu_options();
-    let (device, setup) = options.init_with_setup().map_err(|error| match error {
-        WgpuInitError::AdapterUnavailable { message, .. } => DeviceError::NoAdapter(message),
-        other => DeviceError::Unusable(other.to_string()),
-    })?;
+    let mut found: Option<(Device, WgpuSetup)> = None;
+    let mut problem = None;
+    for api in APIS {
+        let options = Device::wgpu_options().graphics_api(*api);
+        match options.init_with_setup() {
+            Ok(opened) => {
+                let hardware = !is_software(&opened.1);
+                if hardware || found.is_none() {
+                    found = Some(opened);
+                }
+                if hardware {
+                    break;
+                }
+            }
+            Err(error) => problem = Some(error),
+        }
+    }
+    let Some((device, setup)) = found else {
+        return Err(match problem {
+            Some(WgpuInitError::AdapterUnavailable { message, .. }) => {
+                DeviceError::NoAdapter(message)
+            }
+            Some(other) => DeviceError::Unusable(other.to_string()),
+            None => DeviceError::NoAdapter("this system has no graphics interface".to_owned()),
+        });
+    };
     let info = setup.adapter.get_info();
-    let is_software = info.device_type == wgpu::DeviceType::Cpu;
+    let is_software = is_software(&setup);
     let features = setup.device.features();
     let fitting = match (is_software, features.contains(wgpu::Features::SUBGROUP)) {
         (true, _) => Variant::Portable,
@@ -63,6 +94,10 @@ fn open_first() -> Result<Gpu, DeviceError> {
         },
         is_software,
     })
+}
+
+fn is_software(setup: &WgpuSetup) -> bool {
+    setup.adapter.get_info().device_type == wgpu::DeviceType::Cpu
 }
 
 /// The variant that a user asks for.
