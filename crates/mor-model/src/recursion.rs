@@ -147,13 +147,23 @@ fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
 mod tests {
     use super::*;
 
-    /// Counts in each number how often it took part, and keeps what the block saw.
+    /// Counts in each number how often it took part, and keeps what the block saw. The same on every device.
     fn run(steps: &[usize], shape: [usize; 2]) -> (Vec<f32>, Vec<[usize; 2]>) {
-        let device = Device::flex();
+        let found = run_on(&Device::flex(), steps, shape);
+        #[cfg(feature = "gpu")]
+        {
+            let gpu = crate::open_device(crate::DeviceChoice::Gpu);
+            let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(run_on(&gpu.device, steps, shape), found, "on the GPU");
+        }
+        found
+    }
+
+    fn run_on(device: &Device, steps: &[usize], shape: [usize; 2]) -> (Vec<f32>, Vec<[usize; 2]>) {
         let [batch, seq] = shape;
         let mut seen = Vec::new();
-        let x = Tensor::<3>::zeros([batch, seq, 1], &device);
-        let mask = Tensor::<2>::ones(shape, &device).bool();
+        let x = Tensor::<3>::zeros([batch, seq, 1], device);
+        let mask = Tensor::<2>::ones(shape, device).bool();
         let x = recur(x, Some(&mask), steps, None, |step, x, keys| {
             let keys = keys.expect("a mask").int().sum();
             seen.push([x.dims()[0], keys.into_scalar::<i64>() as usize]);
