@@ -127,6 +127,11 @@ fn gpu() -> Result<ChosenDevice, DeviceError> {
 
 #[cfg(feature = "gpu")]
 fn gpu_if_hardware() -> Result<Option<ChosenDevice>, DeviceError> {
+    if !crate::gpu::may_have_hardware() {
+        // Also where it will not be used, a mistake is one.
+        crate::gpu::variant_of_environment()?;
+        return Err(DeviceError::NoAdapter("no driver is loaded".to_owned()));
+    }
     let gpu = crate::gpu::open()?;
     Ok((!gpu.is_software).then_some(gpu.device))
 }

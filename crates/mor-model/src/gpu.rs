@@ -1,5 +1,6 @@
 //! The GPU adapter that Burn runs on, opened once in a process.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
@@ -40,6 +41,19 @@ pub fn variant() -> Variant {
     gpu::variant()
 }
 
+/// Whether it is worth looking for an adapter that is hardware. On Linux a GPU's driver shows in `/dev`; without one,
+/// loading Vulkan would find programs at most, and take its time and say things about screens.
+pub(crate) fn may_have_hardware() -> bool {
+    const NODES: [&str; 5] = [
+        "/dev/dri",
+        "/dev/nvidiactl",
+        "/dev/dxg",
+        "/dev/mali0",
+        "/dev/kgsl-3d0",
+    ];
+    !cfg!(target_os = "linux") || NODES.iter().any(|node| Path::new(node).exists())
+}
+
 /// The adapter, opened on the first call.
 pub(crate) fn open() -> Result<Gpu, DeviceError> {
     static OPENED: OnceLock<Result<Gpu, DeviceError>> = OnceLock::new();
@@ -48,7 +62,7 @@ pub(crate) fn open() -> Result<Gpu, DeviceError> {
 
 fn open_first() -> Result<Gpu, DeviceError> {
     // Before anything is opened, so that a mistake costs nothing.
-    let asked = asked_variant(std::env::var(VARIANT_VARIABLE).ok().as_deref())?;
+    let asked = variant_of_environment()?;
     let mut found: Option<(Device, WgpuSetup)> = None;
     let mut problem = None;
     for api in APIS {
@@ -100,7 +114,11 @@ fn is_software(setup: &WgpuSetup) -> bool {
     setup.adapter.get_info().device_type == wgpu::DeviceType::Cpu
 }
 
-/// The variant that a user asks for.
+/// The variant that `MOR_GPU_VARIANT` asks for, if it is set.
+pub(crate) fn variant_of_environment() -> Result<Option<Variant>, DeviceError> {
+    asked_variant(std::env::var(VARIANT_VARIABLE).ok().as_deref())
+}
+
 fn asked_variant(text: Option<&str>) -> Result<Option<Variant>, DeviceError> {
     let parsed = text.map(str::parse::<Variant>).transpose();
     parsed.map_err(|error| DeviceError::Variant(error.to_string()))

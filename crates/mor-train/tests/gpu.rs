@@ -64,7 +64,10 @@ fn twenty_steps_with_routers() {
         let text = CONVERSATIONAL
             .replace("POOLING", pooling)
             // Noise is another on each device.
-            .replace("pad_token_id = 0", "pad_token_id = 0\nhidden_dropout_prob = 0.0")
+            .replace(
+                "pad_token_id = 0",
+                "pad_token_id = 0\nhidden_dropout_prob = 0.0",
+            )
             .replace("steps = 6", "steps = 20")
             .replace("validate_every = 6", "validate_every = 20")
             .replace("batch_tokens = 768", "batch_tokens = 256");

@@ -100,9 +100,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
         depth => depth,
     };
     let device = open_device(args.device)?;
-    if !args.json {
-        note!("measuring on {}", device.description);
-    }
     let evaluator = Evaluator::load(&args.model, &args.data, args.limit, &device.device)?;
     let bar = if args.json || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
@@ -139,6 +136,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         say!("{text}");
     } else {
         print(&report, left_out, seconds);
+        note!("measured on {}", device.description);
     }
     Ok(())
 }

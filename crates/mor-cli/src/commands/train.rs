@@ -73,6 +73,13 @@ pub(crate) struct Args {
     dry_run: bool,
 }
 
+/// Prints what was found while the run was set up.
+fn warn(trainer: &Trainer) {
+    for warning in trainer.warnings() {
+        note!("warning: {warning}");
+    }
+}
+
 /// Trains until the budget is used up or Ctrl-C.
 pub(crate) fn run(args: Args) -> Result<()> {
     let mut recipe = Recipe::read(&args.config, &args.set)?;
@@ -94,21 +101,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
         paths.output = folder.path().join("run");
         paths.valid = None;
         let device = open_device(args.device)?;
-        note!("training on {}", device.description);
         let trainer = Trainer::new(recipe, &paths, false, &device.device)?;
+        note!("training on {}", device.description);
+        warn(&trainer);
         return plan(trainer);
     }
     let ranks = super::ranks::connect()?;
     let first = ranks.is_first();
     let device = open_device(args.device)?;
+    let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &device.device, ranks)?;
+    warn(&trainer);
     if first {
         note!("training on {}", device.description);
-    }
-    let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &device.device, ranks)?;
-    for warning in trainer.warnings() {
-        note!("warning: {warning}");
-    }
-    if first {
         introduce(&trainer);
     }
 
