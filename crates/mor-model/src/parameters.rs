@@ -43,7 +43,7 @@ impl Model {
     }
 
     /// The values of every parameter, in the order of [`ModelConfig::tensors`].
-    fn values(&self) -> Vec<Vec<f32>> {
+    pub fn values(&self) -> Vec<Vec<f32>> {
         let mut collector = Collector {
             tensors: Vec::new(),
         };
@@ -66,12 +66,24 @@ impl Model {
     /// in the shape of its parameter. `None` where a parameter had no part in the loss. Nothing is
     /// copied on the CPU; [`recycle_gradients`] takes them back when they have been used. From a GPU all come at once.
     pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<Option<Vec<f32>>> {
+        read_together(self.take_gradient_tensors(gradients))
+    }
+
+    /// As [`Self::take_gradients`], each flat, where it lies, and without autodiff.
+    pub fn take_gradient_tensors(&self, gradients: &mut Gradients) -> Vec<Option<Tensor<1>>> {
         let mut taker = GradientTaker {
             gradients,
             taken: Vec::new(),
         };
         self.visit(&mut taker);
-        read_together(taker.taken)
+        taker.taken
+    }
+
+    /// Replaces every parameter, in the order of [`ModelConfig::tensors`], by what `update` makes of its number and its
+    /// values, flat and without autodiff; nothing leaves the device.
+    #[must_use]
+    pub fn update_tensors(self, update: impl FnMut(usize, Tensor<1>) -> Tensor<1>) -> Self {
+        self.map(&mut TensorUpdater { update, index: 0 })
     }
 
     /// Lends every parameter to `update`, in the order of [`ModelConfig::tensors`], and puts the
@@ -171,6 +183,26 @@ impl<F: FnMut(Parameter)> ModuleMapper for Updater<F> {
         self.index += 1;
         let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
         Param::from_mapped_value(id, tensor.set_require_grad(tracked), mapper)
+    }
+}
+
+struct TensorUpdater<F> {
+    update: F,
+    index: usize,
+}
+
+impl<F: FnMut(usize, Tensor<1>) -> Tensor<1>> ModuleMapper for TensorUpdater<F> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let (tracked, autodiff) = (tensor.is_require_grad(), tensor.is_autodiff());
+        let shape = tensor.dims();
+        let updated = (self.update)(self.index, flat(tensor)).reshape(shape);
+        self.index += 1;
+        let updated = match autodiff {
+            true => updated.autodiff().set_require_grad(tracked),
+            false => updated,
+        };
+        Param::from_mapped_value(id, updated, mapper)
     }
 }
 

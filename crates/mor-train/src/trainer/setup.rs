@@ -86,6 +86,9 @@ impl Trainer {
                 (model, average, State::new(settings.clone(), data))
             }
         };
+        if on_gpu && ranks.size() == 1 {
+            optimizer = optimizer.on_device(&device.clone().inner());
+        }
         state.settings = settings.clone();
         let mut records = None;
         if ranks.is_first() {

@@ -8,7 +8,7 @@ use mor_report::metrics::StepMetrics;
 use super::{Clock, Trainer};
 use crate::Result;
 use crate::data::Row;
-use crate::optimizer::{clip_scale, global_norm};
+use crate::optimizer::clip_scale;
 use crate::recipe::Matmul;
 use crate::schedule::Moment;
 
@@ -45,11 +45,11 @@ impl Trainer {
         let learning_rate = self.recipe.train.schedule().learning_rate(moment);
         let loss_scale = self.loss_scale();
         let pass = self.pass(rows, moment.progress, loss_scale)?;
-        let norm = global_norm(&pass.gradients) / loss_scale;
+        let norm = pass.gradients.norm() / loss_scale;
         let skipped = !(pass.loss.is_finite() && norm.is_finite());
         let mut spike = false;
         if skipped {
-            mor_model::recycle_gradients(pass.gradients);
+            pass.gradients.recycle();
             self.skip();
         } else {
             let scale = clip_scale(norm, self.recipe.train.clip_norm) / loss_scale;
@@ -128,13 +128,23 @@ impl Trainer {
         // Early on the average would mostly remember the random start: let it follow faster.
         let steps = self.state.step as f64 + 1.0;
         let decay = decay.min(steps / (steps + 9.0)) as f32;
-        self.model = self.model.update(|parameter| {
-            if let Some(average) = average.get_mut(parameter.index) {
-                for (a, p) in average.iter_mut().zip(parameter.values.iter()) {
+        let mut follow = |index: usize, values: &[f32]| {
+            if let Some(average) = average.get_mut(index) {
+                for (a, p) in average.iter_mut().zip(values) {
                     *a += (1.0 - decay) * (p - *a);
                 }
             }
-        });
+        };
+        if self.on_gpu {
+            let values = self.model.values();
+            values
+                .iter()
+                .enumerate()
+                .for_each(|(index, values)| follow(index, values));
+        } else {
+            let model = self.model;
+            self.model = model.update(|parameter| follow(parameter.index, parameter.values));
+        }
         self
     }
 }
