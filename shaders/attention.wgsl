@@ -1,8 +1,8 @@
 // Causal attention forward with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), a workgroup a tile of
 // query rows of a head. Grid: tiles of rows, heads, batch.
 //
-// A row belongs to LANES neighbouring invocations. Of a tile of keys each takes every LANES-th score; of the row's
-// output, every LANES-th number.
+// A row belongs to SHARERS neighbouring invocations. Of a tile of keys each takes every SHARERS-th score; of the row's
+// output, every SHARERS-th number.
 //
 // Constants: Element f32 or f16; HEADS, HEAD_DIM; Q_STRIDE, KV_STRIDE, OUT_STRIDE elements between rows; SCALE of the
 // scores; TILE_ROWS and TILE_KEYS of a tile; HIDDEN the score of a key that is not seen; the numbers of the bindings
@@ -14,8 +14,8 @@
 @group(0) @binding(OUT_BINDING) var<storage, read_write> out: array<Element>; // [batch][rows][OUT_STRIDE]
 @group(0) @binding(PARAMS_BINDING) var<storage, read> params: array<u32>; // rows, keys, first, step
 
-const LANES: u32 = WORKGROUP / TILE_ROWS;
-const PART: u32 = (HEAD_DIM + LANES - 1u) / LANES;
+const SHARERS: u32 = WORKGROUP / TILE_ROWS;
+const PART: u32 = (HEAD_DIM + SHARERS - 1u) / SHARERS;
 
 var<workgroup> queries: array<f32, TILE_ROWS * HEAD_DIM>;
 // Keys first, then values.
@@ -31,8 +31,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let batch = group.z;
     let first_row = group.x * TILE_ROWS;
     let tile_rows = min(TILE_ROWS, rows - first_row);
-    let mine = lane / LANES;
-    let part = lane % LANES;
+    let mine = lane / SHARERS;
+    let part = lane % SHARERS;
     let row = first_row + min(mine, tile_rows - 1u);
     let here = position(batch, row);
 
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             tile[i] = f32(k[tile_at + i / HEAD_DIM * KV_STRIDE + i % HEAD_DIM]);
         }
         workgroupBarrier();
-        for (var j = part; j < TILE_KEYS; j += LANES) {
+        for (var j = part; j < TILE_KEYS; j += SHARERS) {
             var score = HIDDEN;
             if j < count && first_key + j <= here && is_visible(batch, first_key + j) {
                 score = 0.0;
@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             tile[i] = f32(v[tile_at + i / HEAD_DIM * KV_STRIDE + i % HEAD_DIM]);
         }
         workgroupBarrier();
-        for (var j = part; j < TILE_KEYS; j += LANES) {
+        for (var j = part; j < TILE_KEYS; j += SHARERS) {
             let score = scores[mine * TILE_KEYS + j];
             scores[mine * TILE_KEYS + j] = select(exp(score - higher), 0.0, score <= HIDDEN);
         }
@@ -83,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             total += scores[mine * TILE_KEYS + j];
         }
         for (var n = 0u; n < PART; n++) {
-            let i = part + n * LANES;
+            let i = part + n * SHARERS;
             if i < HEAD_DIM {
                 var sum = sums[n] * shrink;
                 for (var j = 0u; j < count; j++) {
@@ -101,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let inverse = select(0.0, 1.0 / total, total > 0.0);
     let out_at = (batch * rows + row) * OUT_STRIDE + head * HEAD_DIM;
     for (var n = 0u; n < PART; n++) {
-        let i = part + n * LANES;
+        let i = part + n * SHARERS;
         if i < HEAD_DIM {
             out[out_at + i] = Element(sums[n] * inverse);
         }

@@ -1,7 +1,7 @@
 // Attention backward to keys and values, a workgroup a tile of keys of a head. Grid: tiles of keys, heads, batch. A key
 // gathers from the rows that saw it, so that nothing is added atomically and sums have one order.
 //
-// A key belongs to LANES neighbouring invocations, as a row does in attention.wgsl, whose constants these are, but for
+// A key belongs to SHARERS neighbouring invocations, as a row does in attention.wgsl, whose constants these are, but for
 // the sizes of tiles: TILE_KEYS a workgroup, TILE_ROWS at a time. `delta` comes from attention_backward_q.wgsl.
 
 @group(0) @binding(0) var<storage, read> q: array<Element>; // [batch][rows][Q_STRIDE]
@@ -14,8 +14,8 @@
 @group(0) @binding(D_V_BINDING) var<storage, read_write> d_v: array<Element>; // [batch][keys][KV_STRIDE]
 @group(0) @binding(PARAMS_BINDING) var<storage, read> params: array<u32>; // rows, keys, first, step
 
-const LANES: u32 = WORKGROUP / TILE_KEYS;
-const PART: u32 = (HEAD_DIM + LANES - 1u) / LANES;
+const SHARERS: u32 = WORKGROUP / TILE_KEYS;
+const PART: u32 = (HEAD_DIM + SHARERS - 1u) / SHARERS;
 
 var<workgroup> key_rows: array<f32, TILE_KEYS * HEAD_DIM>;
 var<workgroup> value_rows: array<f32, TILE_KEYS * HEAD_DIM>;
@@ -32,8 +32,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let batch = group.z;
     let first_key = group.x * TILE_KEYS;
     let tile_keys = min(TILE_KEYS, keys - first_key);
-    let mine = lane / LANES;
-    let part = lane % LANES;
+    let mine = lane / SHARERS;
+    let part = lane % SHARERS;
     let key = first_key + mine;
 
     for (var i = lane; i < TILE_KEYS * HEAD_DIM; i += WORKGROUP) {
@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             d_rows[i] = f32(d_out[r * OUT_STRIDE + head * HEAD_DIM + i % HEAD_DIM]);
         }
         workgroupBarrier();
-        for (var r = part; r < TILE_ROWS; r += LANES) {
+        for (var r = part; r < TILE_ROWS; r += SHARERS) {
             let row = first_row + min(r, count - 1u);
             var weight = 0.0;
             var d_score = 0.0;
@@ -77,7 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var n = 0u; n < PART; n++) {
-            let i = part + n * LANES;
+            let i = part + n * SHARERS;
             if i < HEAD_DIM {
                 var k_sum = k_sums[n];
                 var v_sum = v_sums[n];
@@ -96,7 +96,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let at = (batch * keys + key) * KV_STRIDE + head * HEAD_DIM;
     for (var n = 0u; n < PART; n++) {
-        let i = part + n * LANES;
+        let i = part + n * SHARERS;
         if i < HEAD_DIM {
             d_k[at + i] = Element(k_sums[n]);
             d_v[at + i] = Element(v_sums[n]);

@@ -14,9 +14,9 @@
 @group(0) @binding(DELTA_BINDING) var<storage, read_write> delta: array<f32>; // [batch][HEADS][rows]
 @group(0) @binding(PARAMS_BINDING) var<storage, read> params: array<u32>; // rows, keys, first, step
 
-const LANES: u32 = WORKGROUP / TILE_ROWS;
-const PART: u32 = (HEAD_DIM + LANES - 1u) / LANES;
-const SHARE: u32 = (TILE_KEYS + LANES - 1u) / LANES;
+const SHARERS: u32 = WORKGROUP / TILE_ROWS;
+const PART: u32 = (HEAD_DIM + SHARERS - 1u) / SHARERS;
+const SHARE: u32 = (TILE_KEYS + SHARERS - 1u) / SHARERS;
 
 var<workgroup> queries: array<f32, TILE_ROWS * HEAD_DIM>;
 var<workgroup> d_rows: array<f32, TILE_ROWS * HEAD_DIM>;
@@ -32,8 +32,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let batch = group.z;
     let first_row = group.x * TILE_ROWS;
     let tile_rows = min(TILE_ROWS, rows - first_row);
-    let mine = lane / LANES;
-    let part = lane % LANES;
+    let mine = lane / SHARERS;
+    let part = lane % SHARERS;
     let row = first_row + min(mine, tile_rows - 1u);
     let here = position(batch, row);
     let row_at = (batch * HEADS + head) * rows + row;
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var n = 0u; n < SHARE; n++) {
-            let j = part + n * LANES;
+            let j = part + n * SHARERS;
             var d_weight = 0.0;
             if j < count {
                 for (var i = 0u; i < HEAD_DIM; i++) {
@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var n = 0u; n < SHARE; n++) {
-            let j = part + n * LANES;
+            let j = part + n * SHARERS;
             if j < TILE_KEYS {
                 var d_score = 0.0;
                 if j < count && first_key + j <= here && is_visible(batch, first_key + j) {
@@ -91,7 +91,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var n = 0u; n < PART; n++) {
-            let i = part + n * LANES;
+            let i = part + n * SHARERS;
             if i < HEAD_DIM {
                 var sum = sums[n];
                 for (var j = 0u; j < count; j++) {
@@ -107,7 +107,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let q_at = (batch * rows + row) * Q_STRIDE + head * HEAD_DIM;
     for (var n = 0u; n < PART; n++) {
-        let i = part + n * LANES;
+        let i = part + n * SHARERS;
         if i < HEAD_DIM {
             d_q[q_at + i] = Element(sums[n]);
         }

@@ -1,5 +1,7 @@
 import { defineConfig } from "@playwright/test";
 
+import { ARGS, CHROMIUM } from "./tests/browser.mjs";
+
 const PORT = 4173;
 
 export default defineConfig({
@@ -14,15 +16,8 @@ export default defineConfig({
   use: {
     baseURL: `http://127.0.0.1:${PORT}`,
     launchOptions: {
-      executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
-      args: [
-        "--no-sandbox",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
+      executablePath: CHROMIUM,
+      args: ARGS,
     },
     trace: "retain-on-failure",
   },

@@ -1,7 +1,7 @@
 // Times the engine in headless Chromium: one thread of WebAssembly, to be compared with
 // `mor bench decode --threads 1 --prompt-tokens 20 --new-tokens 100 --json`.
 //
-//   npm run bench -- [--model DIR] [--prompt-tokens 20] [--new-tokens 100] [--runs 5] [--depth N]
+//   npm run bench -- [--model DIR] [--prompt-tokens 20] [--new-tokens 100] [--runs 5] [--depth N] [--device cpu|gpu]
 //
 // Prints one JSON object. Needs web/dist (`cargo xtask web`); CHROMIUM names another browser.
 
@@ -12,6 +12,7 @@ import { parseArgs } from "node:util";
 
 import { chromium } from "@playwright/test";
 
+import { ARGS, CHROMIUM, GPU_ARGS } from "../tests/browser.mjs";
 import { startServer } from "../tests/server.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     "new-tokens": { type: "string", default: "100" },
     runs: { type: "string", default: "5" },
     depth: { type: "string" },
+    device: { type: "string", default: "cpu" },
   },
 });
 
@@ -36,6 +38,11 @@ function positive(name, text) {
   return value;
 }
 
+if (values.device !== "cpu" && values.device !== "gpu") {
+  console.error(`error: --device is ${values.device}; it must be cpu or gpu`);
+  process.exit(2);
+}
+
 const folder = resolve(process.env["INIT_CWD"] ?? ".", values.model);
 const request = {
   type: "bench",
@@ -43,6 +50,7 @@ const request = {
   new_tokens: positive("new-tokens", values["new-tokens"]),
   runs: positive("runs", values.runs),
   depth: values.depth === undefined ? null : positive("depth", values.depth),
+  device: values.device,
 };
 
 const assets = await readdir(new URL("../dist/assets/", import.meta.url)).catch(() => []);
@@ -56,8 +64,8 @@ const server = await startServer(0, dirname(folder));
 const address = server.address();
 const port = typeof address === "object" && address !== null ? address.port : 0;
 const browser = await chromium.launch({
-  executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"],
+  executablePath: CHROMIUM,
+  args: request.device === "gpu" ? GPU_ARGS : ARGS,
 });
 try {
   const page = await browser.newPage();
@@ -77,7 +85,7 @@ try {
             done({ error: data.problem.message });
           }
         };
-        thread.postMessage({ type: "load", folder: model, reload: false });
+        thread.postMessage({ type: "load", folder: model, reload: false, device: bench.device, speeds: {} });
       }),
     {
       script: `/assets/${worker}`,
@@ -96,6 +104,7 @@ try {
         {
           model: basename(folder),
           browser: `Chromium ${browser.version()}`,
+          device: request.device,
           threads: 1,
           depth: request.depth,
           prompt_tokens: result.prompt_tokens,

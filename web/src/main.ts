@@ -3,9 +3,11 @@
 import "./style.css";
 
 import { AnswerView, Conversation } from "./chat";
+import { deviceInShort, DevicePanel, Notice } from "./device-panel";
 import { formatBytes, formatCount } from "./format";
-import type { ModelFiles, Problem } from "./protocol";
+import type { DeviceState, ModelFiles, Problem } from "./protocol";
 import { clearSettings, DEFAULTS, readSettings, type Settings, toOptions, withModelDefaults, writeSettings } from "./settings";
+import { readSpeeds, writeSpeeds } from "./speeds";
 import { AboutPanel, byId, Composer, SettingsPanel, Welcome } from "./ui";
 import { WorkerClient, WorkerProblem } from "./worker-client";
 
@@ -13,12 +15,26 @@ const DEFAULT_MODEL = "technical-10m";
 /** Within this many pixels of its end, the conversation follows the answer. */
 const FOLLOW_DISTANCE = 80;
 
-const client = new WorkerClient();
+const devicePanel = new DevicePanel();
+const notice = new Notice();
+const client = new WorkerClient({
+  device: (state) => {
+    device = state;
+    devicePanel.show(state);
+    nameModel();
+  },
+  notice: (text) => notice.show(text),
+  speeds: (adapter, speeds) => writeSpeeds(speedsKey, adapter, speeds),
+  startup: (parts) => devicePanel.showStartup(parts),
+});
 const log = byId("log", HTMLElement);
 const main = byId("main", HTMLElement);
 const conversation = new Conversation(log);
 let files: ModelFiles | undefined;
+let device: DeviceState | undefined;
 let modelName = "";
+/** Under which speeds of devices are remembered. */
+let speedsKey = "";
 let answering = false;
 let settings: Settings = readSettings(DEFAULTS);
 /** Counts chats: an answer that ends after "New chat" belongs to none. */
@@ -30,13 +46,16 @@ const composer = new Composer((text) => void ask(text), () => client.stop());
 const welcome = new Welcome((text) => void ask(text), () => void load(true));
 const panel = new SettingsPanel(
   (changed) => {
+    changeDevice(changed);
     settings = changed;
     writeSettings(settings);
     conversation.shade(settings.showDepth);
   },
   () => {
     clearSettings();
-    settings = files === undefined ? { ...DEFAULTS } : withModelDefaults(files.defaults, files.info.context);
+    const defaults = files === undefined ? { ...DEFAULTS } : withModelDefaults(files.defaults, files.info.context);
+    changeDevice(defaults);
+    settings = defaults;
     panel.show(settings);
     conversation.shade(settings.showDepth);
   },
@@ -55,8 +74,19 @@ main.addEventListener("scroll", () => {
   following = main.scrollHeight - main.scrollTop - main.clientHeight < FOLLOW_DISTANCE;
 });
 
+if (new URLSearchParams(location.search).has("test")) {
+  // What only tests do: lose the GPU, and compare it with the CPU.
+  Object.assign(window, { morTest: client });
+}
 void load(false);
 composer.focus();
+
+function changeDevice(changed: Settings): void {
+  if (changed.device !== settings.device) {
+    notice.clear();
+    client.setDevice(changed.device);
+  }
+}
 
 /** The model's folder, on this page's own server: `?model=NAME` is `models/NAME/`, anything with a slash a path. */
 function modelFolder(): URL {
@@ -77,18 +107,20 @@ async function load(reload: boolean): Promise<void> {
   composer.setReady(false);
   composer.say("Loading the model…");
   welcome.loading();
+  notice.clear();
   try {
     const folder = modelFolder();
-    const loaded = await client.load(folder, reload, {
+    speedsKey = folder.pathname;
+    const options = { reload, device: settings.device, speeds: readSpeeds(speedsKey) };
+    const loaded = await client.load(folder, options, {
       progress: (done, total) => welcome.progress(done, total),
       preparing: () => welcome.preparing(),
     });
     modelName = decodeURIComponent(folder.pathname.split("/").at(-2) ?? "") || "model";
     files = loaded;
     settings = readSettings(withModelDefaults(loaded.defaults, loaded.info.context));
-    const parameters = `${formatCount(loaded.info.parameters, "short")} parameters`;
-    byId("model-name", HTMLElement).textContent =
-      [modelName, parameters, formatBytes(loaded.info.weight_bytes)].join(" · ");
+    nameModel();
+    devicePanel.showStartup(loaded.startup);
     panel.offer(loaded.info);
     panel.show(settings);
     settings = panel.read();
@@ -102,6 +134,20 @@ async function load(reload: boolean): Promise<void> {
     composer.say("The model could not be loaded.");
     byId("retry", HTMLButtonElement).focus();
   }
+}
+
+/** Says in the bar which model it is, and where it runs. */
+function nameModel(): void {
+  if (files === undefined || device === undefined) {
+    return;
+  }
+  const { parameters, weight_bytes } = files.info;
+  byId("model-name", HTMLElement).textContent = [
+    modelName,
+    `${formatCount(parameters, "short")} parameters`,
+    formatBytes(weight_bytes),
+    deviceInShort(device),
+  ].join(" · ");
 }
 
 async function ask(text: string): Promise<void> {

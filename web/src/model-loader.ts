@@ -74,13 +74,19 @@ export class ModelLoader {
     return bytes;
   }
 
-  /** A file that a folder may lack, as text. */
-  async optionalText(name: string): Promise<string | null> {
+  /** A file that a folder may lack. */
+  async optionalBytes(name: string): Promise<Uint8Array | null> {
     try {
-      return new TextDecoder().decode(await this.bytes(name));
+      return await this.bytes(name);
     } catch {
       return null;
     }
+  }
+
+  /** As `optionalBytes`, as text. */
+  async optionalText(name: string): Promise<string | null> {
+    const bytes = await this.optionalBytes(name);
+    return bytes === null ? null : new TextDecoder().decode(bytes);
   }
 
   /** Streams a file into `sink`, from the cache if possible, else from the network into the cache as well. */

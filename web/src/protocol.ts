@@ -67,6 +67,59 @@ export interface AnswerStats {
   dropped_messages: number;
 }
 
+export type Device = "cpu" | "gpu";
+
+/** What the person chose; `auto` is whichever is faster here. */
+export type DeviceChoice = Device | "auto";
+
+/** Where the model runs, and why there. */
+export interface DeviceState {
+  choice: DeviceChoice;
+  device: Device;
+  /** A sentence for a person. */
+  why: string;
+  /** The GPU that the browser offers; null if none. */
+  adapter: string | null;
+  /** Which kernels of the engine run on that GPU; null until it was opened. */
+  variant: string | null;
+  /** Why there is no GPU, or why it is not used; null if nothing is wrong with it. */
+  trouble: string | null;
+}
+
+/** Tokens per second on both devices, measured once for a model and an adapter. */
+export interface Speeds {
+  cpu: number;
+  gpu: number;
+}
+
+/** What the time between opening the page and the first token went into; some of it passes side by side. */
+export type StartupName =
+  | "module"
+  | "weights"
+  | "tokenizer"
+  | "CPU weights"
+  | "device"
+  | "GPU weights"
+  | "pipelines"
+  | "probe"
+  | "comparison"
+  | "ready"
+  | "first token";
+
+export interface StartupPart {
+  name: StartupName;
+  ms: number;
+  /** Where something came from, or what came of it. */
+  note: string;
+}
+
+/** How often CPU and GPU found the same token likeliest when the CPU wrote. */
+export interface AgreementResult {
+  equal: number;
+  tokens: number;
+  seconds: number;
+}
+
 /** A measurement of decoding, comparable with `mor bench decode`. */
 export interface BenchResult {
   prompt_tokens: number;
@@ -92,19 +145,32 @@ export interface ModelFiles {
   defaults: Partial<GenerationOptions>;
   /** Whether the weights came from this browser's cache. */
   cached: boolean;
+  startup: StartupPart[];
 }
 
 export type ToWorker =
-  | { type: "load"; folder: string; reload: boolean }
+  /** `speeds` are earlier measurements of this model, by adapter. */
+  | { type: "load"; folder: string; reload: boolean; device: DeviceChoice; speeds: Record<string, Speeds> }
+  | { type: "set-device"; device: DeviceChoice }
+  /** Loses the GPU as a crash of its driver would; only tests ask for it. */
+  | { type: "lose-gpu" }
+  | { type: "agree"; questions: string[]; tokens: number }
   | { type: "ask"; id: number; messages: Message[]; options: GenerationOptions }
   | { type: "stop"; id: number }
-  | { type: "bench"; prompt_tokens: number; new_tokens: number; runs: number; depth: number | null };
+  | { type: "bench"; prompt_tokens: number; new_tokens: number; runs: number; depth: number | null; device: Device };
 
 export type FromWorker =
-  | { type: "progress"; loaded: number; total: number; cached: boolean }
+  | { type: "progress"; loaded: number; total: number }
   | { type: "preparing" }
   | { type: "loaded"; files: ModelFiles }
   | { type: "load-failed"; problem: Problem }
+  | { type: "startup"; parts: StartupPart[] }
+  | { type: "device"; state: DeviceState }
+  /** Something that the person should know although all goes on. */
+  | { type: "notice"; text: string }
+  | { type: "speeds"; adapter: string; speeds: Speeds }
+  | { type: "agree-done"; result: AgreementResult }
+  | { type: "agree-failed"; problem: Problem }
   | { type: "token"; id: number; token: Token }
   | { type: "done"; id: number; stats: AnswerStats }
   | { type: "ask-failed"; id: number; problem: Problem }

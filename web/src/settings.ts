@@ -1,6 +1,6 @@
 // What the person chose, kept in this browser only.
 
-import type { GenerationOptions } from "./protocol";
+import type { DeviceChoice, GenerationOptions } from "./protocol";
 
 /** Choices of the settings panel. `null` is "as the model says". */
 export interface Settings {
@@ -12,7 +12,10 @@ export interface Settings {
   seed: number | null;
   depth: number | null;
   showDepth: boolean;
+  device: DeviceChoice;
 }
+
+const DEVICES: readonly DeviceChoice[] = ["auto", "cpu", "gpu"];
 
 const KEY = "mor-settings-v1";
 
@@ -25,6 +28,7 @@ export const DEFAULTS: Readonly<Settings> = {
   seed: null,
   depth: null,
   showDepth: false,
+  device: "auto",
 };
 
 /** The model's own defaults over ours. */
@@ -62,7 +66,8 @@ export function readSettings(defaults: Settings): Settings {
   if (typeof stored["showDepth"] === "boolean") {
     settings.showDepth = stored["showDepth"];
   }
-  return settings;
+  const device = DEVICES.find((name) => name === stored["device"]);
+  return { ...settings, device: device ?? settings.device };
 }
 
 /** Keeps `settings` where storage is allowed. */

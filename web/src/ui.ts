@@ -1,7 +1,7 @@
 // The page around the conversation: load state, composer, settings and the dialog about the model.
 
 import { formatBytes, formatCount } from "./format";
-import type { ModelFiles, Problem } from "./protocol";
+import type { DeviceChoice, ModelFiles, Problem } from "./protocol";
 import { renderMarkdown, stripFrontMatter } from "./render";
 import type { Settings } from "./settings";
 
@@ -171,6 +171,7 @@ export class SettingsPanel {
   private readonly seed = byId("seed", HTMLInputElement);
   private readonly depth = byId("depth", HTMLSelectElement);
   private readonly showDepth = byId("show-depth", HTMLInputElement);
+  private readonly device = byId("device", HTMLSelectElement);
 
   constructor(onChange: (settings: Settings) => void, onReset: () => void) {
     byId("open-settings", HTMLButtonElement).addEventListener("click", () => this.dialog.showModal());
@@ -216,6 +217,7 @@ export class SettingsPanel {
       this.depth.value = "";
     }
     this.showDepth.checked = settings.showDepth;
+    this.device.value = settings.device;
     this.echo();
   }
 
@@ -228,6 +230,7 @@ export class SettingsPanel {
       seed: this.seed.value === "" ? null : Math.round(inRange(this.seed)),
       depth: this.depth.value === "" ? null : Number(this.depth.value),
       showDepth: this.showDepth.checked,
+      device: this.device.value as DeviceChoice,
     };
   }
 

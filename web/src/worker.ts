@@ -1,31 +1,28 @@
 // Owns the model. Answers are written in small steps, with a turn of the event loop between them, so that a stop
-// request is heard after the token at hand.
+// request is heard after the token at hand. The engine does one thing at a time: requests wait for one another.
 
 /// <reference lib="webworker" />
 
-import init, { MorModel, WeightsBuffer } from "../pkg/mor_web.js";
-import moduleUrl from "../pkg/mor_web_bg.wasm?url";
+import type { MorModel } from "../pkg/mor_web.js";
+import { Devices, isDeviceError } from "./devices";
+import { instantiate, loadModel, PROBE, REQUIRED } from "./loading";
+import { measureAgreement, measureSpeed } from "./measure";
 import { LoadError, ModelLoader } from "./model-loader";
 import type {
   AnswerStats,
+  DeviceChoice,
   EndReason,
   FromWorker,
   GenerationOptions,
   Message,
   ModelFiles,
-  ModelInfo,
   Problem,
   Token,
   ToWorker,
 } from "./protocol";
+import { Startup } from "./startup";
 
 declare const self: DedicatedWorkerGlobalScope;
-
-const CONFIG = "config.json";
-const TOKENIZER = "tokenizer.json";
-const TOKENIZER_CONFIG = "tokenizer_config.json";
-const WEIGHTS = "model.safetensors";
-const REQUIRED = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS] as const;
 
 /** What `chat_start` returns. */
 interface Prompt {
@@ -36,23 +33,53 @@ interface Prompt {
 /** What `chat_next` returns: a token, or the text that was still pending and the reason for the end. */
 type Step = Token & { end: Exclude<EndReason, "stopped"> | null };
 
-let model: MorModel | undefined;
+/** A model and where it runs. */
+interface Loaded {
+  model: MorModel;
+  devices: Devices;
+}
+
+const startup = new Startup();
+let loaded: Loaded | undefined;
 let stopped = 0;
+/** The device that was asked for since the last look. */
+let wanted: DeviceChoice | undefined;
+let queue: Promise<void> = Promise.resolve();
 
 self.addEventListener("message", (event: MessageEvent<ToWorker>) => {
   const message = event.data;
   switch (message.type) {
     case "load":
-      void load(new URL(message.folder), message.reload);
+      serially(() => load(message));
       break;
     case "ask":
-      void answer(message.id, message.messages, message.options);
+      serially(() => answer(message.id, message.messages, message.options));
       break;
     case "stop":
       stopped = message.id;
       break;
+    case "set-device":
+      wanted = message.device;
+      // Between two tokens if an answer is being written, else now.
+      serially(changeDevice);
+      break;
+    case "lose-gpu":
+      loaded?.devices.lose();
+      break;
     case "bench":
-      bench(message);
+      serially(() =>
+        measured("bench-failed", async ({ model, devices }) => {
+          post({ type: "bench-done", result: await measureSpeed(model, devices, message) });
+        }),
+      );
+      break;
+    case "agree":
+      serially(() =>
+        measured("agree-failed", async ({ model, devices }) => {
+          const result = await measureAgreement(model, devices, message.questions, message.tokens);
+          post({ type: "agree-done", result });
+        }),
+      );
       break;
   }
 });
@@ -61,108 +88,62 @@ function post(message: FromWorker): void {
   self.postMessage(message);
 }
 
-async function load(folder: URL, reload: boolean): Promise<void> {
-  const loader = await ModelLoader.open(folder);
+/** Runs `task` when those before it have ended. Tasks report their own failures. */
+function serially(task: () => Promise<void>): void {
+  queue = queue.then(task, task);
+}
+
+async function load(request: Extract<ToWorker, { type: "load" }>): Promise<void> {
+  const loader = await ModelLoader.open(new URL(request.folder));
+  const names = [...REQUIRED, PROBE];
   try {
-    if (reload) {
-      await loader.forget(REQUIRED);
+    if (request.reload) {
+      await loader.forget(names);
     }
-    post({ type: "loaded", files: await loadModel(loader) });
+    post({ type: "loaded", files: await loadOn(loader, request) });
   } catch (error) {
     // Whatever is wrong, the next try must not meet the same copies again.
-    await loader.forget(REQUIRED);
+    await loader.forget(names);
     post({ type: "load-failed", problem: error instanceof LoadError ? error.problem : describe(error) });
   }
 }
 
-async function loadModel(loader: ModelLoader): Promise<ModelFiles> {
-  const module = init({ module_or_path: moduleUrl });
+async function loadOn(loader: ModelLoader, request: Extract<ToWorker, { type: "load" }>): Promise<ModelFiles> {
+  const probe = () => loader.optionalBytes(PROBE);
+  const devices = new Devices(startup, request.speeds, probe, post);
+  const module = instantiate(startup);
   // Whichever promise fails first ends the load; the rest must not go unhandled.
   module.catch(() => undefined);
-
-  const sizes = new Map<string, { loaded: number; size: number }>();
-  let cached = true;
-  const progress = (name: string) => (loaded: number, size: number | undefined) => {
-    sizes.set(name, { loaded, size: size ?? loaded });
-    let sum = 0;
-    let total = 0;
-    for (const file of sizes.values()) {
-      sum += file.loaded;
-      total += file.size;
-    }
-    post({ type: "progress", loaded: sum, total, cached });
-  };
-
-  // Weights stream straight into the module's memory: no second copy of them exists in this worker.
-  let buffer: WeightsBuffer | undefined;
-  const weights = loader.stream(
-    WEIGHTS,
-    {
-      async begin(size) {
-        await module;
-        buffer?.free();
-        buffer = new WeightsBuffer(size ?? 0);
-      },
-      write(chunk) {
-        buffer?.append(chunk);
-      },
-    },
-    progress(WEIGHTS),
-  );
-  const [config, tokenizer, tokenizerConfig, file, card, generation] = await Promise.all([
-    loader.bytes(CONFIG, progress(CONFIG)),
-    loader.bytes(TOKENIZER, progress(TOKENIZER)),
-    loader.bytes(TOKENIZER_CONFIG, progress(TOKENIZER_CONFIG)),
-    weights,
-    loader.optionalText("README.md"),
-    loader.optionalText("generation_config.json"),
-    module,
-  ]);
-  cached = file.cached;
-  if (buffer === undefined) {
-    throw new Error("The weights never arrived.");
-  }
-  post({ type: "preparing" });
-  model?.free();
-  model = undefined;
-  // Takes the buffer: it must not be freed again.
-  model = new MorModel(config, tokenizer, tokenizerConfig, buffer);
-  return {
-    info: model.info() as ModelInfo,
-    card,
-    defaults: generationDefaults(generation),
-    cached,
-  };
+  module.then(() => devices.openEarly(request.device)).catch(() => undefined);
+  const { model, files } = await loadModel(loader, module, startup, post);
+  await devices.start(model, request.device);
+  loaded = { model, devices };
+  startup.set("ready", startup.elapsed());
+  return { ...files, startup: startup.parts() };
 }
 
-/** The generation defaults of Hugging Face's `generation_config.json` that this engine knows. */
-function generationDefaults(text: string | null): Partial<GenerationOptions> {
-  const defaults: Partial<GenerationOptions> = {};
-  let parsed: Record<string, unknown>;
+/** Goes where the person wants the model. */
+async function changeDevice(): Promise<void> {
+  const choice = wanted;
+  wanted = undefined;
+  if (choice === undefined || loaded === undefined) {
+    return;
+  }
   try {
-    parsed = JSON.parse(text ?? "{}") as Record<string, unknown>;
-  } catch {
-    return defaults;
+    await loaded.devices.choose(choice);
+    post({ type: "startup", parts: startup.parts() });
+  } catch (error) {
+    post({ type: "notice", text: describe(error).message });
   }
-  for (const name of ["temperature", "top_k", "top_p", "max_new_tokens", "repetition_penalty"] as const) {
-    const value = parsed[name];
-    if (typeof value === "number" && Number.isFinite(value) && value >= 0) {
-      defaults[name] = value;
-    }
-  }
-  if (parsed["do_sample"] === false) {
-    defaults.temperature = 0;
-  }
-  return defaults;
 }
 
 async function answer(id: number, messages: Message[], options: GenerationOptions): Promise<void> {
-  if (model === undefined) {
+  if (loaded === undefined) {
     post({ type: "ask-failed", id, problem: { message: "No model is loaded.", remedy: "Load one first." } });
     return;
   }
   try {
-    post({ type: "done", id, stats: await write(model, id, messages, options) });
+    post({ type: "done", id, stats: await write(loaded, id, messages, options) });
   } catch (error) {
     post({ type: "ask-failed", id, problem: describe(error) });
   }
@@ -170,13 +151,27 @@ async function answer(id: number, messages: Message[], options: GenerationOption
 
 /** Writes one answer token by token, and returns what it cost. */
 async function write(
-  writer: MorModel,
+  { model, devices }: Loaded,
   id: number,
   messages: Message[],
   options: GenerationOptions,
 ): Promise<AnswerStats> {
+  /** Whatever happens to a GPU meanwhile, it is done in the end: the CPU is always left. */
+  const surely = async (run: () => Promise<unknown>): Promise<unknown> => {
+    for (;;) {
+      try {
+        return await run();
+      } catch (error) {
+        if (!isDeviceError(error) || model.device() === "cpu") {
+          throw error;
+        }
+        await devices.recover(error);
+      }
+    }
+  };
   const asked = performance.now();
-  const prompt = writer.chat_start(JSON.stringify(messages), JSON.stringify(options)) as Prompt;
+  const [said, how] = [JSON.stringify(messages), JSON.stringify(options)];
+  const prompt = (await surely(() => model.chat_start(said, how))) as Prompt;
   let tokens = 0;
   let depths = 0;
   let first = asked;
@@ -184,11 +179,12 @@ async function write(
   let end: EndReason | null = null;
   while (end === null) {
     if (stopped === id) {
-      writer.chat_stop();
+      model.chat_stop();
       end = "stopped";
       break;
     }
-    const { end: reached, ...token } = writer.chat_next() as Step;
+    await changeDevice();
+    const { end: reached, ...token } = (await surely(() => model.chat_next())) as Step;
     last = performance.now();
     end = reached;
     if (reached === null) {
@@ -198,6 +194,10 @@ async function write(
     }
     if (reached === null || token.text !== "") {
       post({ type: "token", id, token });
+    }
+    if (tokens === 1 && !startup.has("first token")) {
+      startup.set("first token", first - asked, "after the first question");
+      post({ type: "startup", parts: startup.parts() });
     }
     await nextTurn();
   }
@@ -226,31 +226,18 @@ function nextTurn(): Promise<void> {
   });
 }
 
-/** Times prefill and decoding without the page, the sampler's stop or the text. */
-function bench(request: Extract<ToWorker, { type: "bench" }>): void {
-  if (model === undefined) {
-    post({ type: "bench-failed", problem: { message: "No model is loaded.", remedy: "Load one first." } });
-    return;
-  }
+/** Measures something about the loaded model, or says why not. */
+async function measured(
+  failed: "bench-failed" | "agree-failed",
+  measure: (loaded: Loaded) => Promise<void>,
+): Promise<void> {
   try {
-    const { prompt_tokens, new_tokens, runs } = request;
-    const decode: number[] = [];
-    const prefill: number[] = [];
-    for (let run = 0; run < runs; run++) {
-      const started = performance.now();
-      model.bench_prefill(prompt_tokens, request.depth ?? undefined);
-      const filled = performance.now();
-      model.bench_decode(new_tokens);
-      const ended = performance.now();
-      prefill.push((prompt_tokens * 1000) / (filled - started));
-      decode.push((new_tokens * 1000) / (ended - filled));
+    if (loaded === undefined) {
+      throw new Error("No model is loaded.");
     }
-    post({
-      type: "bench-done",
-      result: { prompt_tokens, new_tokens, tokens_per_second: decode, prefill_tokens_per_second: prefill },
-    });
+    await measure(loaded);
   } catch (error) {
-    post({ type: "bench-failed", problem: describe(error) });
+    post({ type: failed, problem: describe(error) });
   }
 }
 

@@ -101,6 +101,38 @@ export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth
   ]);
 }
 
+/**
+ * What `mor export` would write as probe.json for a scripted model, or, unless `right`, something else.
+ * @param {Map<string, Buffer>} files of the model
+ * @param {string} reply
+ * @param {boolean} right
+ */
+export function scriptedProbe(files, reply, right) {
+  const vocab = JSON.parse(read("tokenizer.json").toString()).model.vocab;
+  const { num_hidden_layers, routing } = JSON.parse((files.get("config.json") ?? "").toString());
+  const script = [...Buffer.from(reply)].map((byte) => vocab[ALPHABET[byte] ?? ""]);
+  // The unit vector of the last position after all layer norms: one value there, another everywhere else.
+  let [here, elsewhere] = [1, 0];
+  for (let norm = 0; norm < 2 + 2 * num_hidden_layers * routing.depth; norm++) {
+    const mean = (here + elsewhere * (CONTEXT - 1)) / CONTEXT;
+    const variance = ((here - mean) ** 2 + (elsewhere - mean) ** 2 * (CONTEXT - 1)) / CONTEXT;
+    const scale = 1 / Math.sqrt(variance + 1e-5);
+    [here, elsewhere] = [(here - mean) * scale, (elsewhere - mean) * scale];
+  }
+  /** @type {Map<number, number>} */
+  const logits = new Map();
+  for (let position = 0; position < CONTEXT; position++) {
+    const id = script[position - FIRST] ?? vocab["<eos>"];
+    const at = position === (right ? FIRST : FIRST + 1) ? here : elsewhere;
+    logits.set(id, (logits.get(id) ?? 0) + at);
+  }
+  for (const id of Object.values(vocab)) {
+    logits.set(id, logits.get(id) ?? 0);
+  }
+  const top = [...logits].sort((a, b) => b[1] - a[1]).slice(0, 16);
+  return { ids: Array.from({ length: FIRST + 1 }, (_, i) => i + 1), top };
+}
+
 const CARD = `---
 license: apache-2.0
 ---

@@ -9,7 +9,7 @@ import { extname, join, normalize, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { LONG_REPLY, HOSTILE_REPLY, MARKDOWN_REPLY } from "./replies.mjs";
-import { scriptedModel } from "./models.mjs";
+import { scriptedModel, scriptedProbe } from "./models.mjs";
 
 const PAGE = fileURLToPath(new URL("../dist/", import.meta.url));
 const MODELS = fileURLToPath(new URL("../../models/", import.meta.url));
@@ -42,6 +42,9 @@ const RECIPES = {
   "corrupt-tokenizer": () => changed("tokenizer.json", (file) => file.subarray(0, 1000)),
   "other-weights": () => changed("config.json", (file) =>
     Buffer.from(file.toString().replace('"num_hidden_layers":2', '"num_hidden_layers":3'))),
+  probed: () => withProbe(true),
+  "wrong-probe": () => withProbe(false),
+  "corrupt-probe": () => scriptedModel(LONG_REPLY).set("probe.json", Buffer.from('{"ids":')),
   broken: () => scriptedModel(LONG_REPLY),
   flaky: () => scriptedModel(LONG_REPLY),
   fallback: () => scriptedModel(LONG_REPLY),
@@ -62,6 +65,15 @@ function changed(file, change) {
   const files = scriptedModel(LONG_REPLY);
   files.set(file, change(files.get(file) ?? Buffer.alloc(0)));
   return files;
+}
+
+/**
+ * A model with the probe that `mor export` would write for it, or with another model's.
+ * @param {boolean} right
+ */
+function withProbe(right) {
+  const files = scriptedModel(LONG_REPLY);
+  return files.set("probe.json", Buffer.from(JSON.stringify(scriptedProbe(files, LONG_REPLY, right))));
 }
 
 /** @param {string} name */

@@ -5,8 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use mor_config::{ModelConfig, Weights};
+use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Probe, WeightPrecision};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -159,6 +161,20 @@ fn failed_imports_leave_nothing() {
     );
 }
 
+/// The exported probe is what the CPU makes of the exported weights.
+fn check_probe(model: &Path) {
+    let text = fs::read(model.join("probe.json")).unwrap();
+    let probe = Probe::from_json(&text).unwrap();
+    let options = LoadOptions {
+        precision: WeightPrecision::F32,
+        ..LoadOptions::default()
+    };
+    let model = Arc::new(Model::load_with(model, options).unwrap());
+    let decoder = Decoder::new(model, DecodeOptions::default()).unwrap();
+    let outcome = pollster::block_on(probe.check(&mut decoder.into())).unwrap();
+    assert!(outcome.agrees && outcome.difference < 1e-4, "{outcome:?}");
+}
+
 #[test]
 fn exports_keep_other_files_and_change_the_weights() {
     let folder = tempfile::tempdir().unwrap();
@@ -177,6 +193,7 @@ fn exports_keep_other_files_and_change_the_weights() {
         assert_eq!(readme, "# A model\n");
         let difference = difference_of_logits(folder.path(), dtype);
         assert!(difference < tolerance, "{dtype}: {difference}");
+        check_probe(&folder.path().join(dtype));
     }
     assert!(size("f32") == size("model") && size("f16") < size("f32") && size("q8") < size("f16"));
 
@@ -201,7 +218,10 @@ fn exports_keep_other_files_and_change_the_weights() {
         names.sort();
         names
     };
-    assert_eq!(names("q8"), names("model"));
+    let mut expected = names("model");
+    expected.push("probe.json".into());
+    expected.sort();
+    assert_eq!(names("q8"), expected);
 }
 
 /// Special tokens and merges from a small folder in the technical original's format.

@@ -124,6 +124,7 @@ fn trains_measures_and_exports() {
         "tokenizer.json",
         "tokenizer_config.json",
         "generation_config.json",
+        "probe.json",
     ];
     for file in files {
         assert!(exported.join(file).is_file(), "{file}");

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use mor_config::ModelConfig;
+
 use crate::cpu::Kernels;
 use crate::cpu::buffer::Buffer;
 use crate::pool::{Pool, share};
@@ -78,14 +80,53 @@ impl Memory {
 impl BenchReport {
     /// The median over the runs of something.
     pub fn median(&self, of: impl Fn(&BenchRun) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.runs.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        let len = values.len();
-        if len == 0 {
-            return 0.0;
-        }
-        (values[(len - 1) / 2] + values[len / 2]) / 2.0
+        median(self.runs.iter().map(of).collect())
     }
+}
+
+/// The median, or 0 of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let len = values.len();
+    if len == 0 {
+        return 0.0;
+    }
+    (values[(len - 1) / 2] + values[len / 2]) / 2.0
+}
+
+impl BenchOptions {
+    /// Checks that there is something to do, and room for it.
+    pub(crate) fn check(&self, config: &ModelConfig) -> Result<()> {
+        for (option, value) in [
+            ("prompt-tokens", self.prompt_tokens),
+            ("new-tokens", self.new_tokens),
+            ("runs", self.runs),
+        ] {
+            if value == 0 {
+                return Err(EngineError::Option {
+                    option,
+                    value: "0".into(),
+                    allowed: "at least 1",
+                });
+            }
+        }
+        let tokens = self.prompt_tokens.saturating_add(self.new_tokens);
+        let limit = config.max_position_embeddings;
+        match tokens > limit {
+            true => Err(EngineError::ContextFull { tokens, limit }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Ids of a prompt: any but the pad's will do.
+pub(crate) fn made_up_prompt(config: &ModelConfig, tokens: usize) -> Vec<u32> {
+    let (vocab_size, pad) = (config.vocab_size as u32, config.pad_token_id);
+    (1..)
+        .map(|i: u32| i.wrapping_mul(7919) % vocab_size)
+        .filter(|id| *id != pad)
+        .take(tokens)
+        .collect()
 }
 
 /// Decodes `new_tokens` tokens after a made-up prompt, several times.
@@ -100,35 +141,10 @@ pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> 
         runs,
         ..
     } = options;
-    for (option, value) in [
-        ("prompt-tokens", prompt_tokens),
-        ("new-tokens", new_tokens),
-        ("runs", runs),
-    ] {
-        if value == 0 {
-            return Err(EngineError::Option {
-                option,
-                value: "0".into(),
-                allowed: "at least 1",
-            });
-        }
-    }
-    let (tokens, limit) = (
-        prompt_tokens + new_tokens,
-        model.config.max_position_embeddings,
-    );
-    if tokens > limit {
-        return Err(EngineError::ContextFull { tokens, limit });
-    }
+    options.check(&model.config)?;
     let mut decoder = Decoder::new(Arc::clone(model), options.decode)?;
-    let vocab_size = model.config.vocab_size as u32;
-    // Any ids but the pad's will do.
     let pad = model.config.pad_token_id;
-    let prompt: Vec<u32> = (1..)
-        .map(|i: u32| i.wrapping_mul(7919) % vocab_size)
-        .filter(|id| *id != pad)
-        .take(prompt_tokens)
-        .collect();
+    let prompt = made_up_prompt(&model.config, prompt_tokens);
     // A first run, whose speed is thrown away, brings code and weights into memory.
     decoder.prefill(&prompt)?;
     for _ in 0..new_tokens {

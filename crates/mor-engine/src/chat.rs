@@ -6,8 +6,8 @@ use mor_config::Depth;
 use mor_text::{Message, Role, Tokenizer};
 
 use crate::{
-    DecodeOptions, Decoder, EngineError, FinishReason, GenerateOptions, Generator, Overflow,
-    Result, SamplingOptions,
+    Context, EngineError, FinishReason, GenerateOptions, Generator, Overflow, Result,
+    SamplingOptions,
 };
 
 /// How an answer is made.
@@ -49,7 +49,7 @@ pub struct Piece {
     pub id: u32,
     /// Its probability among the tokens that took part in the choice.
     pub probability: f32,
-    /// Steps taken to choose it, as [`Decoder::steps`].
+    /// Steps taken to choose it, as [`Context::steps`].
     pub steps: Vec<u8>,
 }
 
@@ -74,7 +74,7 @@ struct Turn {
 
 /// A conversation with a model.
 pub struct ChatSession {
-    decoder: Decoder,
+    context: Context,
     tokenizer: Arc<Tokenizer>,
     messages: Vec<Message>,
     turn: Option<Turn>,
@@ -93,8 +93,9 @@ impl ChatSession {
     ///
     /// # Errors
     /// [`EngineError::TokenizerMismatch`] when the tokenizer is another model's.
-    pub fn new(decoder: Decoder, tokenizer: Arc<Tokenizer>) -> Result<Self> {
-        let (tokens, rows) = (tokenizer.vocab_size(), decoder.model().config().vocab_size);
+    pub fn new(context: impl Into<Context>, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+        let context = context.into();
+        let (tokens, rows) = (tokenizer.vocab_size(), context.config().vocab_size);
         if !tokenizer.fits(rows) {
             return Err(EngineError::TokenizerMismatch {
                 tokenizer: tokens,
@@ -102,7 +103,7 @@ impl ChatSession {
             });
         }
         Ok(Self {
-            decoder,
+            context,
             tokenizer,
             messages: Vec::new(),
             turn: None,
@@ -114,9 +115,16 @@ impl ChatSession {
         &self.messages
     }
 
-    /// The decoder, for its depths and its model.
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+    /// The context, for its depths and its model's configuration.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Puts another context of the same model in place, on whatever device: when a device was lost, or another is
+    /// wanted. A running answer goes on where it was, also after [`Self::next_piece`] has failed: the new context
+    /// reads what the old one had read, and no token is lost or written twice.
+    pub fn replace_context(&mut self, context: impl Into<Context>) {
+        self.context = context.into();
     }
 
     /// Starts anew. An unfinished answer is dropped.
@@ -133,14 +141,9 @@ impl ChatSession {
     /// Changes the depth of every recursive layer from the next answer on. An unfinished answer is dropped.
     ///
     /// # Errors
-    /// As [`Decoder::new`]; the old depth stays then.
-    pub fn set_depth(&mut self, depth: Depth) -> Result<()> {
-        let model = Arc::clone(self.decoder.model());
-        let options = DecodeOptions {
-            depth,
-            ..self.decoder.options()
-        };
-        self.decoder = Decoder::new(model, options)?;
+    /// As [`crate::Decoder::new`]; the old depth stays then.
+    pub async fn set_depth(&mut self, depth: Depth) -> Result<()> {
+        self.context = self.context.at_depth(depth).await?;
         self.turn = None;
         Ok(())
     }
@@ -150,12 +153,12 @@ impl ChatSession {
     /// # Errors
     /// [`EngineError::ContextFull`] when the message alone does not fit, [`EngineError::Option`], or
     /// [`EngineError::Text`]. The conversation is as before then.
-    pub fn ask(&mut self, text: &str, options: ChatOptions) -> Result<Started> {
+    pub async fn ask(&mut self, text: &str, options: ChatOptions) -> Result<Started> {
         if self.turn.is_some() {
             self.stop();
         }
         self.messages.push(Message::new(Role::User, text));
-        let started = self.answer(options);
+        let started = self.answer(options).await;
         if started.is_err() {
             self.messages.pop();
         }
@@ -166,7 +169,7 @@ impl ChatSession {
     ///
     /// # Errors
     /// As for [`Self::ask`].
-    pub fn answer(&mut self, options: ChatOptions) -> Result<Started> {
+    pub async fn answer(&mut self, options: ChatOptions) -> Result<Started> {
         self.turn = None;
         let (ids, dropped_messages) = self.fitting_prompt(options.max_new_tokens)?;
         let options = GenerateOptions {
@@ -175,7 +178,7 @@ impl ChatSession {
             stop_ids: self.tokenizer.stop_ids(),
             overflow: options.overflow,
         };
-        let generator = Generator::start(&mut self.decoder, &ids, options)?;
+        let generator = Generator::start(&mut self.context, &ids, options).await?;
         self.turn = Some(Turn {
             generator,
             text: String::new(),
@@ -192,12 +195,12 @@ impl ChatSession {
     /// started.
     ///
     /// # Errors
-    /// As [`Generator::next_token`].
-    pub fn next_piece(&mut self) -> Result<Option<Piece>> {
+    /// As [`Generator::next_token`]; the answer can go on then, see [`Self::replace_context`].
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>> {
         let Some(turn) = &mut self.turn else {
             return Ok(None);
         };
-        let Some(token) = turn.generator.next_token(&mut self.decoder)? else {
+        let Some(token) = turn.generator.next_token(&mut self.context).await? else {
             return Ok(None);
         };
         turn.tokens += 1;
@@ -237,7 +240,7 @@ impl ChatSession {
     /// The conversation's tokens, without the oldest turns where they and some room for an answer do not
     /// fit, and the number of messages left out. A leading system message always stays.
     fn fitting_prompt(&self, max_new_tokens: usize) -> Result<(Vec<u32>, usize)> {
-        let limit = self.decoder.capacity();
+        let limit = self.context.capacity();
         let room = max_new_tokens.min(limit / 3).max(1);
         let mut messages = self.messages.clone();
         let system = usize::from(messages.first().is_some_and(|m| m.role == Role::System));

@@ -43,6 +43,12 @@ pub enum EngineError {
         /// Ids of the model.
         model: usize,
     },
+    /// `probe.json` is unusable.
+    #[error("probe.json: {found}; export the model again")]
+    Probe {
+        /// What was found.
+        found: String,
+    },
     /// An option is out of range.
     #[error("`{option}` is {value}; it must be {allowed}")]
     Option {
@@ -63,6 +69,71 @@ pub enum EngineError {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// There is no GPU, or no driver for it.
+    #[cfg(feature = "gpu")]
+    #[error(
+        "no GPU was found: {found}; install its Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers, \
+         which can also run on the processor), or use the CPU"
+    )]
+    NoAdapter {
+        /// What looking for one gave.
+        found: String,
+    },
+    /// The GPU lacks what is asked for.
+    #[cfg(feature = "gpu")]
+    #[error("{adapter} has no {feature}; {remedy}")]
+    MissingFeature {
+        /// Name of the GPU.
+        adapter: String,
+        /// What it lacks.
+        feature: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The GPU is too small for the model.
+    #[cfg(feature = "gpu")]
+    #[error("{what} needs {needed}, and {adapter} allows {limit}; {remedy}")]
+    GpuLimit {
+        /// Name of the GPU.
+        adapter: String,
+        /// What does not fit.
+        what: String,
+        /// How much it needs.
+        needed: u64,
+        /// How much there is.
+        limit: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The GPU's memory is full.
+    #[cfg(feature = "gpu")]
+    #[error(
+        "the GPU has no room for {what} of {bytes} bytes; close what else uses it, use a smaller --dtype, or the CPU"
+    )]
+    GpuOutOfMemory {
+        /// What was to be stored.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The GPU went away: a driver reset, a suspended machine, or a browser that took it back.
+    #[cfg(feature = "gpu")]
+    #[error("the GPU was lost: {reason}")]
+    DeviceLost {
+        /// What the driver said.
+        reason: String,
+    },
+    /// The GPU refused something it should have taken.
+    #[cfg(feature = "gpu")]
+    #[error("the GPU's driver failed: {message}; use the CPU, and please report this")]
+    Gpu {
+        /// What the driver said.
+        message: String,
+    },
+    /// `MOR_GPU_VARIANT` is not a variant's name.
+    #[cfg(feature = "gpu")]
+    #[error("MOR_GPU_VARIANT: {0}")]
+    Variant(#[from] mor_shaders::ParseVariantError),
     /// The operating system refused a thread.
     #[error("cannot start a worker thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -70,3 +141,23 @@ pub enum EngineError {
 
 /// Result of the engine's functions.
 pub type Result<T> = std::result::Result<T, EngineError>;
+
+impl EngineError {
+    /// Whether it says something about the device, and not about the model or the request, which would fail anywhere:
+    /// another device may do better.
+    pub fn is_of_device(&self) -> bool {
+        #[cfg(feature = "gpu")]
+        if matches!(
+            self,
+            Self::NoAdapter { .. }
+                | Self::MissingFeature { .. }
+                | Self::GpuLimit { .. }
+                | Self::GpuOutOfMemory { .. }
+                | Self::DeviceLost { .. }
+                | Self::Gpu { .. }
+        ) {
+            return true;
+        }
+        matches!(self, Self::OutOfMemory { .. } | Self::Thread(_))
+    }
+}

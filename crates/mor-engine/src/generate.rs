@@ -1,6 +1,6 @@
 //! Token after token, until something says stop.
 
-use crate::{Decoder, Result, Sampler, SamplingOptions};
+use crate::{Context, Result, Routing, Sampler, SamplingOptions};
 
 /// What happens when the context is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,51 +68,72 @@ pub struct GeneratedToken {
     pub id: u32,
     /// Its probability among the tokens that took part in the choice.
     pub probability: f32,
-    /// Steps taken to choose it, as [`Decoder::steps`].
+    /// Steps taken to choose it, as [`Context::steps`].
     pub steps: Vec<u8>,
 }
 
-/// A running generation. The decoder stays with its owner, who passes it to every call.
+/// A running generation. The context stays with its owner, who passes it to every call, and may pass another one of the
+/// same model at any time: it is brought to where the generation is.
 #[derive(Debug)]
 pub struct Generator {
     sampler: Sampler,
     options: GenerateOptions,
-    /// Chosen but not yet read by the decoder: the last token of all never needs to be.
+    prompt: Vec<u32>,
+    /// What the next token is chosen after: what the context holds, or is to hold.
+    ids: Vec<u32>,
+    /// Chosen but not yet part of `ids`: the last token of all never needs to be read.
     pending: Option<u32>,
     made: usize,
     finish: Option<FinishReason>,
     /// The stop token that ended it.
     end: Option<GeneratedToken>,
-    /// Scratch for a sliding context.
-    window: Vec<u32>,
+}
+
+/// How `ids` went on since the last choice.
+enum Advance {
+    /// Not at all.
+    None,
+    /// By one token.
+    Token(u32),
+    /// By one token, and others dropped out.
+    Window,
 }
 
 impl Generator {
-    /// Reads the prompt, reusing what `decoder` already knows of it. A prompt longer than the context
+    /// Reads the prompt, reusing what `context` already knows of it. A prompt longer than the context
     /// keeps its end.
     ///
     /// # Errors
     /// [`crate::EngineError::Option`] when a sampling option is out of range, or as
-    /// [`Decoder::prefill`].
-    pub fn start(decoder: &mut Decoder, prompt: &[u32], options: GenerateOptions) -> Result<Self> {
-        let sampler = Sampler::new(decoder.model(), options.sampling)?;
-        decoder.set_context(&prompt[prompt.len().saturating_sub(decoder.capacity())..])?;
+    /// [`Context::set_context`].
+    pub async fn start(
+        context: &mut Context,
+        prompt: &[u32],
+        options: GenerateOptions,
+    ) -> Result<Self> {
+        let (sampler, capacity) = (context.sampler(options.sampling)?, context.capacity());
+        let prompt = &prompt[prompt.len().saturating_sub(capacity)..];
+        context.set_context(prompt).await?;
+        let mut ids = Vec::with_capacity(capacity);
+        ids.extend_from_slice(prompt);
         Ok(Self {
             sampler,
             options,
+            prompt: prompt.to_vec(),
+            ids,
             pending: None,
             made: 0,
             finish: None,
             end: None,
-            window: Vec::with_capacity(decoder.capacity()),
         })
     }
 
     /// The next token, or `None` when generation has ended.
     ///
     /// # Errors
-    /// As [`Decoder::push`]; a decoder that was only used here gives none.
-    pub fn next_token(&mut self, decoder: &mut Decoder) -> Result<Option<GeneratedToken>> {
+    /// As [`Context::push`], or the device's; a context on the CPU gives none. Nothing is lost then: called again,
+    /// with this context or another, it makes the token that failed.
+    pub async fn next_token(&mut self, context: &mut Context) -> Result<Option<GeneratedToken>> {
         if self.finish.is_some() {
             return Ok(None);
         }
@@ -120,31 +141,22 @@ impl Generator {
             self.finish = Some(FinishReason::Length);
             return Ok(None);
         }
-        if let Some(id) = self.pending.take() {
-            let capacity = decoder.capacity();
-            if decoder.ids().len() < capacity {
-                decoder.push(id)?;
-            } else {
-                let kept = match self.options.overflow {
-                    Overflow::Slide => capacity - 1,
-                    Overflow::Rewind => capacity / 2,
-                    Overflow::Stop => {
-                        self.finish = Some(FinishReason::Context);
-                        return Ok(None);
-                    }
-                };
-                self.window.clear();
-                let newest = &decoder.ids()[capacity - kept..];
-                self.window.extend_from_slice(newest);
-                self.window.push(id);
-                decoder.slide_to(&self.window)?;
-            }
+        let in_step = context.ids() == self.ids;
+        let Some(advance) = self.advance(context.capacity()) else {
+            self.finish = Some(FinishReason::Context);
+            return Ok(None);
+        };
+        match advance {
+            Advance::None if in_step => {}
+            Advance::Token(id) if in_step => context.push(id).await?,
+            Advance::Window if in_step => context.slide_to(&self.ids).await?,
+            _ => self.restore(context).await?,
         }
-        let choice = self.sampler.sample(decoder.logits(), decoder.ids());
+        let choice = context.choose(&mut self.sampler).await?;
         let token = GeneratedToken {
             id: choice.id,
             probability: choice.probability,
-            steps: decoder.steps().to_vec(),
+            steps: context.steps().to_vec(),
         };
         if self.options.stop_ids.contains(&token.id) {
             self.finish = Some(FinishReason::Stop);
@@ -154,6 +166,43 @@ impl Generator {
         self.pending = Some(token.id);
         self.made += 1;
         Ok(Some(token))
+    }
+
+    /// Adds the pending token to `ids`; `None` when the context is full and generation ends with it.
+    fn advance(&mut self, capacity: usize) -> Option<Advance> {
+        let Some(id) = self.pending else {
+            return Some(Advance::None);
+        };
+        let kept = match self.options.overflow {
+            _ if self.ids.len() < capacity => self.ids.len(),
+            Overflow::Slide => capacity - 1,
+            Overflow::Rewind => capacity / 2,
+            Overflow::Stop => return None,
+        };
+        let dropped = self.ids.len() - kept;
+        self.ids.drain(..dropped);
+        self.ids.push(id);
+        self.pending = None;
+        Some(match dropped {
+            0 => Advance::Token(id),
+            _ => Advance::Window,
+        })
+    }
+
+    /// Brings a context that was elsewhere to `ids`.
+    async fn restore(&self, context: &mut Context) -> Result<()> {
+        if context.options().routing == Routing::Live {
+            return context.set_context(&self.ids).await;
+        }
+        // Locked routers decide on the prompt alone, and what followed has their depth.
+        context.set_context(&self.prompt).await?;
+        let Some(written) = self.ids.strip_prefix(self.prompt.as_slice()) else {
+            return context.slide_to(&self.ids).await;
+        };
+        for &id in written {
+            context.push(id).await?;
+        }
+        Ok(())
     }
 
     /// The stop token that ended generation, which is no part of the text, if one did.
@@ -166,19 +215,15 @@ impl Generator {
         self.finish
     }
 
-    /// The remaining tokens as an iterator, which ends after an error.
-    pub fn tokens<'a>(
-        &'a mut self,
-        decoder: &'a mut Decoder,
-    ) -> impl Iterator<Item = Result<GeneratedToken>> + 'a {
-        let mut failed = false;
-        std::iter::from_fn(move || {
-            if failed {
-                return None;
-            }
-            let next = self.next_token(decoder).transpose();
-            failed = matches!(next, Some(Err(_)));
-            next
-        })
+    /// The remaining tokens, all at once.
+    ///
+    /// # Errors
+    /// As [`Self::next_token`]; the tokens before it are lost then.
+    pub async fn rest(&mut self, context: &mut Context) -> Result<Vec<GeneratedToken>> {
+        let mut tokens = Vec::new();
+        while let Some(token) = self.next_token(context).await? {
+            tokens.push(token);
+        }
+        Ok(tokens)
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! - [`Model`]: weights, packed once and shared.
 //! - [`Decoder`]: a context that grows token by token, with routed depth.
+//! - [`Context`]: the same on any device.
 //! - [`Sampler`] and [`Generator`]: token after token, until something says stop.
+//! - [`Probe`]: whether a device computes what the CPU does.
 //! - [`ChatSession`]: messages in, streamed text out.
 //!
 //! Runs on any CPU and, built with `simd128`, in the browser. Arithmetic is f32, but for products with int8 weights.
@@ -11,22 +13,28 @@
 pub mod bench;
 mod cache;
 mod chat;
+mod context;
 mod cpu;
 mod decoder;
 mod error;
 mod generate;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod model;
 mod pool;
+mod probe;
 mod random;
 mod routing;
 mod sampler;
 mod stage;
 
 pub use chat::{ChatOptions, ChatSession, Piece, Reply, Started};
+pub use context::Context;
 pub use cpu::Isa;
 pub use decoder::{DecodeOptions, Decoder};
 pub use error::{EngineError, Result};
 pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
 pub use model::{LoadOptions, Model, WeightPrecision};
+pub use probe::{PROBE_FILE, Probe, ProbeOutcome};
 pub use routing::Routing;
 pub use sampler::{Choice, Sampler, SamplingOptions};

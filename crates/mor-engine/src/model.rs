@@ -44,9 +44,9 @@ pub enum WeightPrecision {
     Q8,
 }
 
-/// A linear layer; the bias is filled up to whole panels, or empty.
-pub(crate) struct Linear {
-    pub(crate) matrix: Matrix,
+/// A linear layer whose matrix is packed for some device; the bias is filled up to whole panels, or empty.
+pub(crate) struct Linear<M = Matrix> {
+    pub(crate) matrix: M,
     pub(crate) bias: Vec<f32>,
 }
 
@@ -151,7 +151,7 @@ impl Model {
         tensor: &'a TensorSource<'a>,
     ) -> Result<Self> {
         let isa = options.isa.unwrap_or(Isa::available()[0]);
-        let source = Source {
+        let source = CpuSource {
             tensor,
             precision: options.precision,
             widens_f16: isa.widens_f16(),
@@ -162,16 +162,8 @@ impl Model {
             layers,
             norm_order,
             final_norm,
-        } = match config.architecture {
-            Architecture::Technical => technical::load(&config, &source)?,
-            Architecture::Conversational => conversational::load(&config, &source)?,
-        };
-        let tied = format!("{table}.weight");
-        let head = if config.tie_word_embeddings {
-            &tied
-        } else {
-            "lm_head.weight"
-        };
+        } = Parts::load(&config, &source)?;
+        let head = head_name(&config, table);
         let class_steps = config.routing.steps_of_classes();
         Ok(Self {
             embedding: TokenEmbedding::load(&config, &source, table)?,
@@ -183,7 +175,7 @@ impl Model {
             class_steps: class_steps.into_iter().map(|steps| steps as u8).collect(),
             final_norm: source.norm(final_norm)?,
             head: Linear {
-                matrix: source.matrix(&[head], config.hidden_size)?,
+                matrix: source.matrix(&[&head], config.hidden_size)?,
                 bias: Vec::new(),
             },
             kernels: Kernels::new(isa),
@@ -248,28 +240,87 @@ impl Model {
     }
 }
 
+/// Name of the output head's weights, given that of the token embedding.
+pub(crate) fn head_name(config: &ModelConfig, table: &str) -> String {
+    match config.tie_word_embeddings {
+        true => format!("{table}.weight"),
+        false => "lm_head.weight".to_owned(),
+    }
+}
+
 /// What the two families name differently.
-struct Parts {
+pub(crate) struct Parts<M = Matrix> {
     /// Name of the token embedding.
-    table: &'static str,
-    embedding_norm: Option<&'static str>,
-    layers: Vec<Layer>,
-    norm_order: NormOrder,
-    final_norm: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) embedding_norm: Option<&'static str>,
+    pub(crate) layers: Vec<Layer<M>>,
+    pub(crate) norm_order: NormOrder,
+    pub(crate) final_norm: &'static str,
+}
+
+impl<M> Parts<M> {
+    pub(crate) fn load<S: Source<Matrix = M>>(config: &ModelConfig, source: &S) -> Result<Self> {
+        match config.architecture {
+            Architecture::Technical => technical::load(config, source),
+            Architecture::Conversational => conversational::load(config, source),
+        }
+    }
+}
+
+/// Where tensors come from, and how they are packed for a device.
+pub(crate) trait Source {
+    /// A packed matrix.
+    type Matrix;
+
+    /// Matrices `[_, cols]`, one below the other.
+    fn matrix(&self, names: &[&str], cols: usize) -> Result<Self::Matrix>;
+
+    /// A tensor's values.
+    fn values(&self, name: &str) -> Result<Vec<f32>>;
+
+    fn linear(&self, name: &str, cols: usize) -> Result<Linear<Self::Matrix>> {
+        let Linear { matrix, .. } = self.linear_without_bias(name, cols)?;
+        let mut bias = self.values(&format!("{name}.bias"))?;
+        bias.resize(padded(bias.len()), 0.0);
+        Ok(Linear { matrix, bias })
+    }
+
+    fn linear_without_bias(&self, name: &str, cols: usize) -> Result<Linear<Self::Matrix>> {
+        Ok(Linear {
+            matrix: self.matrix(&[&format!("{name}.weight")], cols)?,
+            bias: Vec::new(),
+        })
+    }
+
+    /// Query, key and value projections as one.
+    fn qkv(&self, names: [String; 3], dim: usize) -> Result<Linear<Self::Matrix>> {
+        let names = names.each_ref().map(String::as_str);
+        Ok(Linear {
+            matrix: self.matrix(&names, dim)?,
+            bias: Vec::new(),
+        })
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm> {
+        let gain = self.values(&format!("{name}.weight"))?;
+        let bias = self.values(&format!("{name}.bias"))?;
+        Ok(Norm { gain, bias })
+    }
 }
 
 /// Gives a tensor by name.
-type TensorSource<'a> = dyn Fn(&str) -> Result<Tensor<'a>> + 'a;
+pub(crate) type TensorSource<'a> = dyn Fn(&str) -> Result<Tensor<'a>> + 'a;
 
-/// Where tensors come from, and how they are packed.
-struct Source<'a> {
+/// Packs for the CPU's kernels.
+struct CpuSource<'a> {
     tensor: &'a TensorSource<'a>,
     precision: WeightPrecision,
     widens_f16: bool,
 }
 
-impl Source<'_> {
-    /// Matrices `[_, cols]`, one below the other.
+impl Source for CpuSource<'_> {
+    type Matrix = Matrix;
+
     fn matrix(&self, names: &[&str], cols: usize) -> Result<Matrix> {
         let parts: Result<Vec<_>> = names.iter().map(|name| (self.tensor)(name)).collect();
         let parts = parts?;
@@ -285,6 +336,12 @@ impl Source<'_> {
         Ok(Matrix::pack(&parts, cols, packing))
     }
 
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        (self.tensor)(name).map(Tensor::into_f32)
+    }
+}
+
+impl CpuSource<'_> {
     /// A table `[_, cols]` of which single rows are read: never larger than it is stored.
     fn table(&self, name: &str, cols: usize) -> Result<Matrix> {
         let tensor = (self.tensor)(name)?;
@@ -294,39 +351,5 @@ impl Source<'_> {
             (Stored::F32, WeightPrecision::AsStored | WeightPrecision::F32) => Packing::F32,
         };
         Ok(Matrix::pack(&[tensor], cols, packing))
-    }
-
-    /// A tensor's values.
-    fn values(&self, name: &str) -> Result<Vec<f32>> {
-        (self.tensor)(name).map(Tensor::into_f32)
-    }
-
-    fn linear(&self, name: &str, cols: usize) -> Result<Linear> {
-        let Linear { matrix, .. } = self.linear_without_bias(name, cols)?;
-        let mut bias = self.values(&format!("{name}.bias"))?;
-        bias.resize(padded(matrix.rows()), 0.0);
-        Ok(Linear { matrix, bias })
-    }
-
-    fn linear_without_bias(&self, name: &str, cols: usize) -> Result<Linear> {
-        Ok(Linear {
-            matrix: self.matrix(&[&format!("{name}.weight")], cols)?,
-            bias: Vec::new(),
-        })
-    }
-
-    /// Query, key and value projections as one.
-    fn qkv(&self, names: [String; 3], dim: usize) -> Result<Linear> {
-        let names = names.each_ref().map(String::as_str);
-        Ok(Linear {
-            matrix: self.matrix(&names, dim)?,
-            bias: Vec::new(),
-        })
-    }
-
-    fn norm(&self, name: &str) -> Result<Norm> {
-        let gain = self.values(&format!("{name}.weight"))?;
-        let bias = self.values(&format!("{name}.bias"))?;
-        Ok(Norm { gain, bias })
     }
 }

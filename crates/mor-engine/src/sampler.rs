@@ -86,11 +86,13 @@ pub struct Sampler {
     options: SamplingOptions,
     kernels: Kernels,
     rng: Rng,
+    /// A random number that was drawn for a choice that is not made yet.
+    uniform: Option<f32>,
     /// Penalised logits, `[vocab_size]`.
     logits: Vec<f32>,
     /// Their exponentials.
     weights: Vec<f32>,
-    /// Candidates in order of likelihood.
+    /// Candidates.
     order: Vec<u32>,
 }
 
@@ -108,16 +110,41 @@ impl Sampler {
     /// # Errors
     /// [`EngineError::Option`] when an option is out of range.
     pub fn new(model: &Model, options: SamplingOptions) -> Result<Self> {
+        Self::with_kernels(model.kernels, model.config.vocab_size, options)
+    }
+
+    /// As [`Self::new`], for a model that is elsewhere.
+    pub(crate) fn with_kernels(
+        kernels: Kernels,
+        vocab_size: usize,
+        options: SamplingOptions,
+    ) -> Result<Self> {
         options.validate()?;
-        let vocab_size = model.config.vocab_size;
         Ok(Self {
             options,
-            kernels: model.kernels,
+            kernels,
             rng: Rng::new(options.seed),
+            uniform: None,
             logits: Vec::with_capacity(vocab_size),
             weights: Vec::with_capacity(vocab_size),
             order: Vec::with_capacity(vocab_size),
         })
+    }
+
+    /// What the next choice depends on: the options, and a number in `[0, 1)` that decides a draw. Stays the same
+    /// until [`Self::drawn`] is called, so that a choice which failed can be made again.
+    pub(crate) fn draw(&mut self) -> (SamplingOptions, f32) {
+        // The likeliest token needs no luck.
+        if self.options.temperature == 0.0 {
+            return (self.options, 0.0);
+        }
+        let uniform = *self.uniform.get_or_insert_with(|| self.rng.uniform());
+        (self.options, uniform)
+    }
+
+    /// The choice was made.
+    pub(crate) fn drawn(&mut self) {
+        self.uniform = None;
     }
 
     /// Chooses after `logits`, `[vocab_size]`; `context` is what repetition is measured against.
@@ -127,6 +154,8 @@ impl Sampler {
         self.weights.resize(logits.len(), 0.0);
         self.penalise(logits, context);
         let (best, top) = argmax(&self.logits);
+        let (_, uniform) = self.draw();
+        self.drawn();
         let greedy = self.options.temperature == 0.0;
         let scale = if greedy {
             1.0
@@ -144,9 +173,9 @@ impl Sampler {
         }
         self.shortlist(total);
         let kept: f32 = self.order.iter().map(|id| self.weights[*id as usize]).sum();
-        let mut remaining = self.rng.uniform() * kept;
+        let mut remaining = uniform * kept;
         // Rounding may leave a sliver after the last candidate; it belongs to the likeliest.
-        let mut id = self.order.first().copied().unwrap_or(best);
+        let mut id = best;
         for &candidate in &self.order {
             let weight = self.weights[candidate as usize];
             if remaining < weight {
@@ -176,7 +205,8 @@ impl Sampler {
         }
     }
 
-    /// Puts the tokens that take part into `order`.
+    /// Puts the tokens that take part into `order`, by increasing id: whatever made the list shorter, the same
+    /// random number then draws the same token, on any device.
     fn shortlist(&mut self, total: f32) {
         let SamplingOptions { top_k, top_p, .. } = self.options;
         let weights = &self.weights;
@@ -211,6 +241,8 @@ impl Sampler {
             let nucleus = order.iter().copied().take_while(within).count();
             order.truncate(nucleus.max(1));
         }
+        // Already in order where nothing was selected, which this notices in one pass.
+        order.sort_unstable();
     }
 }
 
@@ -299,6 +331,52 @@ mod tests {
         };
         let squares = [0.04, 0.16, 0.0004, 0.09, 0.0064].map(|p| p / 0.2968);
         assert_near(frequencies(sharp), squares);
+    }
+
+    /// Any shortlist that holds the drawn token draws it: the order of the candidates is that of their ids.
+    #[test]
+    fn candidates_are_drawn_in_order_of_their_ids() {
+        let options = SamplingOptions {
+            temperature: 1.0,
+            seed: 5,
+            ..SamplingOptions::default()
+        };
+        // Of ids 0, 1 and 3, which have 0.2, 0.4 and 0.3 of 0.9.
+        let shortlists = [
+            SamplingOptions {
+                top_k: 3,
+                ..options
+            },
+            SamplingOptions {
+                top_p: 0.85,
+                ..options
+            },
+        ];
+        let mut rng = Rng::new(5);
+        let mut samplers = shortlists.map(sampler);
+        for _ in 0..200 {
+            let expected = match rng.uniform() * 0.9 {
+                x if x < 0.2 => 0,
+                x if x < 0.6 => 1,
+                _ => 3,
+            };
+            for sampler in &mut samplers {
+                assert_eq!(sampler.sample(&logits(), &[]).id, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_draw_lasts_until_it_is_used() {
+        let options = SamplingOptions {
+            temperature: 1.0,
+            ..SamplingOptions::default()
+        };
+        let mut sampler = sampler(options);
+        let first = sampler.draw();
+        assert_eq!(sampler.draw(), first);
+        sampler.drawn();
+        assert_ne!(sampler.draw(), first);
     }
 
     #[test]

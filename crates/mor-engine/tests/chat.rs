@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use mor_config::{Depth, ModelConfig, Preset};
 use mor_engine::{
-    ChatOptions, ChatSession, DecodeOptions, Decoder, EngineError, FinishReason, GenerateOptions,
-    Generator, LoadOptions, Model, Overflow, SamplingOptions,
+    ChatOptions, ChatSession, Context, DecodeOptions, Decoder, EngineError, FinishReason,
+    GenerateOptions, Generator, LoadOptions, Model, Overflow, SamplingOptions,
 };
 use mor_text::{Message, Role, Tokenizer};
+use pollster::block_on;
 
 fn tokenizer() -> Arc<Tokenizer> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/tokenizer");
@@ -51,10 +52,10 @@ fn options(max_new_tokens: usize, seed: u64) -> ChatOptions {
 #[test]
 fn pieces_add_up_to_the_reply() {
     let mut session = session();
-    let started = session.ask("list files", options(20, 1)).expect("fits");
+    let started = block_on(session.ask("list files", options(20, 1))).expect("fits");
     assert_eq!(started.dropped_messages, 0);
     let (mut text, mut tokens) = (String::new(), 0);
-    while let Some(piece) = session.next_piece().expect("runs") {
+    while let Some(piece) = block_on(session.next_piece()).expect("runs") {
         text += &piece.text;
         tokens += 1;
         assert_eq!(piece.steps, [2, 2]);
@@ -70,7 +71,11 @@ fn pieces_add_up_to_the_reply() {
         session.messages()[1],
         Message::new(Role::Assistant, reply.text)
     );
-    assert!(session.next_piece().expect("nothing runs").is_none());
+    assert!(
+        block_on(session.next_piece())
+            .expect("nothing runs")
+            .is_none()
+    );
     session.clear();
     assert!(session.messages().is_empty());
 }
@@ -85,8 +90,8 @@ fn the_seed_and_the_history_decide() {
                 Message::new(Role::Assistant, "ok"),
             ]);
         }
-        session.ask("list files", options(12, seed)).expect("fits");
-        while session.next_piece().expect("runs").is_some() {}
+        block_on(session.ask("list files", options(12, seed))).expect("fits");
+        while block_on(session.next_piece()).expect("runs").is_some() {}
         session.stop().text
     };
     assert_eq!(answer(1, ""), answer(1, ""));
@@ -97,15 +102,17 @@ fn the_seed_and_the_history_decide() {
 #[test]
 fn an_answer_can_be_stopped_and_the_conversation_goes_on() {
     let mut session = session();
-    session.ask("list files", options(50, 1)).expect("fits");
-    session.next_piece().expect("runs");
+    block_on(session.ask("list files", options(50, 1))).expect("fits");
+    block_on(session.next_piece()).expect("runs");
     let reply = session.stop();
     assert_eq!((reply.tokens, reply.finish), (1, None));
-    session.set_depth(Depth::Forced(1)).expect("a depth it has");
-    session.ask("and now", options(3, 1)).expect("fits");
-    let piece = session.next_piece().expect("runs").expect("a token");
+    block_on(session.set_depth(Depth::Forced(1))).expect("a depth it has");
+    block_on(session.ask("and now", options(3, 1))).expect("fits");
+    let piece = block_on(session.next_piece())
+        .expect("runs")
+        .expect("a token");
     assert_eq!(piece.steps, [1, 1]);
-    assert!(session.set_depth(Depth::Forced(9)).is_err());
+    assert!(block_on(session.set_depth(Depth::Forced(9))).is_err());
 }
 
 #[test]
@@ -114,9 +121,7 @@ fn the_oldest_turns_are_forgotten_first() {
     session.set_messages(vec![Message::new(Role::System, "be brief")]);
     let mut dropped = 0;
     for turn in 0..8 {
-        let started = session
-            .ask("how do I list files", options(8, turn))
-            .expect("fits");
+        let started = block_on(session.ask("how do I list files", options(8, turn))).expect("fits");
         assert!(started.prompt_tokens < 96);
         assert!(started.dropped_messages >= dropped, "turn {turn}");
         dropped = started.dropped_messages;
@@ -124,8 +129,8 @@ fn the_oldest_turns_are_forgotten_first() {
         let opening = tokenizer()
             .encode_chat(&session.messages()[..1], false)
             .expect("encodes");
-        assert_eq!(session.decoder().ids()[..opening.len()], opening);
-        while session.next_piece().expect("runs").is_some() {}
+        assert_eq!(session.context().ids()[..opening.len()], opening);
+        while block_on(session.next_piece()).expect("runs").is_some() {}
         session.stop();
     }
     assert!(
@@ -134,7 +139,7 @@ fn the_oldest_turns_are_forgotten_first() {
     );
 
     let before = session.messages().len();
-    let refused = session.ask(&"word ".repeat(200), options(8, 0));
+    let refused = block_on(session.ask(&"word ".repeat(200), options(8, 0)));
     assert!(matches!(
         refused,
         Err(EngineError::ContextFull { limit: 96, .. })
@@ -158,13 +163,11 @@ fn another_models_tokenizer_is_refused() {
 
 #[test]
 fn generation_ends_for_the_stated_reason() {
-    let mut decoder = decoder(100);
-    let run = |decoder: &mut Decoder, options: GenerateOptions| {
-        let mut generator = Generator::start(decoder, &[5; 90], options).expect("starts");
-        let ids: Vec<u32> = generator
-            .tokens(decoder)
-            .map(|token| token.expect("runs").id)
-            .collect();
+    let mut context = Context::from(decoder(100));
+    let run = |context: &mut Context, options: GenerateOptions| {
+        let mut generator = block_on(Generator::start(context, &[5; 90], options)).expect("starts");
+        let tokens = block_on(generator.rest(context)).expect("runs");
+        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
         (ids, generator.finish_reason())
     };
     let base = GenerateOptions {
@@ -175,13 +178,13 @@ fn generation_ends_for_the_stated_reason() {
         max_new_tokens: 20,
         ..GenerateOptions::default()
     };
-    let (ids, finish) = run(&mut decoder, base.clone());
+    let (ids, finish) = run(&mut context, base.clone());
     assert_eq!((ids.len(), finish), (20, Some(FinishReason::Length)));
     let stop = GenerateOptions {
         overflow: Overflow::Stop,
         ..base.clone()
     };
-    let (short, finish) = run(&mut decoder, stop);
+    let (short, finish) = run(&mut context, stop);
     // Six fit the context, and the last token needs not be read.
     assert_eq!((short.len(), finish), (7, Some(FinishReason::Context)));
     assert_eq!(short, ids[..7]);
@@ -189,7 +192,7 @@ fn generation_ends_for_the_stated_reason() {
         stop_ids: vec![ids[3]],
         ..base
     };
-    let (short, finish) = run(&mut decoder, stop);
+    let (short, finish) = run(&mut context, stop);
     let first = ids
         .iter()
         .position(|id| *id == ids[3])
@@ -215,8 +218,8 @@ fn an_answer_goes_past_the_context_if_it_may() {
                 overflow,
                 ..options(150, seed)
             };
-            session.ask("list files", options).expect("fits");
-            while session.next_piece().expect("runs").is_some() {}
+            block_on(session.ask("list files", options)).expect("fits");
+            while block_on(session.next_piece()).expect("runs").is_some() {}
             let reply = session.stop();
             (reply.finish != Some(FinishReason::Stop)).then_some(reply)
         });

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use common::{greedy, one_thread, read, steps};
 use mor_config::Pooling;
 use mor_engine::{
-    DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator, LoadOptions,
-    Model, Overflow, Routing,
+    Context, DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator,
+    LoadOptions, Model, Overflow, Routing,
 };
+use pollster::block_on;
 use safetensors::Dtype;
 
 const CONTEXT: usize = 48;
@@ -24,16 +25,17 @@ fn generate(
         routing,
         ..one_thread()
     };
-    let mut decoder = Decoder::new(Arc::clone(model), options).expect("a decoder");
+    let decoder = Decoder::new(Arc::clone(model), options).expect("a decoder");
+    let mut context = Context::from(decoder);
     let options = GenerateOptions {
         max_new_tokens: 70,
         overflow,
         ..GenerateOptions::default()
     };
-    let mut generator = Generator::start(&mut decoder, prompt, options).expect("starts");
-    let tokens = generator.tokens(&mut decoder);
-    let tokens = tokens.collect::<Result<_, _>>().expect("runs");
-    (tokens, generator.finish_reason(), decoder.ids().len())
+    let start = Generator::start(&mut context, prompt, options);
+    let mut generator = block_on(start).expect("starts");
+    let tokens = block_on(generator.rest(&mut context)).expect("runs");
+    (tokens, generator.finish_reason(), context.ids().len())
 }
 
 /// Recomputes the window that `cut` leaves of all ids for every token.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use common::{assert_close, golden, greedy, rows, steps};
 use mor_config::Depth;
 use mor_engine::{
-    DecodeOptions, Decoder, FinishReason, GenerateOptions, Generator, Isa, LoadOptions, Model,
-    Overflow, Routing,
+    Context, DecodeOptions, Decoder, FinishReason, GenerateOptions, Generator, Isa, LoadOptions,
+    Model, Overflow, Routing,
 };
+use pollster::block_on;
 
 const TOLERANCE: f32 = 1e-4;
 const VOCAB: usize = 97;
@@ -144,10 +145,11 @@ fn the_generator_stops_at_the_end_token() {
         overflow: Overflow::Slide,
         ..GenerateOptions::default()
     };
-    let mut decoder = decoder(Isa::available()[0], 1);
-    let mut generator = Generator::start(&mut decoder, &prompt, options).expect("starts");
+    let mut context = Context::from(decoder(Isa::available()[0], 1));
+    let start = Generator::start(&mut context, &prompt, options);
+    let mut generator = block_on(start).expect("starts");
     let mut made = Vec::new();
-    while let Some(token) = generator.next_token(&mut decoder).expect("runs") {
+    while let Some(token) = block_on(generator.next_token(&mut context)).expect("runs") {
         let expected = expected_steps[made.len()];
         assert_eq!(
             token.steps.iter().map(|s| u32::from(*s)).sum::<u32>(),

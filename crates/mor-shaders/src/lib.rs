@@ -5,14 +5,20 @@
 //! Burn, and the tests validate all of it with naga.
 
 mod attention;
+mod decision;
 mod element;
-mod layer_norm;
+mod linear;
 mod routing;
+mod rows;
 mod shader;
+mod storage;
 mod variant;
 
 pub use attention::Attention;
-pub use layer_norm::LayerNorm;
+pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
+pub use linear::{Activation, Matmul, Matvec, Residual, Target};
 pub use routing::{Gather, Scatter, Select};
-pub use shader::Shader;
+pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
+pub use shader::{Binding, Shader};
+pub use storage::Storage;
 pub use variant::{ParseVariantError, Variant};

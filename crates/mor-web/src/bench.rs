@@ -1,67 +1,70 @@
-//! Decoding without sampler, text or page, to be timed from outside.
+//! Decoding without text or page, to be timed from outside, and devices compared with each other.
 
-use std::sync::Arc;
+use mor_engine::{
+    Context, EngineError, GenerateOptions, Generator, Overflow, Result, SamplingOptions,
+};
 
-use mor_config::Depth;
-use mor_engine::{DecodeOptions, Decoder, Model};
-
-/// A decoder that has read a prompt.
+/// A context that has read a prompt, and always takes the likeliest token.
 pub(crate) struct Bench {
-    decoder: Decoder,
-    next: u32,
+    context: Context,
+    generator: Generator,
 }
 
 impl Bench {
     /// Reads a prompt of `tokens` made-up tokens.
-    pub(crate) fn prefill(
-        model: Arc<Model>,
-        tokens: usize,
-        depth: Depth,
-    ) -> mor_engine::Result<Self> {
-        let options = DecodeOptions {
-            depth,
-            ..DecodeOptions::default()
-        };
-        let vocab_size = model.config().vocab_size as u32;
-        let mut decoder = Decoder::new(model, options)?;
+    pub(crate) async fn prefill(mut context: Context, tokens: usize) -> Result<Self> {
+        let vocab_size = context.config().vocab_size as u32;
         // Any ids will do, as long as none is the padding token, which would be hidden.
         let ids: Vec<u32> = (1..=tokens as u32)
             .map(|i| 1 + i * 7919 % (vocab_size - 1).max(1))
             .collect();
-        decoder.prefill(&ids)?;
-        let next = likeliest(decoder.logits());
-        Ok(Self { decoder, next })
+        let options = GenerateOptions {
+            max_new_tokens: usize::MAX,
+            overflow: Overflow::Stop,
+            ..GenerateOptions::default()
+        };
+        let mut generator = Generator::start(&mut context, &ids, options).await?;
+        // A GPU has only been told what to do: the first choice shows that it has done it.
+        generator.next_token(&mut context).await?;
+        Ok(Self { context, generator })
     }
 
-    /// Writes `tokens` tokens, always the likeliest.
-    pub(crate) fn decode(&mut self, tokens: usize) -> mor_engine::Result<()> {
+    /// Writes `tokens` tokens.
+    pub(crate) async fn decode(&mut self, tokens: usize) -> Result<()> {
         for _ in 0..tokens {
-            self.decoder.push(self.next)?;
-            self.next = likeliest(self.decoder.logits());
+            let Some(_) = self.generator.next_token(&mut self.context).await? else {
+                let limit = self.context.capacity();
+                return Err(EngineError::ContextFull {
+                    tokens: limit + 1,
+                    limit,
+                });
+            };
         }
         Ok(())
     }
 }
 
-/// The index of the largest value.
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (id, &value) in logits.iter().enumerate() {
-        if value > best.1 {
-            best = (id, value);
-        }
+/// In how many of `tokens` steps `other` finds the token likeliest that `reference` does, where both are given the
+/// tokens that `reference` chose; and the number of steps, which the context may cut short.
+pub(crate) async fn agreement(
+    reference: &mut Context,
+    other: &mut Context,
+    prompt: &[u32],
+    tokens: usize,
+) -> Result<(usize, usize)> {
+    let mut samplers = [
+        reference.sampler(SamplingOptions::default())?,
+        other.sampler(SamplingOptions::default())?,
+    ];
+    reference.set_context(prompt).await?;
+    other.set_context(prompt).await?;
+    let tokens = tokens.min(reference.capacity().saturating_sub(prompt.len()));
+    let mut equal = 0;
+    for _ in 0..tokens {
+        let id = reference.choose(&mut samplers[0]).await?.id;
+        equal += usize::from(other.choose(&mut samplers[1]).await?.id == id);
+        reference.push(id).await?;
+        other.push(id).await?;
     }
-    best.0 as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn likeliest_is_the_first_maximum() {
-        assert_eq!(likeliest(&[0.0, 2.0, -1.0, 2.0]), 1);
-        assert_eq!(likeliest(&[f32::NAN, -3.0]), 1);
-        assert_eq!(likeliest(&[]), 0);
-    }
+    Ok((equal, tokens))
 }

@@ -3,31 +3,62 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mor_config::{CONFIG_FILE, Depth, ModelConfig, WEIGHTS_FILE, Weights};
-use mor_engine::{ChatSession, DecodeOptions, Decoder, Model};
+use mor_config::{CONFIG_FILE, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
+use mor_engine::gpu::{GpuDecoder, GpuModel};
+use mor_engine::{ChatSession, Context, DecodeOptions, Decoder, LoadOptions, Model, Probe};
 use mor_text::{Message, Tokenizer};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 
-use crate::WeightsBuffer;
-use crate::bench::Bench;
-use crate::options::{self, Info, Options, Prompt, Step};
+use crate::bench::{self, Bench};
+use crate::failure::Failure;
+use crate::gpu::MorGpu;
+use crate::options::{self, Agreement, Info, Options, Prompt, Step};
+use crate::{WeightsBuffer, to_js};
 
 /// A loaded model with one conversation. What a new prompt has in common with the one before is not read again.
+///
+/// The bytes of the weights stay, so that the model can be put on the CPU or a GPU when one is first needed, and again
+/// when one was lost. Functions that run the model are `async`: one must have ended before another function is called.
 #[wasm_bindgen]
 pub struct MorModel {
-    model: Arc<Model>,
-    session: ChatSession,
+    config: ModelConfig,
+    weights: Weights,
+    tokenizer: Arc<Tokenizer>,
+    cpu: Option<Arc<Model>>,
+    gpu: Option<Arc<GpuModel>>,
+    /// There once a device was chosen.
+    session: Option<ChatSession>,
+    device: Device,
     depth: Depth,
-    weight_bytes: usize,
     /// Bytes of the running answer's text that the page has.
     sent: usize,
     bench: Option<Bench>,
 }
 
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Device {
+    Cpu,
+    Gpu,
+}
+
+impl Device {
+    fn named(name: &str) -> Result<Self, Failure> {
+        match name {
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(Self::Gpu),
+            _ => Err(Failure::new(&format!(
+                "no device is called `{name}`; there are cpu and gpu"
+            ))),
+        }
+    }
+}
+
 #[wasm_bindgen]
 impl MorModel {
-    /// Builds a model from the files of its folder. Takes the buffer over, and frees it once the weights are packed.
+    /// Checks the files of a model's folder, and takes the buffer over. Before the model can run,
+    /// [`Self::set_device`] must have put it somewhere.
     ///
     /// # Errors
     /// Names the file that is damaged or does not fit the others.
@@ -37,18 +68,20 @@ impl MorModel {
         tokenizer: &[u8],
         tokenizer_config: &[u8],
         weights: WeightsBuffer,
-    ) -> Result<MorModel, JsError> {
+    ) -> Result<MorModel, Failure> {
         let config = ModelConfig::from_json(config, Path::new(CONFIG_FILE))?;
         let tokenizer = Tokenizer::from_bytes(tokenizer, tokenizer_config)?;
         let weights = Weights::from_bytes(weights.bytes, Path::new(WEIGHTS_FILE))?;
-        let weight_bytes = weights.file_len();
-        let model = Arc::new(Model::from_parts(config, weights)?);
-        let decoder = Decoder::new(Arc::clone(&model), DecodeOptions::default())?;
+        check_tensors(&config, &weights)?;
         Ok(Self {
-            model,
-            session: ChatSession::new(decoder, Arc::new(tokenizer))?,
+            config,
+            weights,
+            tokenizer: Arc::new(tokenizer),
+            cpu: None,
+            gpu: None,
+            session: None,
+            device: Device::Cpu,
             depth: Depth::Configured,
-            weight_bytes,
             sent: 0,
             bench: None,
         })
@@ -58,26 +91,89 @@ impl MorModel {
     ///
     /// # Errors
     /// Never in practice: plain data converts.
-    pub fn info(&self) -> Result<JsValue, JsError> {
-        to_js(&Info::new(self.model.config(), self.weight_bytes))
+    pub fn info(&self) -> Result<JsValue, Failure> {
+        to_js(&Info::new(&self.config, self.weights.file_len()))
+    }
+
+    /// Puts the model on a GPU, with its own pipelines and weights, in the place of the one before. Nothing runs there
+    /// until [`Self::set_device`] says so.
+    ///
+    /// # Errors
+    /// The GPU's.
+    pub async fn put_on_gpu(&mut self, gpu: &MorGpu) -> Result<(), Failure> {
+        self.gpu = None;
+        let model = GpuModel::new(&gpu.gpu, self.config.clone(), &self.weights).await?;
+        self.gpu = Some(Arc::new(model));
+        Ok(())
+    }
+
+    /// Lets go of a GPU that is of no more use.
+    pub fn leave_gpu(&mut self) {
+        self.gpu = None;
+    }
+
+    /// Goes on with `cpu` or `gpu`; a running answer goes on where it was.
+    ///
+    /// # Errors
+    /// When there is no memory for it, or [`Self::put_on_gpu`] did not come before. The old device stays then.
+    pub async fn set_device(&mut self, name: &str) -> Result<(), Failure> {
+        let device = Device::named(name)?;
+        let context = self.context(device, self.depth).await?;
+        match &mut self.session {
+            Some(session) => session.replace_context(context),
+            None => self.session = Some(ChatSession::new(context, Arc::clone(&self.tokenizer))?),
+        }
+        self.device = device;
+        Ok(())
+    }
+
+    /// Where the model runs: `cpu` or `gpu`.
+    pub fn device(&self) -> String {
+        match self.device {
+            Device::Cpu => "cpu".to_owned(),
+            Device::Gpu => "gpu".to_owned(),
+        }
+    }
+
+    /// Has the GPU write one token, so that everything which is compiled late is compiled: for timing.
+    ///
+    /// # Errors
+    /// The GPU's.
+    pub async fn compile(&mut self) -> Result<(), Failure> {
+        let context = self.context(Device::Gpu, Depth::Configured).await?;
+        Bench::prefill(context, 1).await?;
+        Ok(())
+    }
+
+    /// Compares the logits of a device with those in `probe.json`: `{agrees, difference, allowed}`.
+    ///
+    /// # Errors
+    /// When the file is no probe of this model, or the device fails.
+    pub async fn check_probe(&mut self, device: &str, probe: &[u8]) -> Result<JsValue, Failure> {
+        let probe = Probe::from_json(probe)?;
+        let device = Device::named(device)?;
+        let mut context = self.context(device, Depth::Configured).await?;
+        to_js(&probe.check(&mut context).await?)
     }
 
     /// Starts an answer to `messages` (JSON: `[{"role", "content"}]`, oldest first) and reads the prompt:
     /// `{prompt_tokens, dropped_messages}`.
     ///
     /// # Errors
-    /// When the messages or options are malformed, or the last message alone exceeds the context.
-    pub fn chat_start(&mut self, messages: &str, options: &str) -> Result<JsValue, JsError> {
+    /// When the messages or options are malformed, the last message alone exceeds the context, or the device fails.
+    pub async fn chat_start(&mut self, messages: &str, options: &str) -> Result<JsValue, Failure> {
         let messages: Vec<Message> = parse("messages", messages)?;
         let options: Options = parse("options", options)?;
         let depth = options::depth(options.depth);
         if depth != self.depth {
-            self.session.set_depth(depth)?;
+            let context = self.context(self.device, depth).await?;
+            self.session()?.replace_context(context);
             self.depth = depth;
         }
-        self.session.set_messages(messages);
         self.sent = 0;
-        let started = self.session.answer(options.into())?;
+        let session = self.session()?;
+        session.set_messages(messages);
+        let started = session.answer(options.into()).await?;
         to_js(&Prompt {
             prompt_tokens: started.prompt_tokens,
             dropped_messages: started.dropped_messages,
@@ -88,9 +184,11 @@ impl MorModel {
     /// (`stop`, `length`, `context`) after its last token.
     ///
     /// # Errors
-    /// As the engine's; none for an answer that started.
-    pub fn chat_next(&mut self) -> Result<JsValue, JsError> {
-        let step = match self.session.next_piece()? {
+    /// The device's. The answer goes on when this is called again, after [`Self::set_device`] if need be.
+    pub async fn chat_next(&mut self) -> Result<JsValue, Failure> {
+        let sent = self.sent;
+        let session = self.session()?;
+        let step = match session.next_piece().await? {
             Some(piece) => {
                 self.sent += piece.text.len();
                 Step {
@@ -101,8 +199,8 @@ impl MorModel {
                 }
             }
             None => {
-                let reply = self.session.stop();
-                Step::end(reply.text.get(self.sent..).unwrap_or(""), reply.finish)
+                let reply = session.stop();
+                Step::end(reply.text.get(sent..).unwrap_or(""), reply.finish)
             }
         };
         to_js(&step)
@@ -110,38 +208,96 @@ impl MorModel {
 
     /// Gives an unfinished answer up.
     pub fn chat_stop(&mut self) {
-        self.session.stop();
+        if let Some(session) = &mut self.session {
+            session.stop();
+        }
     }
 
-    /// Reads a made-up prompt of `tokens` tokens, for timing.
+    /// Reads a made-up prompt of `tokens` tokens on `device` and chooses the first token after it, for timing.
     ///
     /// # Errors
-    /// When the depth or the prompt exceeds the model's.
-    pub fn bench_prefill(&mut self, tokens: usize, depth: Option<usize>) -> Result<(), JsError> {
-        let model = Arc::clone(&self.model);
-        self.bench = Some(Bench::prefill(model, tokens, options::depth(depth))?);
+    /// When the depth or the prompt exceeds the model's, or the device fails.
+    pub async fn bench_prefill(
+        &mut self,
+        device: &str,
+        tokens: usize,
+        depth: Option<usize>,
+    ) -> Result<(), Failure> {
+        self.bench = None;
+        let device = Device::named(device)?;
+        let context = self.context(device, options::depth(depth)).await?;
+        self.bench = Some(Bench::prefill(context, tokens).await?);
         Ok(())
     }
 
     /// Writes `tokens` tokens after [`Self::bench_prefill`], for timing.
     ///
     /// # Errors
-    /// When there is no prompt, or the context is full.
-    pub fn bench_decode(&mut self, tokens: usize) -> Result<(), JsError> {
+    /// When there is no prompt, the context is full, or the device fails.
+    pub async fn bench_decode(&mut self, tokens: usize) -> Result<(), Failure> {
         let bench = self
             .bench
             .as_mut()
-            .ok_or_else(|| JsError::new("bench_decode needs bench_prefill first"))?;
-        Ok(bench.decode(tokens)?)
+            .ok_or_else(|| Failure::new("bench_decode needs bench_prefill first"))?;
+        Ok(bench.decode(tokens).await?)
+    }
+
+    /// Lets go of what [`Self::bench_prefill`] took.
+    pub fn bench_end(&mut self) {
+        self.bench = None;
+    }
+
+    /// How often the GPU finds the token likeliest that the CPU does, in an answer of `tokens` tokens to `question` that
+    /// the CPU writes: `{equal, tokens}`.
+    ///
+    /// # Errors
+    /// When the question exceeds the context, or the GPU fails.
+    pub async fn agreement(&mut self, question: &str, tokens: usize) -> Result<JsValue, Failure> {
+        let message = Message::new(mor_text::Role::User, question);
+        let prompt = self.tokenizer.encode_chat(&[message], true)?;
+        let mut cpu = self.context(Device::Cpu, Depth::Configured).await?;
+        let mut gpu = self.context(Device::Gpu, Depth::Configured).await?;
+        let (equal, tokens) = bench::agreement(&mut cpu, &mut gpu, &prompt, tokens).await?;
+        to_js(&Agreement { equal, tokens })
+    }
+
+    /// An empty context on a device, for which the model is prepared if it is not yet.
+    async fn context(&mut self, device: Device, depth: Depth) -> Result<Context, Failure> {
+        let options = DecodeOptions {
+            depth,
+            ..DecodeOptions::default()
+        };
+        Ok(match device {
+            Device::Cpu => Decoder::new(self.on_cpu()?, options)?.into(),
+            Device::Gpu => {
+                let model = self
+                    .gpu
+                    .clone()
+                    .ok_or_else(|| Failure::new("the model is not on a GPU"))?;
+                GpuDecoder::new(model, options).await?.into()
+            }
+        })
+    }
+
+    fn on_cpu(&mut self) -> Result<Arc<Model>, Failure> {
+        if let Some(model) = &self.cpu {
+            return Ok(Arc::clone(model));
+        }
+        let options = LoadOptions::default();
+        let model = Model::from_parts_with(self.config.clone(), &self.weights, options)?;
+        let model = Arc::new(model);
+        self.cpu = Some(Arc::clone(&model));
+        Ok(model)
+    }
+
+    fn session(&mut self) -> Result<&mut ChatSession, Failure> {
+        self.session
+            .as_mut()
+            .ok_or_else(|| Failure::new("the model runs nowhere yet: set_device comes first"))
     }
 }
 
-/// Plain data as JavaScript objects; `None` is `null`.
-fn to_js(value: &impl Serialize) -> Result<JsValue, JsError> {
-    Ok(value.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?)
-}
-
-fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, JsError> {
+fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, Failure> {
     serde_json::from_str(text)
-        .map_err(|error| JsError::new(&format!("malformed {what} from the page: {error}")))
+        .map_err(|error| Failure::new(&format!("malformed {what} from the page: {error}")))
 }

@@ -81,6 +81,13 @@ pub(crate) struct Prompt {
     pub(crate) dropped_messages: usize,
 }
 
+/// How often two devices found the same token likeliest.
+#[derive(Debug, Serialize)]
+pub(crate) struct Agreement {
+    pub(crate) equal: usize,
+    pub(crate) tokens: usize,
+}
+
 /// One token of an answer, or its end.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {

@@ -9,7 +9,9 @@ use anyhow::Result;
 use mor_config::Depth;
 use mor_engine::{ChatOptions, ChatSession, Overflow};
 use mor_text::Tokenizer;
+use pollster::block_on;
 
+use super::device::Placement;
 use super::inference::{Continuation, Execution, Sampling, mean_depth, printable};
 
 const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /quit ends";
@@ -43,9 +45,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
         overflow: args.continuation.overflow(Overflow::Stop),
     };
     let routing = args.continuation.routing();
-    let decoder = args.execution.routed_decoder(&args.model, routing)?;
+    let (context, placement) = args.execution.context(&args.model, routing)?;
     let tokenizer = Arc::new(Tokenizer::from_dir(&args.model)?);
-    let mut session = ChatSession::new(decoder, tokenizer)?;
+    let mut session = ChatSession::new(context, tokenizer)?;
     let interactive = std::io::stdin().is_terminal();
     if interactive {
         note!("{}: {HELP}", args.model.display());
@@ -64,7 +66,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
             "/new" => session.clear(),
             "/help" => note!("{HELP}"),
             command if command.starts_with("/depth") => set_depth(&mut session, command),
-            text => answer(&mut session, text, options)?,
+            text => answer(&mut session, text, options, &placement)?,
         }
     }
 }
@@ -77,14 +79,29 @@ fn set_depth(session: &mut ChatSession, command: &str) {
         Err(_) if argument.is_empty() => Depth::Configured,
         Err(_) => return note!("`{argument}` is not a number of steps"),
     };
-    if let Err(error) = session.set_depth(depth) {
+    if let Err(error) = block_on(session.set_depth(depth)) {
         note!("{error}");
     }
 }
 
-fn answer(session: &mut ChatSession, text: &str, options: ChatOptions) -> Result<()> {
+fn answer(
+    session: &mut ChatSession,
+    text: &str,
+    options: ChatOptions,
+    placement: &Placement,
+) -> Result<()> {
     let start = Instant::now();
-    let started = match session.ask(text, options) {
+    let mut started = block_on(session.ask(text, options));
+    if let Err(error) = started {
+        started = match error.is_of_device() {
+            true => {
+                session.replace_context(placement.recover(error)?);
+                block_on(session.ask(text, options))
+            }
+            false => Err(error),
+        };
+    }
+    let started = match started {
         Ok(started) => started,
         // A message too long for the context is the user's to shorten.
         Err(error) => {
@@ -100,7 +117,16 @@ fn answer(session: &mut ChatSession, text: &str, options: ChatOptions) -> Result
     }
     let mut out = std::io::stdout().lock();
     let (mut first, mut depth) = (None, 0.0);
-    while let Some(piece) = session.next_piece()? {
+    loop {
+        let piece = match block_on(session.next_piece()) {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
+            // The answer goes on where it was, in another context.
+            Err(error) => {
+                session.replace_context(placement.recover(error)?);
+                continue;
+            }
+        };
         first.get_or_insert_with(|| start.elapsed());
         depth += mean_depth(&piece.steps);
         write!(out, "{}", printable(&piece.text))?;

@@ -7,13 +7,16 @@ use clap::ValueEnum;
 use mor_config::Precision;
 use mor_import::Staged;
 
-use super::Usage;
+use super::{Usage, probe};
 
 /// Write a model folder with other weights: from a model folder, or from the best checkpoint of a run.
 ///
 /// From a model folder, every other file is copied. From a run, the folder gets config.json, tokenizer.json,
 /// tokenizer_config.json and generation_config.json. All files appear together, or none; files of other names that are
 /// in the output folder already stay.
+///
+/// probe.json tells other devices what the logits after one prompt should be, as the CPU computes them in f32: the chat
+/// page compares a GPU's with them before it trusts it.
 ///
 /// With q8, every matrix is int8 in blocks of 32 columns, each with an f16 scale, embedding and head included; vectors stay
 /// f32.
@@ -74,6 +77,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if let Some(run) = &args.source.run {
         let staged = Staged::new(&args.output)?;
         let from = mor_train::export::export(run, staged.path(), precision)?;
+        probe::write(staged.path())?;
         staged.commit()?;
         say!("{} is now in {}", from.display(), args.output.display());
         return Ok(());
@@ -91,6 +95,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     let staged = Staged::new(&args.output)?;
     mor_import::convert(model, staged.path(), precision)?;
+    probe::write(staged.path())?;
     staged.commit()?;
     say!("{} is now in {}", model.display(), args.output.display());
     Ok(())

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
-use mor_engine::{Decoder, EngineError, GenerateOptions, GeneratedToken, Generator, Overflow};
+use mor_engine::{Context, EngineError, GenerateOptions, GeneratedToken, Generator, Overflow};
 use mor_text::{Message, Role, TokenStream, Tokenizer};
+use pollster::block_on;
 use serde::Serialize;
 
 use super::inference::{Continuation, Execution, Sampling, end_ids, printable};
@@ -61,6 +62,8 @@ struct Json {
     steps_per_token: Vec<Vec<u8>>,
     probabilities: Vec<f32>,
     finish_reason: &'static str,
+    /// What computed it.
+    device: String,
     tokens_per_second: f64,
 }
 
@@ -68,7 +71,7 @@ struct Json {
 pub(crate) fn run(args: Args) -> Result<()> {
     let sampling = args.sampling.options()?;
     let routing = args.continuation.routing();
-    let mut decoder = args.execution.routed_decoder(&args.model, routing)?;
+    let (mut context, placement) = args.execution.context(&args.model, routing)?;
     let has_tokenizer = args.model.join(mor_text::TOKENIZER_FILE).exists();
     // Ids are enough for a model that has no tokenizer.
     let tokenizer = if has_tokenizer || args.prompt.prompt_ids.is_none() {
@@ -77,7 +80,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         None
     };
     if let Some(tokenizer) = &tokenizer {
-        check_fit(&decoder, tokenizer)?;
+        check_fit(&context, tokenizer)?;
     }
     let prompt = prompt_ids(&args, tokenizer.as_ref())?;
     if prompt.is_empty() {
@@ -94,13 +97,28 @@ pub(crate) fn run(args: Args) -> Result<()> {
         stop_ids,
         overflow: args.continuation.overflow(Overflow::Slide),
     };
-    let mut generator = Generator::start(&mut decoder, &prompt, options)?;
+    let mut generator = match block_on(Generator::start(&mut context, &prompt, options.clone())) {
+        Ok(generator) => generator,
+        Err(error) => {
+            context = placement.recover(error)?;
+            block_on(Generator::start(&mut context, &prompt, options))?
+        }
+    };
     let mut stream = tokenizer.as_ref().map(TokenStream::new);
     let mut out = std::io::stdout().lock();
     let mut tokens: Vec<GeneratedToken> = Vec::new();
     let mut text = String::new();
     let start = Instant::now();
-    while let Some(token) = generator.next_token(&mut decoder)? {
+    loop {
+        let token = match block_on(generator.next_token(&mut context)) {
+            Ok(Some(token)) => token,
+            Ok(None) => break,
+            // The generation goes on where it was, in another context.
+            Err(error) => {
+                context = placement.recover(error)?;
+                continue;
+            }
+        };
         let piece = stream.as_mut().and_then(|stream| stream.push(token.id));
         if let Some(piece) = piece {
             text.push_str(&piece);
@@ -135,6 +153,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         generated_ids: tokens.iter().map(|token| token.id).collect(),
         text: tokenizer.is_some().then_some(text),
         probabilities: tokens.iter().map(|token| token.probability).collect(),
+        device: context.device(),
         tokens_per_second: tokens.len() as f64 / seconds.max(1e-9),
         steps_per_token: tokens.into_iter().map(|token| token.steps).collect(),
         finish_reason: generator
@@ -145,8 +164,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn check_fit(decoder: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
-    let (tokens, rows) = (tokenizer.vocab_size(), decoder.model().config().vocab_size);
+fn check_fit(context: &Context, tokenizer: &Tokenizer) -> Result<()> {
+    let (tokens, rows) = (tokenizer.vocab_size(), context.config().vocab_size);
     if !tokenizer.fits(rows) {
         return Err(EngineError::TokenizerMismatch {
             tokenizer: tokens,

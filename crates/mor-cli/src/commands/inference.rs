@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use mor_config::Depth;
 use mor_engine::{
-    DecodeOptions, Decoder, LoadOptions, Model, Overflow, Routing, SamplingOptions, WeightPrecision,
+    Context, DecodeOptions, Decoder, LoadOptions, Model, Overflow, Routing, SamplingOptions,
+    WeightPrecision,
 };
+
+use super::device::{Device, Placement};
 
 /// How each token is chosen.
 #[derive(clap::Args, Debug, Clone)]
@@ -121,6 +124,10 @@ pub(crate) struct Execution {
     /// How weights are kept in memory.
     #[arg(long, value_enum, default_value_t = Dtype::Stored)]
     dtype: Dtype,
+    /// What computes. With auto, a GPU is tried beside the CPU when a model is first used, and the faster one is
+    /// remembered.
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub(crate) device: Device,
 }
 
 /// How weights are kept in memory.
@@ -165,19 +172,21 @@ impl Execution {
         }
     }
 
-    /// A decoder for the model in a folder.
-    pub(crate) fn decoder(&self, folder: &Path) -> Result<Decoder> {
-        self.routed_decoder(folder, Routing::default())
-    }
-
-    /// A decoder whose routers decide as `routing` says.
-    pub(crate) fn routed_decoder(&self, folder: &Path, routing: Routing) -> Result<Decoder> {
-        let model = Arc::new(Model::load_with(folder, self.load_options())?);
-        let options = DecodeOptions {
+    /// A context of the model in a folder, whose routers decide as `routing` says, on the device asked for; and how to
+    /// get another one when that fails.
+    pub(crate) fn context(&self, folder: &Path, routing: Routing) -> Result<(Context, Placement)> {
+        let decode = DecodeOptions {
             routing,
             ..self.decode_options()
         };
-        Ok(Decoder::new(model, options)?)
+        let placement = Placement::new(folder, self.load_options(), decode);
+        Ok((placement.place(self.device)?, placement))
+    }
+
+    /// As [`Self::context`], on the CPU.
+    pub(crate) fn decoder(&self, folder: &Path) -> Result<Decoder> {
+        let model = Arc::new(Model::load_with(folder, self.load_options())?);
+        Ok(Decoder::new(model, self.decode_options())?)
     }
 }
 

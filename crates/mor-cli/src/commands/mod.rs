@@ -6,6 +6,8 @@ pub(crate) mod bench;
 pub(crate) mod chat;
 #[cfg(feature = "model")]
 pub(crate) mod data;
+#[cfg(feature = "model")]
+mod device;
 #[cfg(feature = "train")]
 pub(crate) mod eval;
 #[cfg(feature = "model")]
@@ -20,6 +22,8 @@ mod inference;
 pub(crate) mod info;
 #[cfg(feature = "model")]
 pub(crate) mod logits;
+#[cfg(feature = "model")]
+mod probe;
 #[cfg(feature = "train")]
 mod ranks;
 #[cfg(feature = "serve")]

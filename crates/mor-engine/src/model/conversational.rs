@@ -6,7 +6,7 @@ use super::layer::{Block, Layer, NormOrder, Router};
 use super::{Parts, Source};
 use crate::Result;
 
-pub(super) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Parts> {
+pub(super) fn load<S: Source>(config: &ModelConfig, source: &S) -> Result<Parts<S::Matrix>> {
     let mut layers = Vec::with_capacity(config.num_hidden_layers + 1);
     for index in 0..config.num_hidden_layers {
         layers.push(Layer {
@@ -40,7 +40,7 @@ pub(super) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Parts> {
     })
 }
 
-fn block(config: &ModelConfig, source: &Source<'_>, name: &str) -> Result<Block> {
+fn block<S: Source>(config: &ModelConfig, source: &S, name: &str) -> Result<Block<S::Matrix>> {
     let dim = config.hidden_size;
     let at = |part: &str| format!("{name}.{part}");
     let qkv = ["q_proj", "k_proj", "v_proj"].map(|part| at(&format!("attn.{part}.weight")));

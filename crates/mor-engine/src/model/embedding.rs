@@ -2,7 +2,7 @@
 
 use mor_config::ModelConfig;
 
-use super::{Linear, Source};
+use super::{CpuSource, Linear, Source};
 use crate::Result;
 use crate::cpu::Kernels;
 use crate::cpu::matmul::Activation;
@@ -30,7 +30,7 @@ pub(super) struct Band {
 }
 
 impl TokenEmbedding {
-    pub(super) fn load(config: &ModelConfig, source: &Source<'_>, name: &str) -> Result<Self> {
+    pub(super) fn load(config: &ModelConfig, source: &CpuSource<'_>, name: &str) -> Result<Self> {
         if config.tie_word_embeddings {
             return Ok(Self::Tied);
         }

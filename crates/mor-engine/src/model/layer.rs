@@ -1,6 +1,7 @@
 //! What both families are made of: blocks, and the routers that say how often to apply them.
 
 use super::{Linear, Norm};
+use crate::cpu::matrix::Matrix;
 
 /// Where the layer norms of a block stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,13 +13,13 @@ pub(crate) enum NormOrder {
 }
 
 /// Attention and feed-forward, each with its residual and its layer norm.
-pub(crate) struct Block {
+pub(crate) struct Block<M = Matrix> {
     /// Query, key and value projections, one below the other: `[3 dim, dim]`.
-    pub(crate) qkv: Linear,
-    pub(crate) attention_output: Linear,
+    pub(crate) qkv: Linear<M>,
+    pub(crate) attention_output: Linear<M>,
     pub(crate) norm1: Norm,
-    pub(crate) linear1: Linear,
-    pub(crate) linear2: Linear,
+    pub(crate) linear1: Linear<M>,
+    pub(crate) linear2: Linear<M>,
     pub(crate) norm2: Norm,
 }
 
@@ -38,13 +39,13 @@ impl Block {
 }
 
 /// Classifies pooled inputs into numbers of steps.
-pub(crate) struct Router {
+pub(crate) struct Router<M = Matrix> {
     /// Followed by tanh; the conversational model's only.
-    pub(crate) pooler: Option<Linear>,
+    pub(crate) pooler: Option<Linear<M>>,
     /// Followed by GELU.
-    pub(crate) hidden: Linear,
+    pub(crate) hidden: Linear<M>,
     /// One row a class.
-    pub(crate) output: Linear,
+    pub(crate) output: Linear<M>,
 }
 
 impl Router {
@@ -59,14 +60,14 @@ impl Router {
 }
 
 /// A block and how often it is applied.
-pub(crate) struct Layer {
-    pub(crate) block: Block,
+pub(crate) struct Layer<M = Matrix> {
+    pub(crate) block: Block<M>,
     /// Whether it is applied a routed, configured or forced number of times, and not exactly once.
     pub(crate) recurs: bool,
     /// Decides how often, unless depth is fixed.
-    pub(crate) router: Option<Router>,
+    pub(crate) router: Option<Router<M>>,
     /// What a step's attention reads its input through; the technical model's only.
-    pub(crate) step_projections: Vec<Linear>,
+    pub(crate) step_projections: Vec<Linear<M>>,
 }
 
 impl Layer {

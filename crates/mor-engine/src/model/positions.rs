@@ -14,7 +14,7 @@ pub(crate) enum PositionTable {
 }
 
 impl PositionTable {
-    pub(super) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Self> {
+    pub(crate) fn load(config: &ModelConfig, source: &impl Source) -> Result<Self> {
         let context = config.max_position_embeddings;
         // Angles in f64: at long contexts f32 would be off by more than the tolerance of the goldens.
         let angles = |width: usize, base: f64| {

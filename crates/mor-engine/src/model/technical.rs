@@ -6,7 +6,7 @@ use super::layer::{Block, Layer, NormOrder, Router};
 use super::{Parts, Source};
 use crate::Result;
 
-pub(super) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Parts> {
+pub(super) fn load<S: Source>(config: &ModelConfig, source: &S) -> Result<Parts<S::Matrix>> {
     let mut layers = Vec::with_capacity(config.num_hidden_layers);
     for index in 0..config.num_hidden_layers {
         layers.push(layer(config, source, index)?);
@@ -20,7 +20,7 @@ pub(super) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Parts> {
     })
 }
 
-fn layer(config: &ModelConfig, source: &Source<'_>, index: usize) -> Result<Layer> {
+fn layer<S: Source>(config: &ModelConfig, source: &S, index: usize) -> Result<Layer<S::Matrix>> {
     let dim = config.hidden_size;
     let at = |part: &str| format!("layers.{index}.{part}");
     let router = match config.routing.kind {

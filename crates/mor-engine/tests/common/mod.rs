@@ -18,11 +18,17 @@ use plain::Tensors;
 
 /// A golden model's configuration and weights.
 pub(crate) fn golden_model(set: &str, options: LoadOptions) -> Arc<Model> {
+    let weights = golden(set, "weights");
+    Arc::new(
+        Model::from_parts_with(golden_config(set), &weights, options).expect("the golden model"),
+    )
+}
+
+/// A golden model's configuration.
+pub(crate) fn golden_config(set: &str) -> ModelConfig {
     let path = golden_path(&format!("{set}.config.json"));
     let text = std::fs::read(&path).expect("a configuration");
-    let config = ModelConfig::from_json(&text, &path).expect("valid");
-    let weights = golden(set, "weights");
-    Arc::new(Model::from_parts_with(config, &weights, options).expect("the golden model"))
+    ModelConfig::from_json(&text, &path).expect("valid")
 }
 
 /// `<set>.<name>.safetensors`.

@@ -9,12 +9,13 @@ const SHARED_MEMORY: u32 = 16 << 10;
 
 /// Parses and validates, as the runtime would, with nothing beyond what WebGPU promises but subgroups
 /// and f16.
-pub fn check(shader: &Shader) {
+pub(crate) fn check(shader: &Shader) {
     for source in [&shader.source, &shader.source_read_write()] {
         let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|error| {
             panic!("{}: {}", shader.label, error.emit_to_string(source));
         });
-        let mut capabilities = Capabilities::default();
+        // What unpacks pairs of f16.
+        let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         capabilities.set(Capabilities::SUBGROUP, shader.subgroups);
         capabilities.set(
             Capabilities::SHADER_FLOAT16,
@@ -35,6 +36,9 @@ pub fn check(shader: &Shader) {
             "{}",
             shader.label
         );
+        let buffers = module.global_variables.iter();
+        let buffers = buffers.filter(|(_, global)| global.binding.is_some());
+        assert_eq!(buffers.count(), shader.bindings.len(), "{}", shader.label);
         let globals = module.global_variables.iter();
         let shared = globals.filter(|(_, global)| global.space == AddressSpace::WorkGroup);
         let bytes = shared.map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx()));

@@ -10,33 +10,36 @@ use mor_engine::Model;
 use mor_engine::bench::{self, BenchOptions, BenchReport};
 use serde::Serialize;
 
+use crate::commands::device::Device;
 use crate::commands::inference::{Execution, Subject};
 
 /// Tokens per second, beside the memory bandwidth measured at the same moment.
 ///
 /// Decoding reads every weight for every token, so memory bandwidth bounds it, unless a cache holds the
 /// weights: the fraction can then exceed 1. A preset runs with random weights.
+///
+/// With --device gpu it also tells what a token asks of the GPU: kernels launched, submits, read-backs, and bytes.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor bench decode --preset technical-card --threads 2 --depth 1 --json"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    subject: Subject,
+    pub(super) subject: Subject,
     #[command(flatten)]
-    execution: Execution,
+    pub(super) execution: Execution,
     /// Tokens to read first.
     #[arg(long, value_name = "N", default_value_t = 20)]
-    prompt_tokens: usize,
+    pub(super) prompt_tokens: usize,
     /// Tokens to decode and measure.
     #[arg(long, value_name = "N", default_value_t = 100)]
-    new_tokens: usize,
+    pub(super) new_tokens: usize,
     /// Repetitions; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5)]
-    runs: usize,
+    pub(super) runs: usize,
     /// Print one JSON object instead of a table.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]
@@ -68,6 +71,12 @@ struct Json {
 
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.execution.device == Device::Gpu {
+        #[cfg(feature = "gpu")]
+        return super::decode_gpu::run(args);
+        #[cfg(not(feature = "gpu"))]
+        anyhow::bail!("this program was built without GPU support; build it with --features gpu");
+    }
     let options = args.execution.load_options();
     let start = Instant::now();
     let (name, model) = match (&args.subject.model, &args.subject.preset) {

@@ -1,6 +1,8 @@
 //! `mor bench`: how fast models run and train on this machine.
 
 mod decode;
+#[cfg(feature = "gpu")]
+mod decode_gpu;
 #[cfg(feature = "train")]
 mod train;
 

@@ -1,0 +1,95 @@
+//! Where a model runs: on the CPU or a GPU, and what happens when that fails.
+
+#[cfg(feature = "gpu")]
+mod auto;
+#[cfg(feature = "gpu")]
+mod gpu;
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use mor_engine::{Context, DecodeOptions, Decoder, EngineError, LoadOptions, Model};
+
+/// What computes.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The faster one.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A graphics processor, through Vulkan, Metal or DirectX 12.
+    Gpu,
+}
+
+/// What a context is made of, so that another one can be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Placement {
+    folder: PathBuf,
+    load: LoadOptions,
+    decode: DecodeOptions,
+    /// GPUs that were lost so far.
+    losses: Cell<u32>,
+}
+
+/// GPUs that may be lost before the CPU goes on.
+#[cfg(feature = "gpu")]
+const LOSSES: u32 = 3;
+
+impl Placement {
+    /// A model in a folder, loaded and run in a way.
+    pub(crate) fn new(folder: &Path, load: LoadOptions, decode: DecodeOptions) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            load,
+            decode,
+            losses: Cell::new(0),
+        }
+    }
+
+    /// A context on a device.
+    pub(crate) fn place(&self, device: Device) -> Result<Context> {
+        match device {
+            Device::Cpu => self.on_cpu(),
+            #[cfg(feature = "gpu")]
+            Device::Gpu => self.on_gpu(),
+            #[cfg(feature = "gpu")]
+            Device::Auto => auto::place(self),
+            #[cfg(not(feature = "gpu"))]
+            Device::Auto => self.on_cpu(),
+            #[cfg(not(feature = "gpu"))]
+            Device::Gpu => anyhow::bail!(
+                "this program was built without GPU support; build it with --features gpu, or use --device cpu"
+            ),
+        }
+    }
+
+    /// A context on the CPU.
+    pub(crate) fn on_cpu(&self) -> Result<Context> {
+        let model = Arc::new(Model::load_with(&self.folder, self.load)?);
+        Ok(Decoder::new(model, self.decode)?.into())
+    }
+
+    /// Another context in place of one that failed with `error`: on a GPU that was opened anew, or else on the CPU. Says
+    /// so. Errors that no device is at fault for are given back.
+    pub(crate) fn recover(&self, error: EngineError) -> Result<Context> {
+        if !error.is_of_device() {
+            return Err(error.into());
+        }
+        note!("{error}");
+        #[cfg(feature = "gpu")]
+        if matches!(error, EngineError::DeviceLost { .. }) && self.losses.get() < LOSSES {
+            self.losses.set(self.losses.get() + 1);
+            match self.on_gpu() {
+                Ok(context) => {
+                    note!("going on, on the GPU opened anew");
+                    return Ok(context);
+                }
+                Err(error) => note!("{error}"),
+            }
+        }
+        note!("going on, on the CPU");
+        self.on_cpu()
+    }
+}

@@ -1,0 +1,242 @@
+//! Finding a GPU, and noticing when it fails.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mor_shaders::{Shader, Variant};
+
+use super::pipeline::Pipeline;
+use crate::{EngineError, Result};
+
+/// Environment variable that overrides the choice of kernels: `portable`, `workgroup` or `subgroup`.
+pub const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
+
+/// Storage buffers that a kernel may need.
+const STORAGE_BUFFERS: u32 = 8;
+
+/// What a GPU is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterDescription {
+    /// Its name, as its driver says.
+    pub name: String,
+    /// The driver and its version; empty where a browser does not tell.
+    pub driver: String,
+    /// The interface it is reached by: `Vulkan`, `Metal`, `Dx12` or `WebGPU`.
+    pub backend: &'static str,
+    /// Whether it is no GPU but the processor.
+    pub software: bool,
+}
+
+impl std::fmt::Display for AdapterDescription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self.name.is_empty() {
+            true => "a GPU",
+            false => &self.name,
+        };
+        write!(f, "{name} ({})", self.backend)
+    }
+}
+
+/// An open GPU.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    description: AdapterDescription,
+    variant: Variant,
+    pub(super) limits: wgpu::Limits,
+    faults: Arc<Mutex<Faults>>,
+    pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
+}
+
+/// What the driver reported outside of any call.
+#[derive(Debug, Default)]
+struct Faults {
+    lost: Option<String>,
+    error: Option<String>,
+    out_of_memory: bool,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu")
+            .field("description", &self.description)
+            .field("variant", &self.variant)
+            .finish()
+    }
+}
+
+impl Gpu {
+    /// Opens the fastest GPU. Its kernels are as [`VARIANT_VARIABLE`] says, or such as suit it.
+    ///
+    /// # Errors
+    /// [`EngineError::NoAdapter`], [`EngineError::MissingFeature`], [`EngineError::GpuLimit`] or
+    /// [`EngineError::Variant`].
+    pub async fn open() -> Result<Arc<Self>> {
+        let variant = match std::env::var(VARIANT_VARIABLE) {
+            Ok(name) => Some(name.parse()?),
+            Err(_) => None,
+        };
+        Self::open_with(variant).await
+    }
+
+    /// As [`Self::open`], with a variant of the kernels.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub async fn open_with(variant: Option<Variant>) -> Result<Arc<Self>> {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        // Sizes of dispatches that kernels write are right by construction; checking them would cost a kernel each.
+        descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
+        let instance = wgpu::Instance::new(descriptor);
+        let adapter = instance
+            .request_adapter(&wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..wgpu::RequestAdapterOptions::default()
+            })
+            .await
+            .map_err(|error| EngineError::NoAdapter {
+                found: error.to_string(),
+            })?;
+        let info = adapter.get_info();
+        let description = AdapterDescription {
+            name: info.name,
+            driver: format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_owned(),
+            backend: backend_name(info.backend),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+        };
+        let limits = adapter.limits();
+        let limit = limits.max_storage_buffers_per_shader_stage;
+        if limit < STORAGE_BUFFERS {
+            return Err(EngineError::GpuLimit {
+                adapter: description.to_string(),
+                what: "a kernel's storage buffers".to_owned(),
+                needed: u64::from(STORAGE_BUFFERS),
+                limit: u64::from(limit),
+                remedy: "use the CPU",
+            });
+        }
+        let subgroups = adapter.features() & wgpu::Features::SUBGROUP;
+        let variant = match variant {
+            Some(Variant::Subgroup) if subgroups.is_empty() => {
+                return Err(EngineError::MissingFeature {
+                    adapter: description.to_string(),
+                    feature: "subgroup operations",
+                    remedy: "set MOR_GPU_VARIANT to workgroup or portable, or not at all",
+                });
+            }
+            Some(variant) => variant,
+            // There a barrier costs more than the work around it.
+            None if description.software => Variant::Portable,
+            None if subgroups.is_empty() => Variant::Workgroup,
+            None => Variant::Subgroup,
+        };
+        let request = wgpu::DeviceDescriptor {
+            label: Some("mor"),
+            required_features: subgroups,
+            required_limits: limits.clone(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let (device, queue) =
+            adapter
+                .request_device(&request)
+                .await
+                .map_err(|error| EngineError::Gpu {
+                    message: error.to_string(),
+                })?;
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let seen = Arc::clone(&faults);
+        device.set_device_lost_callback(move |_, message| {
+            let message = match message.is_empty() {
+                true => "the driver gave no reason".to_owned(),
+                false => message,
+            };
+            lock(&seen).lost.get_or_insert(message);
+        });
+        let seen = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let mut seen = lock(&seen);
+            seen.out_of_memory |= matches!(error, wgpu::Error::OutOfMemory { .. });
+            seen.error.get_or_insert(error.to_string());
+        }));
+        Ok(Arc::new(Self {
+            device,
+            queue,
+            description,
+            variant,
+            limits,
+            faults,
+            pipelines: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// What it is.
+    pub fn description(&self) -> &AdapterDescription {
+        &self.description
+    }
+
+    /// The kernels it runs.
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// Whether it went away; what it held is gone, and another must be opened.
+    pub fn is_lost(&self) -> bool {
+        lock(&self.faults).lost.is_some()
+    }
+
+    /// Gives the device back, as a driver reset would take it: for tests of what happens then.
+    pub fn lose(&self) {
+        self.device.destroy();
+        lock(&self.faults)
+            .lost
+            .get_or_insert("it was destroyed".to_owned());
+    }
+
+    /// What the driver has reported since the last call, if anything.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut faults = lock(&self.faults);
+        if let Some(reason) = faults.lost.clone() {
+            return Err(EngineError::DeviceLost { reason });
+        }
+        let out_of_memory = std::mem::take(&mut faults.out_of_memory);
+        match faults.error.take() {
+            Some(_) if out_of_memory => Err(EngineError::GpuOutOfMemory {
+                what: "the work at hand".to_owned(),
+                bytes: 0,
+            }),
+            Some(message) => Err(EngineError::Gpu { message }),
+            None => Ok(()),
+        }
+    }
+
+    /// A shader, compiled once.
+    pub(super) fn pipeline(&self, shader: Shader) -> Arc<Pipeline> {
+        let mut pipelines = lock(&self.pipelines);
+        let make = |shader: &Shader| Arc::new(Pipeline::new(&self.device, shader));
+        let entry = pipelines.entry(shader);
+        Arc::clone(match entry {
+            std::collections::hash_map::Entry::Occupied(made) => made.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                let made = make(place.key());
+                place.insert(made)
+            }
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is inside stays whole whatever panicked meanwhile.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn backend_name(backend: wgpu::Backend) -> &'static str {
+    match backend {
+        wgpu::Backend::Vulkan => "Vulkan",
+        wgpu::Backend::Metal => "Metal",
+        wgpu::Backend::Dx12 => "Dx12",
+        wgpu::Backend::BrowserWebGpu => "WebGPU",
+        wgpu::Backend::Gl | wgpu::Backend::Noop => "other",
+    }
+}

@@ -1,0 +1,112 @@
+//! What decoding asks of a GPU, and how fast it is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Counters, GpuDecoder, GpuModel};
+use crate::bench::{BenchOptions, made_up_prompt};
+use crate::{EngineError, Result, SamplingOptions};
+
+/// Speed of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct GpuBenchRun {
+    /// Prompt tokens read per second.
+    pub prefill_tokens_per_second: f64,
+    /// Tokens decoded per second.
+    pub tokens_per_second: f64,
+}
+
+/// All runs, and what a token costs.
+#[derive(Debug, Clone)]
+pub struct GpuBenchReport {
+    /// The runs, in order.
+    pub runs: Vec<GpuBenchRun>,
+    /// Seconds to allocate the context and compile its kernels.
+    pub setup_seconds: f64,
+    /// What all decoded tokens asked for together.
+    pub counters: Counters,
+    /// Tokens decoded in all runs.
+    pub tokens: u64,
+    /// Steps of blocks that they took, those of layers that do not recur included.
+    pub block_steps: u64,
+    /// Bytes of weights, and of keys and values, that they had to read.
+    pub needed_bytes: u64,
+    /// Mean steps per recursive layer, or of the shared block.
+    pub depth: f64,
+}
+
+impl GpuBenchReport {
+    /// Launches that no step has a part in, per token, if every step had `per_step` launches.
+    pub fn launches_beyond(&self, per_step: u64) -> f64 {
+        let steps = self.block_steps * per_step;
+        (self.counters.launches as f64 - steps as f64) / self.tokens as f64
+    }
+
+    /// The median over the runs of something.
+    pub fn median(&self, of: impl Fn(&GpuBenchRun) -> f64) -> f64 {
+        crate::bench::median(self.runs.iter().map(of).collect())
+    }
+}
+
+/// Decodes `new_tokens` tokens after a made-up prompt, several times, choosing each on the GPU.
+///
+/// # Errors
+/// As [`crate::bench::decode`], or the device's.
+pub async fn decode(model: &Arc<GpuModel>, options: BenchOptions) -> Result<GpuBenchReport> {
+    options.check(&model.config)?;
+    let start = Instant::now();
+    let mut decoder = GpuDecoder::new(Arc::clone(model), options.decode).await?;
+    let prompt = made_up_prompt(&model.config, options.prompt_tokens);
+    let setup_seconds = start.elapsed().as_secs_f64();
+    let greedy = SamplingOptions::default();
+    let routed = model.config.resolve_depth(options.decode.depth)?.is_none();
+    let once = model.layers.iter().filter(|layer| !layer.recurs).count() as u64;
+    let width = decoder.width() as u64 * 4;
+    let mut report = GpuBenchReport {
+        runs: Vec::with_capacity(options.runs),
+        setup_seconds,
+        counters: Counters::default(),
+        tokens: 0,
+        block_steps: 0,
+        needed_bytes: 0,
+        depth: 0.0,
+    };
+    let mut depths = 0;
+    // A first run, whose speed is thrown away, makes the driver finish its work.
+    for run in 0..=options.runs {
+        decoder.reset();
+        let start = Instant::now();
+        decoder.prefill(&prompt).await?;
+        let mut next = decoder.sample(&greedy, 0.0).await?.id;
+        let prefill = start.elapsed().as_secs_f64();
+        let before = decoder.counters();
+        let start = Instant::now();
+        for _ in 0..options.new_tokens {
+            decoder.push(next).await?;
+            next = decoder.sample(&greedy, 0.0).await?.id;
+            if run > 0 {
+                let taken: u64 = decoder.steps().iter().map(|s| u64::from(*s)).sum();
+                depths += taken;
+                report.block_steps += taken + once;
+                let caches = 2 * decoder.ids().len() as u64 * width;
+                report.needed_bytes +=
+                    (taken + once) * caches + model.bytes_per_token(decoder.steps(), routed);
+            }
+        }
+        let decoding = start.elapsed().as_secs_f64();
+        if run > 0 {
+            report.counters = report.counters + (decoder.counters() - before);
+            report.tokens += options.new_tokens as u64;
+            report.runs.push(GpuBenchRun {
+                prefill_tokens_per_second: prompt.len() as f64 / prefill,
+                tokens_per_second: options.new_tokens as f64 / decoding,
+            });
+        }
+    }
+    if report.tokens == 0 {
+        return Err(EngineError::EmptyPrompt);
+    }
+    let recursive = decoder.steps().len().max(1) as f64;
+    report.depth = depths as f64 / report.tokens as f64 / recursive;
+    Ok(report)
+}

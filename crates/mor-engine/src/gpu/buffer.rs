@@ -1,0 +1,158 @@
+//! Memory on a GPU.
+
+use std::hash::{Hash, Hasher};
+
+use super::Gpu;
+use crate::{EngineError, Result};
+
+/// What offsets of bindings are multiples of, on every adapter: elements of 4 bytes.
+pub(super) const ALIGN: usize = 64;
+
+/// Rounds a number of elements up to where a binding can begin.
+pub(super) fn stride(len: usize) -> usize {
+    len.next_multiple_of(ALIGN)
+}
+
+/// A part of a buffer that a kernel is given.
+#[derive(Clone, Debug)]
+pub(super) struct Slice {
+    pub(super) buffer: wgpu::Buffer,
+    /// In bytes.
+    pub(super) offset: u64,
+    /// In bytes.
+    pub(super) size: u64,
+}
+
+impl PartialEq for Slice {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.buffer, self.offset, self.size) == (&other.buffer, other.offset, other.size)
+    }
+}
+
+impl Eq for Slice {}
+
+impl Hash for Slice {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.buffer, self.offset, self.size).hash(state);
+    }
+}
+
+impl Slice {
+    /// Elements of 4 bytes from `start` on, which is a multiple of [`ALIGN`].
+    pub(super) fn from(&self, start: usize) -> Self {
+        let bytes = start as u64 * 4;
+        Self {
+            buffer: self.buffer.clone(),
+            offset: self.offset + bytes,
+            size: self.size.saturating_sub(bytes),
+        }
+    }
+
+    /// The first `len` elements of 4 bytes.
+    pub(super) fn first(&self, len: usize) -> Self {
+        Self {
+            buffer: self.buffer.clone(),
+            offset: self.offset,
+            size: self.size.min(len as u64 * 4),
+        }
+    }
+
+    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            size: wgpu::BufferSize::new(self.size),
+        })
+    }
+}
+
+/// What kernels work in.
+pub(super) const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_DST)
+    .union(wgpu::BufferUsages::COPY_SRC);
+
+impl Gpu {
+    /// A zeroed buffer of `bytes` bytes. Whether there was room for it says [`Self::check`], as some drivers only tell
+    /// later.
+    ///
+    /// # Errors
+    /// [`EngineError::GpuLimit`].
+    pub(super) fn buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer> {
+        let bytes = bytes.max(256).next_multiple_of(4);
+        let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
+            true => self
+                .limits
+                .max_buffer_size
+                .min(self.limits.max_storage_buffer_binding_size),
+            false => self.limits.max_buffer_size,
+        };
+        if bytes > limit {
+            return Err(EngineError::GpuLimit {
+                adapter: self.description().to_string(),
+                what: format!("a buffer for {what}, in bytes,"),
+                needed: bytes,
+                limit,
+                remedy: "use --dtype f16 or q8 for smaller weights, a shorter context, or the CPU",
+            });
+        }
+        Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        }))
+    }
+
+    /// A zeroed storage buffer of `elements` elements of 4 bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::buffer`].
+    pub(super) fn storage(&self, what: &str, elements: usize) -> Result<Slice> {
+        let bytes = (elements as u64).saturating_mul(4);
+        let buffer = self.buffer(what, bytes, STORAGE)?;
+        let size = buffer.size();
+        Ok(Slice {
+            buffer,
+            offset: 0,
+            size,
+        })
+    }
+
+    /// A storage buffer with `bytes`, a multiple of 4 of them.
+    ///
+    /// # Errors
+    /// As for [`Self::buffer`].
+    pub(super) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Slice> {
+        let slice = self.storage(what, bytes.len() / 4)?;
+        self.queue.write_buffer(&slice.buffer, 0, bytes);
+        Ok(slice)
+    }
+
+    /// Runs `make` and says whether there was room for what it made.
+    ///
+    /// # Errors
+    /// Those of `make`, [`EngineError::GpuOutOfMemory`], or as [`Self::check`].
+    pub(super) async fn allocate<T>(
+        &self,
+        what: &str,
+        bytes: u64,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let made = make();
+        let error = scope.pop().await;
+        self.check()?;
+        if error.is_some() {
+            return Err(EngineError::GpuOutOfMemory {
+                what: what.to_owned(),
+                bytes,
+            });
+        }
+        made
+    }
+}

@@ -1,0 +1,340 @@
+//! One token.
+
+use super::buffer::Slice;
+use super::decoder::{GpuDecoder, Mode};
+use super::kernels::{Kernel, StepKernels};
+use super::model::GpuLayer;
+use super::record::{Grid, Params, Recorder};
+use crate::model::NormOrder;
+
+/// Where the row of a step is, and how it is read.
+struct Row<'a> {
+    input: &'a Slice,
+    /// The norm that is still owed to it.
+    owed: Option<&'a Slice>,
+    output: &'a Slice,
+}
+
+impl GpuDecoder {
+    /// Takes the token at `position` through all layers, whose routers `decide` or follow their last decision.
+    pub(super) fn decode(&mut self, position: usize, decide: bool) {
+        let model = std::sync::Arc::clone(&self.model);
+        let params = self.params(1, position);
+        let width = self.width() as u64 * 4;
+        self.embed(&self.buffers.x.clone(), params);
+        // The norm that the row is owed where that is known here, and whether it is in `update`.
+        let mut owed: Option<&Slice> = None;
+        for (index, layer) in model.layers.iter().enumerate() {
+            let routed = self.router.is_some() && layer.recurs;
+            if routed {
+                self.route(index, layer, params, decide);
+            }
+            let depth = match (self.mode, layer.recurs) {
+                (_, false) => 1,
+                (Mode::Fixed(depth), true) => depth,
+                (_, true) => model.config.routing.max_steps,
+            };
+            for step in 0..depth {
+                let params = Params {
+                    step: step as u32,
+                    ..params
+                };
+                let pending = match step {
+                    0 if routed => None,
+                    0 => owed,
+                    _ => (model.norm_order == NormOrder::Post).then_some(&layer.block.norm2),
+                };
+                self.step(index, step, pending, params, routed);
+                owed = match model.norm_order {
+                    NormOrder::Post => Some(&layer.block.norm2),
+                    NormOrder::Pre => None,
+                };
+            }
+        }
+        let buffers = &self.buffers;
+        let (x, update) = (&buffers.x, &buffers.update);
+        let last = model.layers.last().map(|layer| &layer.block.norm2);
+        let mut bound = vec![x];
+        if let (NormOrder::Post, Some(norm)) = (model.norm_order, last)
+            && self.mode != Mode::Fixed(0)
+        {
+            bound.extend([update, norm]);
+            if self.router.is_some() {
+                bound.push(&buffers.routing);
+            }
+        }
+        bound.extend([&buffers.hidden, &buffers.last]);
+        self.recorder.launch(
+            &self.finish.pipeline,
+            &bound,
+            params,
+            Grid::Known(self.finish.grid),
+            4 * width,
+        );
+        self.unread += 1;
+    }
+
+    /// Launches the embedding of the tokens that `params` names, into rows of `to`.
+    pub(super) fn embed(&mut self, to: &Slice, params: Params) {
+        let (model, buffers) = (&self.model, &self.buffers);
+        let mut bound = vec![&buffers.ids, &model.table.slice];
+        if let super::model::GpuPositions::Added(table) = &model.positions {
+            bound.push(table);
+        }
+        bound.extend(&model.embedding_norm);
+        bound.push(to);
+        let embed = &self.kernels.embed;
+        let rows = u64::from(params.rows);
+        let row = model.table.bytes() / u64::from(model.table.rows.max(1));
+        self.recorder.launch(
+            embed,
+            &bound,
+            params,
+            Grid::Known(embed.grid(params.rows)),
+            rows * (row + to.size.min(self.width() as u64 * 4)),
+        );
+    }
+
+    /// Between two layers: settles the row, and decides the depth of the layer or follows the last decision.
+    fn route(&mut self, index: usize, layer: &GpuLayer, params: Params, decide: bool) {
+        let buffers = &self.buffers;
+        let (Some(router), Some(weights)) = (&self.router, &layer.route) else {
+            return;
+        };
+        let kernel = if decide {
+            &router.route
+        } else {
+            &router.follow
+        };
+        let mut bound = vec![&buffers.x];
+        if weights.norm.is_some() {
+            bound.push(&buffers.update);
+        }
+        bound.extend([&weights.slice, &buffers.routing]);
+        if decide {
+            bound.extend(&buffers.layers[index].sums);
+            bound.extend([&buffers.arguments, &buffers.scratch]);
+        }
+        let row = self.width() as u64 * 4;
+        let reads = 2 * row
+            + match decide {
+                true => weights.slice.size + 2 * row,
+                false => 2 * row,
+            };
+        self.recorder.launch(
+            &kernel.pipeline,
+            &bound,
+            params,
+            Grid::Known(kernel.grid),
+            reads,
+        );
+    }
+
+    /// Launches one step of a layer on the row: from `x`, or from `update` where a norm is owed to it.
+    fn step(
+        &mut self,
+        index: usize,
+        step: usize,
+        owed: Option<&Slice>,
+        params: Params,
+        routed: bool,
+    ) {
+        let model = std::sync::Arc::clone(&self.model);
+        let layer = &model.layers[index];
+        let buffers = &self.buffers;
+        let post = model.norm_order == NormOrder::Post;
+        let model_width = self.width();
+        let row = match post {
+            true => Row {
+                input: if owed.is_some() {
+                    &buffers.update
+                } else {
+                    &buffers.x
+                },
+                owed,
+                output: &buffers.update,
+            },
+            // Nothing is owed: the row itself grows.
+            false => Row {
+                input: &buffers.x,
+                owed: None,
+                output: &buffers.x,
+            },
+        };
+        let kernels = match row.owed.is_some() {
+            true => &self.layers[index].owed,
+            false => &self.layers[index].plain,
+        };
+        let decision = self.router.as_ref().filter(|_| routed);
+        let arguments = &buffers.arguments.buffer;
+        let grid = |operation: usize, kernel: &Kernel| match decision {
+            None => Grid::Known(kernel.grid),
+            Some(router) => Grid::Decided(
+                arguments.clone(),
+                router.decision.argument(index, step, operation),
+            ),
+        };
+        // In a layer that recurs only the steps that may be taken have caches.
+        let cache = &buffers.layers[index].caches[step];
+        let visible = match decision {
+            None => buffers.visible.clone(),
+            Some(router) => {
+                let at = router.decision.header + (2 * index as u32 + 1) * router.decision.context;
+                buffers.routing.from(at as usize)
+            }
+        };
+        launch_step(
+            &mut self.recorder,
+            kernels,
+            &StepBuffers {
+                layer,
+                step,
+                width: model_width,
+                post,
+                row,
+                cache,
+                visible: &visible,
+                z: &buffers.z,
+                queries: &buffers.queries,
+                mixed: &buffers.mixed,
+                attended: &buffers.attended,
+                inner: &buffers.inner,
+                angles: match &model.positions {
+                    super::model::GpuPositions::Rotary(angles) => Some(angles),
+                    super::model::GpuPositions::Added(_) => None,
+                },
+            },
+            params,
+            grid,
+        );
+    }
+
+    /// Counts the launches of routed steps that were taken, now that they are known.
+    pub(super) fn count_steps(&mut self) {
+        let tokens = std::mem::take(&mut self.unread);
+        if tokens == 0 || self.router.is_none() {
+            return;
+        }
+        let recursive = self.model.layers.iter().zip(&self.layers);
+        let recursive = recursive.filter(|(layer, _)| layer.recurs);
+        let (mut launches, mut bytes) = (0, 0);
+        let position = self.ids.len().saturating_sub(1);
+        for ((layer, kernels), steps) in recursive.zip(&self.steps) {
+            let per_step = kernels.plain.grids().len() as u64;
+            launches += per_step * u64::from(*steps);
+            for step in 0..usize::from(*steps) {
+                bytes += step_bytes(layer, step, self.width(), position)
+                    .iter()
+                    .sum::<u64>();
+            }
+        }
+        // Where several tokens were recorded before one was read, the last one stands for all.
+        self.recorder.counters.launches += tokens * launches;
+        self.recorder.counters.bytes_read += tokens * bytes;
+    }
+}
+
+/// What the launches of a step are given.
+struct StepBuffers<'a> {
+    layer: &'a GpuLayer,
+    step: usize,
+    /// Elements of a row.
+    width: usize,
+    post: bool,
+    row: Row<'a>,
+    cache: &'a super::buffers::Cache,
+    visible: &'a Slice,
+    z: &'a Slice,
+    queries: &'a Slice,
+    mixed: &'a Slice,
+    attended: &'a Slice,
+    inner: &'a Slice,
+    angles: Option<&'a Slice>,
+}
+
+/// Bytes that each launch of a step needs: weights, cache and rows.
+fn step_bytes(layer: &GpuLayer, step: usize, width: usize, position: usize) -> Vec<u64> {
+    let row = width as u64 * 4;
+    let block = &layer.block;
+    let cache = 2 * (position as u64 + 1) * row;
+    let inner = block.linear2.matrix.columns as u64 * 4;
+    let projection = layer.projections.get(step);
+    let projection = projection.map(|linear| linear.matrix.bytes() + 4 * row);
+    let rest = [
+        block.qkv.matrix.bytes() + 3 * row,
+        cache + row,
+        block.output.matrix.bytes() + 3 * row,
+        block.linear1.matrix.bytes() + 3 * row + inner,
+        block.linear2.matrix.bytes() + inner + 4 * row,
+    ];
+    projection.into_iter().chain(rest).collect()
+}
+
+fn launch_step(
+    recorder: &mut Recorder,
+    kernels: &StepKernels,
+    with: &StepBuffers<'_>,
+    params: Params,
+    grid: impl Fn(usize, &Kernel) -> Grid,
+) {
+    let StepBuffers {
+        layer,
+        step,
+        width,
+        post,
+        row,
+        cache,
+        visible,
+        z,
+        queries,
+        mixed,
+        attended,
+        inner,
+        angles,
+    } = with;
+    let block = &layer.block;
+    let bytes = step_bytes(layer, *step, *width, params.first as usize);
+    let mut operation = 0;
+    let mut launch = |kernel: &Kernel, bound: &[&Slice]| {
+        let grid = grid(operation, kernel);
+        recorder.launch(&kernel.pipeline, bound, params, grid, bytes[operation]);
+        operation += 1;
+    };
+    let mut input = row.input;
+    if let (Some(kernel), Some(projection)) = (&kernels.projection, layer.projections.get(*step)) {
+        let mut bound = vec![row.input, &projection.matrix.slice];
+        bound.extend(&projection.bias);
+        bound.extend(row.owed);
+        bound.push(z);
+        launch(kernel, &bound);
+        input = z;
+    }
+    let mut bound = vec![input, &block.qkv.matrix.slice];
+    if !post {
+        bound.push(&block.norm1);
+    }
+    bound.extend([*queries, &cache.keys, &cache.values]);
+    bound.extend(*angles);
+    launch(&kernels.qkv, &bound);
+    let bound = [*queries, &cache.keys, &cache.values, *visible, *mixed];
+    launch(&kernels.attention, &bound);
+    let mut bound = vec![*mixed, &block.output.matrix.slice];
+    bound.extend(&block.output.bias);
+    bound.push(row.input);
+    bound.extend(row.owed);
+    bound.push(attended);
+    launch(&kernels.output, &bound);
+    let mut bound = vec![*attended, &block.linear1.matrix.slice];
+    bound.extend(&block.linear1.bias);
+    bound.push(if *post { &block.norm1 } else { &block.norm2 });
+    bound.push(inner);
+    launch(&kernels.linear1, &bound);
+    let mut bound = vec![*inner, &block.linear2.matrix.slice];
+    bound.extend(&block.linear2.bias);
+    bound.push(attended);
+    if *post {
+        bound.push(&block.norm1);
+    }
+    bound.push(row.output);
+    launch(&kernels.linear2, &bound);
+}

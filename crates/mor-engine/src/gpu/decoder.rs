@@ -1,0 +1,566 @@
+//! A context on a GPU.
+
+use std::sync::Arc;
+
+use mor_config::{ModelConfig, Pooling};
+
+use super::buffer::{Slice, stride};
+use super::buffers::{Buffers, CHOICE_BYTES, LayerNeeds, header};
+use super::kernels::{BlockKernels, Kernel, Kernels, Maker, RouterKernels, StepKernels};
+use super::model::GpuModel;
+use super::pipeline::Pipeline;
+use super::record::{Params, Recorder};
+use super::{Counters, Gpu};
+use crate::model::NormOrder;
+use crate::{Choice, DecodeOptions, EngineError, Result, Routing, SamplingOptions};
+
+/// Who decides depth, and when it is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Nobody: it is this many steps.
+    Fixed(usize),
+    /// Routers, whose decisions stay on the GPU: each position has its own, or the prompt's holds for all.
+    OnDevice,
+    /// Routers, for all positions anew with every token. A token is decoded as if they decided as before, which is
+    /// checked with its result; where they did not, the context is read again.
+    Live,
+}
+
+/// The kernels of one layer.
+pub(super) struct LayerKernels {
+    /// Of a step whose input is as it is, and of one that is owed a norm.
+    pub(super) plain: StepKernels,
+    pub(super) owed: StepKernels,
+    pub(super) block: BlockKernels,
+    pub(super) gathered: BlockKernels,
+    pub(super) arguments: Arc<Pipeline>,
+}
+
+/// What the model made of the context so far, on a GPU: as [`crate::Decoder`], with the same results but for rounding.
+pub struct GpuDecoder {
+    pub(super) model: Arc<GpuModel>,
+    pub(super) options: DecodeOptions,
+    pub(super) mode: Mode,
+    pub(super) buffers: Buffers,
+    pub(super) kernels: Kernels,
+    pub(super) layers: Vec<LayerKernels>,
+    pub(super) router: Option<RouterKernels>,
+    pub(super) finish: Kernel,
+    pub(super) recorder: Recorder,
+    pub(super) ids: Vec<u32>,
+    /// Steps at the last token whose results were read.
+    pub(super) steps: Vec<u8>,
+    /// Whether routers have decided since the context was last empty.
+    decided: bool,
+    /// Positions at the start that routers decided on; the others follow a locked depth.
+    routed: usize,
+    /// For a live router: how many positions have taken each step of each layer, and the layers' depths.
+    pub(super) done: Vec<Vec<usize>>,
+    pub(super) depths: Vec<usize>,
+    /// Whether `last` holds the row of the last token.
+    pub(super) settled: bool,
+    /// Decoded tokens whose launches are recorded, but whose steps were not read yet.
+    pub(super) unread: u64,
+    /// Whether a live router's last decision was not compared with the one before it yet.
+    pub(super) unchecked: bool,
+    /// Whether `states` lack some positions.
+    pub(super) stale: bool,
+}
+
+impl std::fmt::Debug for GpuDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GpuDecoder")
+            .field("mode", &self.mode)
+            .field("ids", &self.ids)
+            .finish()
+    }
+}
+
+impl GpuDecoder {
+    /// An empty context with all memory it will ever need, and all kernels compiled.
+    ///
+    /// # Errors
+    /// [`EngineError::Config`] when the depth exceeds the model's `max_steps`, [`EngineError::GpuLimit`],
+    /// [`EngineError::GpuOutOfMemory`] or [`EngineError::DeviceLost`].
+    pub async fn new(model: Arc<GpuModel>, options: DecodeOptions) -> Result<Self> {
+        let config = &model.config;
+        let pooling = config.routing.pooling;
+        let mode = match config.resolve_depth(options.depth)? {
+            Some(depth) => Mode::Fixed(depth),
+            None if pooling == Pooling::Prefix || options.routing == Routing::Locked => {
+                Mode::OnDevice
+            }
+            None => Mode::Live,
+        };
+        let maker = Maker { model: &model };
+        let layers: Vec<_> = model
+            .layers
+            .iter()
+            .map(|layer| {
+                let gathered = maker.block(layer, true);
+                LayerKernels {
+                    plain: maker.step(layer, false),
+                    owed: maker.step(layer, model.norm_order == NormOrder::Post),
+                    block: maker.block(layer, false),
+                    arguments: maker.arguments(&gathered),
+                    gathered,
+                }
+            })
+            .collect();
+        let owes = model.norm_order == NormOrder::Post && mode != Mode::Fixed(0);
+        let grids = layers
+            .last()
+            .map_or_else(Vec::new, |kernels| kernels.plain.grids());
+        let operations = grids.len();
+        let router = match mode {
+            Mode::Fixed(_) => None,
+            Mode::OnDevice | Mode::Live => maker.router(grids),
+        };
+        let needs: Vec<_> = model
+            .layers
+            .iter()
+            .map(|layer| LayerNeeds {
+                steps: match (layer.recurs, mode) {
+                    (false, _) => 1,
+                    (true, Mode::Fixed(depth)) => depth,
+                    (true, _) => config.routing.max_steps,
+                },
+                sums: layer.recurs && router.is_some(),
+                states: layer.recurs && mode == Mode::Live,
+            })
+            .collect();
+        let context = stride(config.max_position_embeddings) as u64;
+        let width = stride(config.hidden_size) as u64;
+        let caches: u64 = needs.iter().map(|needs| needs.steps as u64).sum();
+        let gpu = Arc::clone(&model.gpu);
+        let buffers = gpu
+            .allocate("the caches", caches * 2 * context * width * 4, || {
+                Buffers::new(&model, &needs, operations)
+            })
+            .await?;
+        let mut recorder = Recorder::new(Arc::clone(&gpu))?;
+        recorder.counters = Counters::default();
+        gpu.check()?;
+        let fixed = match mode {
+            Mode::Fixed(depth) => depth as u8,
+            _ => 0,
+        };
+        Ok(Self {
+            options,
+            mode,
+            kernels: maker.kernels(),
+            finish: maker.finish(owes, !matches!(mode, Mode::Fixed(_))),
+            layers,
+            router,
+            buffers,
+            recorder,
+            ids: Vec::with_capacity(config.max_position_embeddings),
+            steps: vec![fixed; config.routed_depths()],
+            decided: false,
+            routed: 0,
+            done: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
+            depths: vec![0; needs.len()],
+            settled: false,
+            unread: 0,
+            unchecked: false,
+            stale: false,
+            model,
+        })
+    }
+
+    /// An empty context of the same model, with other options.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub async fn with_options(&self, options: DecodeOptions) -> Result<Self> {
+        Self::new(Arc::clone(&self.model), options).await
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<GpuModel> {
+        &self.model
+    }
+
+    /// Where it runs.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.model.gpu
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    /// How it runs.
+    pub fn options(&self) -> DecodeOptions {
+        self.options
+    }
+
+    /// The tokens so far.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Most tokens the context holds.
+    pub fn capacity(&self) -> usize {
+        self.model.config.max_position_embeddings
+    }
+
+    /// Steps taken at the last token, as [`crate::Decoder::steps`]; known once the token after it was chosen or its
+    /// logits were read.
+    pub fn steps(&self) -> &[u8] {
+        &self.steps
+    }
+
+    /// What it asked of the GPU so far. Launches that a router sizes count once their steps are known.
+    pub fn counters(&self) -> Counters {
+        self.recorder.counters
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        self.truncate(0);
+        self.decided = false;
+        self.recorder.clear();
+        self.unread = 0;
+        self.unchecked = false;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+        self.routed = self.routed.min(len);
+        self.settled = false;
+    }
+
+    /// Appends tokens, reading them in blocks; as [`crate::Decoder::prefill`].
+    ///
+    /// # Errors
+    /// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`], when the
+    /// context is as before; or the device's, when it must be read anew.
+    pub async fn prefill(&mut self, ids: &[u32]) -> Result<()> {
+        self.append(ids, false).await
+    }
+
+    /// Appends one token.
+    ///
+    /// # Errors
+    /// As for [`Self::prefill`].
+    pub async fn push(&mut self, id: u32) -> Result<()> {
+        self.append(&[id], false).await
+    }
+
+    /// Makes `ids` the context, reusing what it has in common with the present one; as
+    /// [`crate::Decoder::set_context`].
+    ///
+    /// # Errors
+    /// As for [`Self::prefill`].
+    pub async fn set_context(&mut self, ids: &[u32]) -> Result<()> {
+        self.replace(ids, true).await
+    }
+
+    /// As [`Self::set_context`], but locked depths stay.
+    pub(crate) async fn slide_to(&mut self, ids: &[u32]) -> Result<()> {
+        self.replace(ids, false).await
+    }
+
+    async fn replace(&mut self, ids: &[u32], decide: bool) -> Result<()> {
+        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b);
+        // The last token always runs, for its logits.
+        let common = common.count().min(ids.len().saturating_sub(1));
+        let own_depths = self.config().routing.pooling == Pooling::Prefix;
+        let reusable = match (self.options.routing, self.mode) {
+            (Routing::Live, _) | (_, Mode::Fixed(_)) => common,
+            // As on the CPU.
+            (Routing::Locked, _) if own_depths && decide => common.min(self.routed),
+            (Routing::Locked, _) if own_depths => 0,
+            // Which steps earlier positions have taken is known on the GPU only.
+            (Routing::Locked, _) if decide => 0,
+            (Routing::Locked, _) => common,
+        };
+        self.truncate(reusable);
+        self.append(&ids[reusable..], decide).await
+    }
+
+    /// `decide` makes locked routers decide anew, as they also do on the first tokens of all.
+    async fn append(&mut self, ids: &[u32], decide: bool) -> Result<()> {
+        let ModelConfig {
+            vocab_size,
+            pad_token_id,
+            ..
+        } = self.model.config;
+        if ids.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
+            return Err(EngineError::TokenOutOfRange { id, vocab_size });
+        }
+        let start = self.ids.len();
+        if ids.len() > self.capacity() - start {
+            let (tokens, limit) = (start + ids.len(), self.capacity());
+            return Err(EngineError::ContextFull { tokens, limit });
+        }
+        self.gpu().check()?;
+        self.confirm().await?;
+        let visible = ids.iter().map(|id| match *id == pad_token_id {
+            true => 0_u32,
+            false => u32::MAX,
+        });
+        let visible: Vec<u32> = visible.collect();
+        let at = start as u64 * 4;
+        let queue = &self.model.gpu.queue;
+        queue.write_buffer(&self.buffers.ids.buffer, at, bytemuck::cast_slice(ids));
+        queue.write_buffer(
+            &self.buffers.visible.buffer,
+            at,
+            bytemuck::cast_slice(&visible),
+        );
+        self.ids.extend_from_slice(ids);
+        let decide = decide || self.options.routing == Routing::Live || !self.decided;
+        let result = match self.mode {
+            Mode::Live if ids.len() == 1 && start > 0 => {
+                self.decode(start, true);
+                (self.unchecked, self.stale) = (true, true);
+                Ok(())
+            }
+            Mode::Live => {
+                let start = if self.stale { 0 } else { start };
+                self.live(start).await
+            }
+            Mode::Fixed(_) | Mode::OnDevice if ids.len() == 1 => {
+                self.decode(start, decide);
+                Ok(())
+            }
+            Mode::Fixed(_) | Mode::OnDevice => {
+                self.read_rows(start, decide);
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            // What the device holds is unknown now.
+            self.reset();
+            return Err(error);
+        }
+        if decide {
+            self.decided = true;
+            self.routed = self.ids.len();
+        }
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Numbers for launches over `rows` rows from position `first` on.
+    pub(super) fn params(&self, rows: usize, first: usize) -> Params {
+        let id = self.ids.get(first).copied().unwrap_or(0);
+        let visible = id != self.model.config.pad_token_id;
+        Params {
+            rows: rows as u32,
+            keys: stride(self.capacity()) as u32,
+            first: first as u32,
+            counts: visible || self.model.config.routing.pooling == Pooling::Sequence,
+            visible,
+            decide: true,
+            ..Params::default()
+        }
+    }
+
+    /// A position's row of `hidden`.
+    pub(super) fn hidden_row(&self, position: usize) -> Slice {
+        self.buffers.hidden.from(position * self.width())
+    }
+
+    /// Elements between rows.
+    pub(super) fn width(&self) -> usize {
+        stride(self.model.config.hidden_size)
+    }
+
+    /// Logits after the last token, `[vocab_size]`: a submit and a read-back.
+    ///
+    /// # Errors
+    /// [`EngineError::EmptyPrompt`] while the context is empty, or the device's.
+    pub async fn logits(&mut self) -> Result<Vec<f32>> {
+        let last = self
+            .ids
+            .len()
+            .checked_sub(1)
+            .ok_or(EngineError::EmptyPrompt)?;
+        self.logits_at(last).await
+    }
+
+    /// Logits after the token at `position`, as [`crate::Decoder::logits_at`].
+    ///
+    /// # Errors
+    /// [`EngineError::Option`] when there is no such position, or the device's.
+    pub async fn logits_at(&mut self, position: usize) -> Result<Vec<f32>> {
+        if position >= self.ids.len() {
+            return Err(EngineError::Option {
+                option: "position",
+                value: position.to_string(),
+                allowed: "below the number of tokens",
+            });
+        }
+        let row = self.hidden_row(position).first(self.width());
+        self.recorder.copy(row, self.buffers.last.clone());
+        // The row of the last token may be another one.
+        self.settled = position + 1 == self.ids.len();
+        self.score();
+        let vocab = self.model.config.vocab_size;
+        let bytes = vocab as u64 * 4;
+        let header = header(self.model.layers.len());
+        let staging = self.buffers.logits_staging.clone();
+        let to = |offset: u64, size: u64| Slice {
+            buffer: staging.clone(),
+            offset,
+            size,
+        };
+        let (logits, routing) = (&self.buffers.logits, &self.buffers.routing);
+        self.recorder.copy(logits.first(vocab), to(0, bytes));
+        self.recorder
+            .copy(routing.first(header), to(bytes, header as u64 * 4));
+        let read = self.recorder.read(&staging).await?;
+        let (logits, routing) = read.split_at(bytes as usize);
+        match self.know_steps(routing) {
+            true => Ok(bytemuck::pod_collect_to_vec(logits)),
+            false => {
+                self.read_again().await?;
+                Box::pin(self.logits_at(position)).await
+            }
+        }
+    }
+
+    /// Makes sure that a live router's last decision is the one that earlier positions obeyed.
+    async fn confirm(&mut self) -> Result<()> {
+        if !self.unchecked {
+            return Ok(());
+        }
+        let routing = self.read_routing().await?;
+        match self.know_steps(&routing) {
+            true => Ok(()),
+            false => self.read_again().await,
+        }
+    }
+
+    /// Submits, and reads the header of `routing`.
+    pub(super) async fn read_routing(&mut self) -> Result<Vec<u8>> {
+        let words = header(self.model.layers.len());
+        let staging = self.buffers.staging.clone();
+        let to = Slice {
+            buffer: staging.clone(),
+            offset: CHOICE_BYTES,
+            size: words as u64 * 4,
+        };
+        self.recorder.copy(self.buffers.routing.first(words), to);
+        let mut read = self.recorder.read(&staging).await?;
+        Ok(read.split_off(CHOICE_BYTES as usize))
+    }
+
+    /// Reads the whole context again, as live routers decide on it now.
+    async fn read_again(&mut self) -> Result<()> {
+        self.live(0).await?;
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Chooses the token after the last one on the GPU, as [`crate::Sampler`] does on the CPU, where `uniform` in
+    /// `[0, 1)` decides a draw: together with the tokens recorded before it one submit and one read-back.
+    ///
+    /// # Errors
+    /// [`EngineError::Option`] when an option is out of range, [`EngineError::EmptyPrompt`] while the context is empty,
+    /// or the device's.
+    pub async fn sample(&mut self, options: &SamplingOptions, uniform: f32) -> Result<Choice> {
+        options.validate()?;
+        let last = self
+            .ids
+            .len()
+            .checked_sub(1)
+            .ok_or(EngineError::EmptyPrompt)?;
+        if !self.settled {
+            let row = self.hidden_row(last).first(self.width());
+            self.recorder.copy(row, self.buffers.last.clone());
+            self.settled = true;
+        }
+        let values = [
+            options.temperature,
+            options.top_k as f32,
+            options.top_p,
+            options.repetition_penalty,
+            uniform,
+        ];
+        let bytes = bytemuck::cast_slice(&values);
+        let queue = &self.model.gpu.queue;
+        queue.write_buffer(&self.buffers.options.buffer, 0, bytes);
+        self.score();
+        let params = self.params(1, last);
+        let buffers = &self.buffers;
+        let sampler = &self.kernels.sample;
+        let vocab = self.model.config.vocab_size;
+        self.recorder.launch(
+            sampler,
+            &[
+                &buffers.logits,
+                &buffers.weights,
+                &buffers.ids,
+                &buffers.choice,
+                &buffers.options,
+            ],
+            params,
+            super::record::Grid::Known(sampler.grid(1)),
+            vocab as u64 * 4,
+        );
+        let header = header(self.model.layers.len());
+        let to = |offset: u64, size: u64| Slice {
+            buffer: buffers.staging.clone(),
+            offset,
+            size,
+        };
+        self.recorder
+            .copy(buffers.choice.first(64), to(0, CHOICE_BYTES));
+        self.recorder.copy(
+            buffers.routing.first(header),
+            to(CHOICE_BYTES, header as u64 * 4),
+        );
+        let staging = buffers.staging.clone();
+        let read = self.recorder.read(&staging).await?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[..8]);
+        if !self.know_steps(&read[CHOICE_BYTES as usize..]) {
+            self.read_again().await?;
+            return Box::pin(self.sample(options, uniform)).await;
+        }
+        Ok(Choice {
+            id: words[0],
+            probability: f32::from_bits(words[1]),
+        })
+    }
+
+    /// Launches the output head on `last`.
+    fn score(&mut self) {
+        let (model, buffers, head) = (&self.model, &self.buffers, &self.kernels.head);
+        self.recorder.launch(
+            &head.pipeline,
+            &[
+                &buffers.last,
+                &model.head.slice,
+                &model.final_norm,
+                &buffers.logits,
+            ],
+            Params::default(),
+            super::record::Grid::Known(head.grid),
+            model.head.bytes() + 3 * self.buffers.last.size,
+        );
+    }
+
+    /// Takes in the header of `routing`, as read back. False if a live router changed its mind, so that everything has
+    /// to be read again.
+    fn know_steps(&mut self, routing: &[u8]) -> bool {
+        if let Mode::Fixed(_) = self.mode {
+            return true;
+        }
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(routing);
+        let layers = self.model.layers.iter().zip(words.iter().skip(1));
+        let recursive = layers.filter(|(layer, _)| layer.recurs);
+        let taken: Vec<u8> = recursive.map(|(_, steps)| *steps as u8).collect();
+        let changed = std::mem::take(&mut self.unchecked) && self.steps != taken;
+        self.steps.copy_from_slice(&taken);
+        self.count_steps();
+        !changed
+    }
+}

@@ -1,0 +1,450 @@
+//! The kernels of a decoder, compiled, and how a step launches them.
+
+use std::sync::Arc;
+
+use mor_config::{ModelConfig, Pooling};
+use mor_shaders::{
+    Activation, Arguments, Attention, AttentionDecode, Decide, Decision, Embed, Finish, Gather,
+    LayerNorm, Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Scatter, Select, Shader,
+    Target, Variant,
+};
+
+use super::buffer::stride;
+use super::buffers::header;
+use super::model::{GpuLayer, GpuLinear, GpuMatrix, GpuModel, GpuPositions};
+use super::pipeline::Pipeline;
+use crate::model::NormOrder;
+
+/// A compiled kernel of a decoded token, and its size.
+pub(super) struct Kernel {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) grid: [u32; 3],
+}
+
+/// The kernels of one step of a decoded token. Which norm a row is read through differs between the first step and the
+/// others, and so do kernels that read such rows.
+pub(super) struct StepKernels {
+    /// The technical model's.
+    pub(super) projection: Option<Kernel>,
+    pub(super) qkv: Kernel,
+    pub(super) attention: Kernel,
+    pub(super) output: Kernel,
+    pub(super) linear1: Kernel,
+    pub(super) linear2: Kernel,
+}
+
+impl StepKernels {
+    /// In the order of their launches.
+    pub(super) fn grids(&self) -> Vec<[u32; 3]> {
+        let Self {
+            projection,
+            qkv,
+            attention,
+            output,
+            linear1,
+            linear2,
+        } = self;
+        let rest = [qkv, attention, output, linear1, linear2];
+        let all = projection.iter().chain(rest);
+        all.map(|kernel| kernel.grid).collect()
+    }
+}
+
+/// A product over many rows.
+pub(super) struct Product {
+    pub(super) pipeline: Arc<Pipeline>,
+    /// Rows of a workgroup, and workgroups along y.
+    pub(super) tiles: (u32, u32),
+}
+
+impl Product {
+    pub(super) fn grid(&self, rows: u32) -> [u32; 3] {
+        [rows.div_ceil(self.tiles.0), self.tiles.1, 1]
+    }
+
+    fn per_row(&self) -> [u32; 3] {
+        [self.tiles.0, self.tiles.1, 1]
+    }
+}
+
+/// The kernels of one step of many rows.
+pub(super) struct BlockKernels {
+    pub(super) projection: Option<Product>,
+    pub(super) qkv: Product,
+    pub(super) output: Product,
+    pub(super) linear1: Product,
+    pub(super) linear2: Product,
+    pub(super) rotary: Arc<Pipeline>,
+    pub(super) rotary_groups: u32,
+    pub(super) attention: Arc<Pipeline>,
+    pub(super) attention_rows: u32,
+    pub(super) heads: u32,
+    pub(super) norm_rows: u32,
+    pub(super) move_slices: u32,
+}
+
+/// Kernels of one kind of weights, for both ways of running a block.
+pub(super) struct Kernels {
+    pub(super) embed: Arc<Pipeline>,
+    pub(super) layer_norm: Arc<Pipeline>,
+    pub(super) head: Kernel,
+    pub(super) sample: Arc<Pipeline>,
+    pub(super) gather: Arc<Pipeline>,
+    pub(super) scatter: Arc<Pipeline>,
+    pub(super) select: Arc<Pipeline>,
+}
+
+/// Kernels of a router.
+pub(super) struct RouterKernels {
+    pub(super) route: Kernel,
+    pub(super) follow: Kernel,
+    pub(super) pool: Arc<Pipeline>,
+    pub(super) pooler: Option<Product>,
+    pub(super) hidden: Product,
+    pub(super) classes: Product,
+    pub(super) decide: Arc<Pipeline>,
+    pub(super) decision: Decision,
+}
+
+/// Makes kernels for a model.
+pub(super) struct Maker<'a> {
+    pub(super) model: &'a GpuModel,
+}
+
+impl Maker<'_> {
+    fn config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    fn variant(&self) -> Variant {
+        self.model.gpu.variant()
+    }
+
+    fn dim(&self) -> u32 {
+        self.config().hidden_size as u32
+    }
+
+    fn stride(&self) -> u32 {
+        stride(self.config().hidden_size) as u32
+    }
+
+    fn rotary(&self) -> bool {
+        matches!(self.model.positions, GpuPositions::Rotary(_))
+    }
+
+    fn compile(&self, shader: Shader) -> Arc<Pipeline> {
+        self.model.gpu.pipeline(shader)
+    }
+
+    fn units(&self, shader: Shader, units: u32) -> Kernel {
+        let pipeline = self.compile(shader);
+        let grid = pipeline.grid(units);
+        Kernel { pipeline, grid }
+    }
+
+    fn plain(&self, matrix: &GpuMatrix, bias: bool) -> Matvec {
+        Matvec {
+            rows: matrix.rows,
+            columns: matrix.columns,
+            storage: matrix.storage,
+            bias,
+            norm: None,
+            residual: Residual::None,
+            activation: Activation::None,
+            target: Target::Row,
+            eps: self.config().layer_norm_eps,
+        }
+    }
+
+    fn matvec(&self, op: Matvec) -> Kernel {
+        self.units(op.shader(self.variant()), op.units())
+    }
+
+    fn layer_norm(&self) -> Shader {
+        let op = LayerNorm {
+            dim: self.dim(),
+            stride: self.stride(),
+            eps: self.config().layer_norm_eps,
+        };
+        op.shader(self.variant())
+    }
+
+    fn gather(&self) -> Gather {
+        Gather {
+            stride: self.stride(),
+            half: false,
+        }
+    }
+
+    /// A product over rows whose results lie `width` elements apart.
+    fn product(
+        &self,
+        linear: &GpuLinear,
+        width: usize,
+        residual: bool,
+        activation: Activation,
+    ) -> Product {
+        let matrix = &linear.matrix;
+        let op = Matmul {
+            rows: matrix.rows,
+            columns: matrix.columns,
+            storage: matrix.storage,
+            y_stride: stride(width) as u32,
+            bias: linear.bias.is_some(),
+            residual,
+            activation,
+        };
+        Product {
+            pipeline: self.compile(op.shader(self.variant())),
+            tiles: op.tiles(self.variant()),
+        }
+    }
+
+    pub(super) fn kernels(&self) -> Kernels {
+        let (model, config, variant) = (self.model, self.config(), self.variant());
+        let (dim, width, eps) = (self.dim(), self.stride(), config.layer_norm_eps);
+        let embed = Embed {
+            vocab: model.table.rows,
+            columns: model.table.columns,
+            storage: model.table.storage,
+            dim,
+            stride: width,
+            positions: !self.rotary(),
+            norm: model.embedding_norm.is_some(),
+            eps,
+        };
+        let head = Matvec {
+            norm: Some(dim),
+            ..self.plain(&model.head, false)
+        };
+        let sample = Sample {
+            vocab: config.vocab_size as u32,
+            context: config.max_position_embeddings as u32,
+        };
+        let gather = self.gather();
+        let scatter = Scatter {
+            stride: width,
+            half: false,
+        };
+        let select = Select {
+            rows_per_group: 1,
+            groups_y: gather.slices(),
+        };
+        Kernels {
+            embed: self.compile(embed.shader(variant)),
+            layer_norm: self.compile(self.layer_norm()),
+            head: self.matvec(head),
+            sample: self.compile(sample.shader(variant)),
+            gather: self.compile(gather.shader(variant)),
+            scatter: self.compile(scatter.shader(variant)),
+            select: self.compile(select.shader(variant)),
+        }
+    }
+
+    /// Kernels of a step of a decoded token whose input is read through a norm of the layer's own kind, or as it is.
+    pub(super) fn step(&self, layer: &GpuLayer, owed: bool) -> StepKernels {
+        let model = self.model;
+        let (dim, width, config) = (self.dim(), self.stride(), self.config());
+        let block = &layer.block;
+        let post = model.norm_order == NormOrder::Post;
+        let (heads, head_dim) = (config.num_attention_heads as u32, config.head_dim() as u32);
+        let norm = |on: bool| on.then_some(dim);
+        let residual = match owed {
+            true => Residual::Norm { stride: width },
+            false => Residual::Plain,
+        };
+        let bias = |linear: &GpuLinear| linear.bias.is_some();
+        let attention = AttentionDecode {
+            heads,
+            head_dim,
+            stride: width,
+        };
+        StepKernels {
+            projection: layer.projections.first().map(|projection| {
+                self.matvec(Matvec {
+                    norm: norm(owed),
+                    ..self.plain(&projection.matrix, true)
+                })
+            }),
+            qkv: self.matvec(Matvec {
+                norm: norm(!post),
+                target: Target::Qkv {
+                    head_dim,
+                    cache_stride: width,
+                    rotary: self.rotary(),
+                },
+                ..self.plain(&block.qkv.matrix, false)
+            }),
+            attention: self.units(attention.shader(self.variant()), heads),
+            output: self.matvec(Matvec {
+                residual,
+                ..self.plain(&block.output.matrix, bias(&block.output))
+            }),
+            linear1: self.matvec(Matvec {
+                norm: Some(dim),
+                activation: Activation::Gelu,
+                ..self.plain(&block.linear1.matrix, bias(&block.linear1))
+            }),
+            linear2: self.matvec(Matvec {
+                residual: match post {
+                    true => Residual::Norm { stride: width },
+                    false => Residual::Plain,
+                },
+                ..self.plain(&block.linear2.matrix, bias(&block.linear2))
+            }),
+        }
+    }
+
+    /// Kernels of a step of many rows, which follow one another or have positions of their own.
+    pub(super) fn block(&self, layer: &GpuLayer, indexed: bool) -> BlockKernels {
+        let (width, config) = (self.stride(), self.config());
+        let block = &layer.block;
+        let dim = config.hidden_size;
+        let heads = config.num_attention_heads as u32;
+        let rotary = Rotary {
+            dim: self.dim(),
+            head_dim: config.head_dim() as u32,
+            qkv_stride: stride(3 * dim) as u32,
+            stride: width,
+            rotary: self.rotary(),
+            indexed,
+        };
+        let attention = Attention {
+            dim: self.dim(),
+            heads,
+            q_stride: width,
+            kv_stride: width,
+            out_stride: width,
+            indexed,
+            masked: true,
+            store_lse: false,
+            half: false,
+        };
+        let inner = config.intermediate_size;
+        BlockKernels {
+            projection: layer
+                .projections
+                .first()
+                .map(|projection| self.product(projection, dim, false, Activation::None)),
+            qkv: self.product(&block.qkv, 3 * dim, false, Activation::None),
+            output: self.product(&block.output, dim, true, Activation::None),
+            linear1: self.product(&block.linear1, inner, false, Activation::Gelu),
+            linear2: self.product(&block.linear2, dim, true, Activation::None),
+            rotary: self.compile(rotary.shader()),
+            rotary_groups: rotary.groups(),
+            attention: self.compile(attention.shader(self.variant())),
+            attention_rows: attention.rows_per_workgroup(self.variant()),
+            heads,
+            norm_rows: self.layer_norm().units_per_workgroup,
+            move_slices: self.gather().slices(),
+        }
+    }
+
+    /// The kernel that brings a decoded row to its place. `owed`: whether a step may leave it a norm; `routed`: whether
+    /// only the routing knows.
+    pub(super) fn finish(&self, owed: bool, routed: bool) -> Kernel {
+        let op = Finish {
+            dim: self.dim(),
+            stride: self.stride(),
+            norm: owed,
+            routed,
+            eps: self.config().layer_norm_eps,
+        };
+        self.units(op.shader(self.variant()), 1)
+    }
+
+    /// Kernels of the routers, which all have the same shapes; `None` in a model without.
+    pub(super) fn router(&self, grids: Vec<[u32; 3]>) -> Option<RouterKernels> {
+        let config = self.config();
+        let layer = self.model.layers.iter().find(|l| l.route.is_some())?;
+        let (weights, router) = (layer.route.as_ref()?, layer.router.as_ref()?);
+        let decision = Decision {
+            class_steps: self.model.class_steps.clone(),
+            max_steps: config.routing.max_steps as u32,
+            context: stride(config.max_position_embeddings) as u32,
+            header: header(self.model.layers.len()) as u32,
+            grids,
+        };
+        let route = |follow| {
+            let op = Route {
+                dim: self.dim(),
+                stride: self.stride(),
+                eps: config.layer_norm_eps,
+                norm: weights.norm,
+                pooler: weights.pooler,
+                hidden: weights.hidden,
+                classes: weights.classes,
+                follow,
+                decision: decision.clone(),
+            };
+            self.units(op.shader(self.variant()), 1)
+        };
+        let pool = Pool {
+            stride: self.stride(),
+            all: config.routing.pooling == Pooling::Sequence,
+        };
+        let decide = Decide {
+            scores_stride: stride(self.model.class_steps.len()) as u32,
+            whole: config.routing.pooling != Pooling::Prefix,
+            decision: decision.clone(),
+        };
+        let classes = self.model.class_steps.len();
+        Some(RouterKernels {
+            route: route(false),
+            follow: route(true),
+            pool: self.compile(pool.shader()),
+            pooler: router
+                .pooler
+                .as_ref()
+                .map(|l| self.product(l, config.hidden_size, false, Activation::Tanh)),
+            hidden: self.product(
+                &router.hidden,
+                config.router_hidden(),
+                false,
+                Activation::Gelu,
+            ),
+            classes: self.product(&router.classes, classes, false, Activation::None),
+            decide: self.compile(decide.shader()),
+            decision,
+        })
+    }
+
+    /// The kernel that turns a number of rows into the sizes of a step's dispatches, by [`BlockOp`].
+    pub(super) fn arguments(&self, block: &BlockKernels) -> Arc<Pipeline> {
+        let grids = block.grids().to_vec();
+        self.compile(Arguments { grids }.shader())
+    }
+}
+
+/// The launches of a step of many rows, as indices into [`BlockKernels::grids`].
+#[derive(Clone, Copy)]
+pub(super) enum BlockOp {
+    Projection,
+    Qkv,
+    Rotary,
+    Attention,
+    Output,
+    Linear1,
+    Linear2,
+    Norm,
+    /// Gather and scatter.
+    Move,
+}
+
+impl BlockKernels {
+    /// For each [`BlockOp`]: rows of a workgroup, and workgroups along y and z.
+    pub(super) fn grids(&self) -> [[u32; 3]; 9] {
+        let projection = self.projection.as_ref().map_or([1, 1, 1], Product::per_row);
+        [
+            projection,
+            self.qkv.per_row(),
+            [1, self.rotary_groups, 1],
+            [self.attention_rows, self.heads, 1],
+            self.output.per_row(),
+            self.linear1.per_row(),
+            self.linear2.per_row(),
+            [self.norm_rows, 1, 1],
+            [1, self.move_slices, 1],
+        ]
+    }
+}

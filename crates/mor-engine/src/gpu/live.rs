@@ -1,0 +1,117 @@
+//! Pooled routers that decide anew with every token, as the originals do.
+//!
+//! A new token can change the depth of every earlier position, as [`crate::decoder`]'s module for sequences tells. Here
+//! prompts are read, whose positions may have to catch up: every layer's decision is read back. A single token mostly
+//! changes no depth, so it is decoded as if it did not, in [`super::decode`], and what comes here is what did.
+
+use std::sync::Arc;
+
+use super::buffer::Slice;
+use super::decoder::GpuDecoder;
+use super::prefill::{RowsStep, blocks};
+use super::record::Params;
+use crate::Result;
+
+impl GpuDecoder {
+    /// Takes the positions from `start` on through all layers, and earlier ones through those whose input or depth they
+    /// change.
+    pub(super) async fn live(&mut self, mut start: usize) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let len = self.ids.len();
+        self.unchecked = false;
+        self.stale = false;
+        let rows = self.params(len - start, start);
+        self.embed(&self.hidden_row(start), rows);
+        for (index, layer) in model.layers.iter().enumerate() {
+            if !layer.recurs {
+                let hidden = self.buffers.hidden.clone();
+                self.steps_between(index, 0, &hidden, &hidden, start);
+                continue;
+            }
+            let states = self.buffers.layers[index].states.clone();
+            self.copy_between(&self.buffers.hidden.clone(), &states[0], start);
+            for done in &mut self.done[index] {
+                *done = start.min(*done);
+            }
+            let before = self.depths[index];
+            let steps = self.decided_depth(index, start).await?;
+            for step in 0..steps {
+                let first = self.done[index][step];
+                self.steps_between(index, step, &states[step], &states[step + 1], first);
+                self.done[index][step] = len;
+            }
+            start = if steps == before { start } else { 0 };
+            self.depths[index] = steps;
+            self.copy_between(&states[steps], &self.buffers.hidden.clone(), start);
+        }
+        let recursive = model.layers.iter().zip(&self.depths);
+        let recursive = recursive.filter(|(layer, _)| layer.recurs);
+        let steps: Vec<u8> = recursive.map(|(_, steps)| *steps as u8).collect();
+        self.steps.copy_from_slice(&steps);
+        let last = self.hidden_row(len - 1).first(self.width());
+        self.recorder.copy(last, self.buffers.last.clone());
+        Ok(())
+    }
+
+    /// What the router of a layer makes of all positions, those from `start` on being new.
+    async fn decided_depth(&mut self, index: usize, start: usize) -> Result<usize> {
+        let model = Arc::clone(&self.model);
+        let len = self.ids.len();
+        let input = self.buffers.layers[index].states[0].clone();
+        let mut last = 0;
+        for (first, count) in blocks(start, len) {
+            let rows = input.from(first * self.width());
+            self.pool(index, &rows, self.params(count, first), true);
+            last = len - 1 - first;
+        }
+        let params = self.params(len - start, start);
+        self.classify(
+            index,
+            &model.layers[index],
+            last.min(len - 1),
+            1,
+            params,
+            true,
+        );
+        let routing = self.read_routing().await?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&routing);
+        let steps = words.get(1 + index).map_or(0, |steps| *steps as usize);
+        Ok(steps.min(model.config.routing.max_steps))
+    }
+
+    /// One step of the positions from `first` on, from one buffer of states to another, or in place.
+    fn steps_between(&mut self, index: usize, step: usize, from: &Slice, to: &Slice, first: usize) {
+        let visible = self.buffers.visible.clone();
+        let width = self.width();
+        for (first, count) in blocks(first, self.ids.len()) {
+            let params = Params {
+                step: step as u32,
+                ..self.params(count, first)
+            };
+            let (input, target) = (from.from(first * width), to.from(first * width));
+            let in_place = from == to;
+            let output = match in_place {
+                true => self.buffers.stepped.clone(),
+                false => target.clone(),
+            };
+            self.step_rows(&RowsStep {
+                layer: index,
+                step,
+                input: &input,
+                output: &output,
+                visible: &visible,
+                params,
+            });
+            if in_place {
+                self.copy_rows(&output, &target, count);
+            }
+        }
+    }
+
+    /// Copies the rows from position `first` on.
+    fn copy_between(&mut self, from: &Slice, to: &Slice, first: usize) {
+        let width = self.width();
+        let rows = self.ids.len() - first;
+        self.copy_rows(&from.from(first * width), &to.from(first * width), rows);
+    }
+}

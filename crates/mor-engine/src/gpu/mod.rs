@@ -1,0 +1,71 @@
+//! Decoding on a GPU, through wgpu and the WGSL of `shaders/`.
+//!
+//! - [`Gpu`]: an open device.
+//! - [`GpuModel`]: weights, uploaded once and shared.
+//! - [`GpuDecoder`]: a context that grows token by token, as [`crate::Decoder`] does on the CPU.
+//!
+//! Caches of keys and values stay on the GPU. A decoded token is one submit, and one read-back of a few bytes: the
+//! next token is chosen on the GPU, and where depth is decided from what is known by then, it is decided and obeyed
+//! there too, by dispatches whose sizes the router writes.
+
+mod adapter;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
+mod buffer;
+mod buffers;
+mod decode;
+mod decoder;
+mod kernels;
+mod live;
+mod model;
+mod pipeline;
+mod prefill;
+mod record;
+
+pub use adapter::{AdapterDescription, Gpu, VARIANT_VARIABLE};
+pub use decoder::GpuDecoder;
+pub use model::GpuModel;
+pub use mor_shaders::Variant;
+
+/// What a decoder asked of its GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Kernels launched, without those whose dispatch turned out to be empty.
+    pub launches: u64,
+    /// Kernels whose dispatch a router sized, empty or not.
+    pub conditional_launches: u64,
+    /// Command buffers handed over.
+    pub submits: u64,
+    /// Results waited for.
+    pub readbacks: u64,
+    /// Bytes that launches need from memory, each of them once per launch: weights, caches and rows.
+    pub bytes_read: u64,
+}
+
+impl std::ops::Add for Counters {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            launches: self.launches + more.launches,
+            conditional_launches: self.conditional_launches + more.conditional_launches,
+            submits: self.submits + more.submits,
+            readbacks: self.readbacks + more.readbacks,
+            bytes_read: self.bytes_read + more.bytes_read,
+        }
+    }
+}
+
+impl std::ops::Sub for Counters {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            launches: self.launches - before.launches,
+            conditional_launches: self.conditional_launches - before.conditional_launches,
+            submits: self.submits - before.submits,
+            readbacks: self.readbacks - before.readbacks,
+            bytes_read: self.bytes_read - before.bytes_read,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A compiled shader.
+
+use mor_shaders::Shader;
+
+/// Name of the buffer of numbers that change from launch to launch; it is bound with an offset.
+const PARAMS: &str = "params";
+
+/// A compiled shader, and what its buffers are.
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    /// Whether its last buffer is that of the launch's numbers.
+    pub(super) params: bool,
+    pub(super) label: String,
+    units_per_workgroup: u32,
+    shader: Shader,
+}
+
+impl Pipeline {
+    pub(super) fn new(device: &wgpu::Device, shader: &Shader) -> Self {
+        let label = Some(shader.label.as_str());
+        let source = match shader.subgroups && cfg!(target_arch = "wasm32") {
+            true => format!("enable subgroups;\n{}", shader.source),
+            false => shader.source.clone(),
+        };
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        });
+        let entries: Vec<_> = shader
+            .bindings
+            .iter()
+            .zip(0..)
+            .map(|(binding, number)| wgpu::BindGroupLayoutEntry {
+                binding: number,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage {
+                        read_only: binding.read_only,
+                    },
+                    has_dynamic_offset: binding.name == PARAMS,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label,
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Shaders stay inside their buffers, and write what they read.
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache: None,
+        });
+        Self {
+            pipeline,
+            layout,
+            params: shader.bindings.iter().any(|b| b.name == PARAMS),
+            label: shader.label.clone(),
+            units_per_workgroup: shader.units_per_workgroup,
+            shader: shader.clone(),
+        }
+    }
+
+    /// Workgroups for a number of units.
+    pub(super) fn grid(&self, units: u32) -> [u32; 3] {
+        debug_assert!(self.units_per_workgroup > 0);
+        self.shader.grid(units)
+    }
+}

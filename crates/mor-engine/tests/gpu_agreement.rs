@@ -1,0 +1,195 @@
+//! The GPU against the CPU: every kind of routing, of weights and of kernels.
+#![cfg(feature = "gpu")]
+
+mod common;
+
+use std::sync::Arc;
+
+use mor_config::{Depth, ModelConfig, Pooling, Positions};
+use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel, Variant};
+use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Routing, WeightPrecision};
+use pollster::block_on;
+use safetensors::Dtype;
+
+use common::{assert_close, conversational, routed_configs, technical, tensors};
+
+const TOLERANCE: f32 = 2e-4;
+
+fn ids(len: u32) -> Vec<u32> {
+    // Some are pads.
+    (0..len).map(|i| i * 7919 % 61).collect()
+}
+
+struct Pair {
+    cpu: Decoder,
+    gpu: GpuDecoder,
+}
+
+impl Pair {
+    fn new(
+        gpu: &Arc<Gpu>,
+        config: &ModelConfig,
+        dtype: Dtype,
+        precision: WeightPrecision,
+        options: DecodeOptions,
+    ) -> Self {
+        let (_, weights) = tensors(config, dtype);
+        let load = LoadOptions {
+            precision,
+            ..LoadOptions::default()
+        };
+        let model = Model::from_parts_with(config.clone(), &weights, load).expect("a model");
+        let cpu = Decoder::new(Arc::new(model), options).expect("a decoder");
+        let model = GpuModel::from_parts(Arc::clone(gpu), config.clone(), &weights, precision);
+        let model = Arc::new(block_on(model).expect("fits the GPU"));
+        let gpu = block_on(GpuDecoder::new(model, options)).expect("a decoder");
+        Self { cpu, gpu }
+    }
+
+    /// Compares all positions, and the last one's steps.
+    fn compare(&mut self, tolerance: f32, what: &str) {
+        let cpu = common::all_logits(&mut self.cpu);
+        for (position, expected) in cpu.iter().enumerate() {
+            let actual = block_on(self.gpu.logits_at(position)).expect("a position");
+            assert_close(
+                &actual,
+                expected,
+                tolerance,
+                &format!("{what}, position {position}"),
+            );
+        }
+        assert_eq!(self.gpu.steps(), self.cpu.steps(), "{what}");
+    }
+
+    fn prefill(&mut self, ids: &[u32]) {
+        self.cpu.prefill(ids).expect("fits");
+        block_on(self.gpu.prefill(ids)).expect("fits");
+    }
+
+    fn set_context(&mut self, ids: &[u32]) {
+        self.cpu.set_context(ids).expect("fits");
+        block_on(self.gpu.set_context(ids)).expect("fits");
+    }
+}
+
+fn options(depth: Depth, routing: Routing) -> DecodeOptions {
+    DecodeOptions {
+        depth,
+        routing,
+        threads: 1,
+    }
+}
+
+#[test]
+fn every_routing_agrees() {
+    for variant in Variant::ALL {
+        let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
+        for config in routed_configs() {
+            for routing in [Routing::Live, Routing::Locked] {
+                let options = options(Depth::Configured, routing);
+                let mut pair = Pair::new(
+                    &gpu,
+                    &config,
+                    Dtype::F32,
+                    WeightPrecision::AsStored,
+                    options,
+                );
+                let pooling = config.routing.pooling;
+                let what = format!(
+                    "{:?}, {pooling:?}, {routing:?}, {variant}",
+                    config.architecture
+                );
+                let ids = ids(40);
+                pair.prefill(&ids[..20]);
+                pair.compare(TOLERANCE, &format!("{what}, prompt"));
+                for id in &ids[20..24] {
+                    pair.prefill(&[*id]);
+                }
+                pair.compare(TOLERANCE, &format!("{what}, tokens"));
+                pair.prefill(&ids[24..30]);
+                pair.compare(TOLERANCE, &format!("{what}, portion"));
+                // Shares a part, then goes another way.
+                let mut other = ids[..10].to_vec();
+                other.extend([3, 5, 7, 11]);
+                pair.set_context(&other);
+                pair.compare(TOLERANCE, &format!("{what}, another context"));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_depth_and_kind_of_position_agrees() {
+    let gpu = block_on(Gpu::open()).expect("a Vulkan driver");
+    for positions in [Positions::Learned, Positions::Sinusoidal, Positions::Rotary] {
+        for depth in 0..=3 {
+            let config = technical(positions, Pooling::Prefix);
+            let options = options(Depth::Forced(depth), Routing::Live);
+            let mut pair = Pair::new(
+                &gpu,
+                &config,
+                Dtype::F32,
+                WeightPrecision::AsStored,
+                options,
+            );
+            pair.prefill(&ids(9));
+            pair.prefill(&[5]);
+            pair.compare(TOLERANCE, &format!("{positions:?} at depth {depth}"));
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_weights_agrees() {
+    for variant in Variant::ALL {
+        let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
+        for config in [
+            technical(Positions::Learned, Pooling::Prefix),
+            conversational(Pooling::Prefix),
+        ] {
+            for (dtype, precision, tolerance) in [
+                (Dtype::F16, WeightPrecision::AsStored, TOLERANCE),
+                (Dtype::F32, WeightPrecision::F16, TOLERANCE),
+                // The CPU rounds what int8 weights are multiplied with, too.
+                (Dtype::F32, WeightPrecision::Q8, 0.25),
+            ] {
+                let options = options(Depth::Forced(2), Routing::Live);
+                let mut pair = Pair::new(&gpu, &config, dtype, precision, options);
+                pair.prefill(&ids(9));
+                pair.prefill(&[5]);
+                let what = format!(
+                    "{:?}, {dtype:?} as {precision:?}, {variant}",
+                    config.architecture
+                );
+                pair.compare(tolerance, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn long_prompts_pass_in_blocks() {
+    let gpu = block_on(Gpu::open()).expect("a Vulkan driver");
+    for mut config in routed_configs() {
+        config.max_position_embeddings = 300;
+        for routing in [Routing::Live, Routing::Locked] {
+            let options = options(Depth::Configured, routing);
+            let mut pair = Pair::new(
+                &gpu,
+                &config,
+                Dtype::F32,
+                WeightPrecision::AsStored,
+                options,
+            );
+            pair.prefill(&ids(290));
+            pair.prefill(&[5]);
+            let actual = block_on(pair.gpu.logits()).expect("logits");
+            let what = format!(
+                "{:?}, {:?}, {routing:?}",
+                config.architecture, config.routing.pooling
+            );
+            assert_close(&actual, pair.cpu.logits(), TOLERANCE, &what);
+            assert_eq!(pair.gpu.steps(), pair.cpu.steps(), "{what}");
+        }
+    }
+}

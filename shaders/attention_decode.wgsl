@@ -1,0 +1,83 @@
+// Attention of single queries to the keys in the cache, with an online softmax (Milakov and Gimelshein 2018). A unit a
+// head of a row; its lanes take a key each, then share the values' columns.
+//
+// A key is seen if it does not come after the query and `visible` says that its position takes more than `step` steps,
+// where hidden positions take none. A query that sees none gets zeros.
+//
+// Constants: HEADS, HEAD_DIM, STRIDE elements between rows.
+
+@group(0) @binding(next) var<storage, read> queries: array<f32>; // [rows][STRIDE]
+@group(0) @binding(next) var<storage, read> keys: array<f32>; // [context][STRIDE]
+@group(0) @binding(next) var<storage, read> values: array<f32>; // [context][STRIDE]
+@group(0) @binding(next) var<storage, read> visible: array<u32>; // steps of each position, [context]
+@group(0) @binding(next) var<storage, read_write> mixed: array<f32>; // [rows][STRIDE]
+@group(0) @binding(next) var<storage, read> params: array<u32>; // [0] rows, [2] position of the first, [3] step
+
+const HIDDEN: f32 = -3.0e38;
+// Columns of a value that a lane sums.
+const PART: u32 = (HEAD_DIM + LANES - 1u) / LANES;
+
+#if PORTABLE
+var<private> shares: array<f32, 1>;
+#else
+var<workgroup> shares: array<f32, WORKGROUP>;
+#endif
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let unit = unit_of(group, local);
+    let lane = lane_of(local);
+    let row = unit / HEADS;
+    if row >= params[0] {
+        return;
+    }
+    let head = unit % HEADS * HEAD_DIM;
+    let count = params[2] + row + 1u;
+    let step = params[3];
+    let factor = inverseSqrt(f32(HEAD_DIM));
+    var top = HIDDEN;
+    var total = 0.0;
+    var sums: array<f32, PART>;
+    for (var start = 0u; start < count; start += LANES) {
+        let key = start + lane;
+        var score = HIDDEN;
+        if key < count && visible[key] > step {
+            score = 0.0;
+            for (var i = 0u; i < HEAD_DIM; i++) {
+                score += queries[row * STRIDE + head + i] * keys[key * STRIDE + head + i];
+            }
+            score *= factor;
+        }
+        let next = max(top, reduce_max(score, lane));
+        let share = select(0.0, exp(score - next), score > HIDDEN);
+        // Nothing seen so far leaves nothing to rescale.
+        let keep = select(0.0, exp(top - next), top > HIDDEN);
+        total = total * keep + reduce_sum(share, lane);
+        top = next;
+        shares[lane] = share;
+#if !PORTABLE
+        workgroupBarrier();
+#endif
+        let end = min(LANES, count - start);
+        for (var part = 0u; part < PART; part++) {
+            let column = part * LANES + lane;
+            if column < HEAD_DIM {
+                var sum = sums[part] * keep;
+                for (var i = 0u; i < end; i++) {
+                    sum += shares[i] * values[(start + i) * STRIDE + head + column];
+                }
+                sums[part] = sum;
+            }
+        }
+#if !PORTABLE
+        workgroupBarrier();
+#endif
+    }
+    let scale = select(0.0, 1.0 / total, total > 0.0);
+    for (var part = 0u; part < PART; part++) {
+        let column = part * LANES + lane;
+        if column < HEAD_DIM {
+            mixed[row * STRIDE + head + column] = sums[part] * scale;
+        }
+    }
+}

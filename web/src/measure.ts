@@ -1,0 +1,49 @@
+// Measurements that scripts ask for: speed, and whether CPU and GPU agree.
+
+import type { MorModel } from "../pkg/mor_web.js";
+import type { Devices } from "./devices";
+import type { AgreementResult, BenchResult, ToWorker } from "./protocol";
+
+/** Times prefill and decoding without the page or the text. */
+export async function measureSpeed(
+  model: MorModel,
+  devices: Devices,
+  request: Extract<ToWorker, { type: "bench" }>,
+): Promise<BenchResult> {
+  const { prompt_tokens, new_tokens, runs, device } = request;
+  if (device === "gpu") {
+    await devices.needGpu();
+  }
+  const decode: number[] = [];
+  const prefill: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    const started = performance.now();
+    await model.bench_prefill(device, prompt_tokens, request.depth ?? undefined);
+    const filled = performance.now();
+    await model.bench_decode(new_tokens);
+    const ended = performance.now();
+    prefill.push((prompt_tokens * 1000) / (filled - started));
+    decode.push((new_tokens * 1000) / (ended - filled));
+  }
+  model.bench_end();
+  return { prompt_tokens, new_tokens, tokens_per_second: decode, prefill_tokens_per_second: prefill };
+}
+
+/** Counts how often the GPU finds the token likeliest that the CPU writes, in answers to `questions`. */
+export async function measureAgreement(
+  model: MorModel,
+  devices: Devices,
+  questions: readonly string[],
+  tokens: number,
+): Promise<AgreementResult> {
+  await devices.needGpu();
+  const began = performance.now();
+  const result: AgreementResult = { equal: 0, tokens: 0, seconds: 0 };
+  for (const question of questions) {
+    const answer = (await model.agreement(question, tokens)) as { equal: number; tokens: number };
+    result.equal += answer.equal;
+    result.tokens += answer.tokens;
+  }
+  result.seconds = (performance.now() - began) / 1000;
+  return result;
+}
