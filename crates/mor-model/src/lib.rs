@@ -25,6 +25,7 @@ mod device;
 mod embedding;
 mod error;
 mod feed_forward;
+mod gathered;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod init;

@@ -112,19 +112,27 @@ pub fn scatter_rows<const D: usize>(
 }
 
 /// See [`super::rotary`].
-pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
+pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&[u32]>) -> Tensor<3> {
     let [batch, seq, dim] = x.dims();
     let head_dim = dim / heads;
     let half = head_dim / 2;
     let (device, dtype) = (x.device(), x.dtype());
+    // One sequence's serve all where they count alike.
+    let (rows, tables) = match positions {
+        Some(_) => (batch * seq, batch),
+        None => (seq, 1),
+    };
     let table = |f: fn(f64) -> f64| -> Tensor<4> {
-        let values: Vec<f32> = (0..seq * half)
+        let values: Vec<f32> = (0..rows * half)
             .map(|at| {
+                let row = at / half;
+                let position = positions.map_or(row as f64, |all| f64::from(all[row]));
                 let exponent = -2.0 * (at % half) as f64 / head_dim as f64;
-                f((at / half) as f64 * f64::from(base).powf(exponent)) as f32
+                f(position * f64::from(base).powf(exponent)) as f32
             })
             .collect();
-        Tensor::from_data(TensorData::new(values, [1, seq, 1, half]), (&device, dtype))
+        let values = TensorData::new(values, [tables, seq, 1, half]);
+        Tensor::from_data(values, (&device, dtype))
     };
     let (cos, sin) = (table(f64::cos), table(f64::sin));
     let x = x.reshape([batch, seq, heads, head_dim]);

@@ -9,6 +9,8 @@ pub(crate) mod fused;
 pub(crate) mod gpu;
 mod record;
 
+use std::sync::Arc;
+
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 
@@ -144,12 +146,18 @@ pub fn scatter_rows<const D: usize>(
 }
 
 /// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)`
-/// of position `p` by the angle `p · base^(-2i / head_dim)`.
-pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
+/// of position `p` by the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions`, one for each of
+/// the `batch · seq` vectors, says otherwise.
+pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&Arc<[u32]>>) -> Tensor<3> {
     if is_fused(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_rotary(x.into_dispatch(), heads, base));
+        return Tensor::from_dispatch(Dispatch::fused_rotary(
+            x.into_dispatch(),
+            heads,
+            base,
+            positions.cloned(),
+        ));
     }
-    composed::rotary(x, heads, base)
+    composed::rotary(x, heads, base, positions.map(|positions| &**positions))
 }
 
 /// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.

@@ -19,6 +19,8 @@ mod shared_losses;
 
 pub(super) use shared_losses::SharedLosses;
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -73,7 +75,12 @@ pub(super) trait FusedOps: Backend {
         eps: f32,
     ) -> FloatTensor<Self>;
 
-    fn fused_rotary(x: FloatTensor<Self>, heads: usize, base: f32) -> FloatTensor<Self>;
+    fn fused_rotary(
+        x: FloatTensor<Self>,
+        heads: usize,
+        base: f32,
+        positions: Option<Arc<[u32]>>,
+    ) -> FloatTensor<Self>;
 
     fn fused_dropout(x: FloatTensor<Self>, probability: f32, seed: u64) -> FloatTensor<Self>;
 
@@ -107,8 +114,13 @@ impl FusedOps for Flex {
         layer_norm::forward(x, residual.given(), gain, bias, eps).0
     }
 
-    fn fused_rotary(x: FlexTensor, heads: usize, base: f32) -> FlexTensor {
-        rotary::forward(x, heads, base)
+    fn fused_rotary(
+        x: FlexTensor,
+        heads: usize,
+        base: f32,
+        positions: Option<Arc<[u32]>>,
+    ) -> FlexTensor {
+        rotary::forward(x, &(heads, base, positions))
     }
 
     fn fused_dropout(x: FlexTensor, probability: f32, seed: u64) -> FlexTensor {
@@ -192,10 +204,11 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
-    fn fused_rotary(x: Tracked, heads: usize, base: f32) -> Tracked {
+    fn fused_rotary(x: Tracked, heads: usize, base: f32, positions: Option<Arc<[u32]>>) -> Tracked {
+        let turn = (heads, base, positions);
         let (x, node) = x.into_parts();
         record::<Flex, C, _, _, 1>(rotary::RotaryBackward, [node], || {
-            (rotary::forward(x, heads, base), (heads, base))
+            (rotary::forward(x, &turn), turn)
         })
     }
 
