@@ -76,6 +76,7 @@ fn gated(x: Tensor<3>, next: Tensor<3>, gate: Option<Tensor<3>>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
 
     /// Counts in each number how often it took part, and keeps what the block saw. The same on every device.
     fn run(steps: &[usize], shape: [usize; 2]) -> (Vec<f32>, Vec<[usize; 3]>) {

@@ -75,8 +75,8 @@ impl KernelSource for Kernel {
 
 /// The shader's text, put together once.
 fn shader(op: Op, variant: Variant) -> Arc<Shader> {
-    static KNOWN: LazyLock<Mutex<HashMap<(Op, Variant), Arc<Shader>>>> =
-        LazyLock::new(Mutex::default);
+    type Known = HashMap<(Op, Variant), Arc<Shader>>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = known.entry((op, variant));
     Arc::clone(entry.or_insert_with(|| Arc::new(op.shader(variant))))
