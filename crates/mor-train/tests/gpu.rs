@@ -100,7 +100,7 @@ fn half_precision_learns_or_says_why_not() {
     let output = dir.path().join("run");
     if !gpu.half {
         let refused = trainer_on(&gpu.device, &text, &output, false);
-        let error = refused.err().expect("an adapter without f16");
+        let error = refused.expect_err("an adapter without f16");
         assert!(error.contains("shader-f16"), "{error}");
         return;
     }
