@@ -1,8 +1,8 @@
 //! The CPU, a GPU, and what happens where there is none.
 
-use std::path::{Path, PathBuf};
 #![cfg(feature = "gpu")]
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
