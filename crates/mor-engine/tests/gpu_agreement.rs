@@ -193,3 +193,29 @@ fn long_prompts_pass_in_blocks() {
         }
     }
 }
+
+#[test]
+fn long_contexts_of_wide_heads_agree() {
+    // Some drivers end an invocation's loops after 65,535 rounds in all: more than every key's columns.
+    for variant in Variant::ALL {
+        let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
+        let mut config = conversational(Pooling::Prefix);
+        config.max_position_embeddings = 1100;
+        config.hidden_size = 64;
+        config.num_attention_heads = 1;
+        config.num_hidden_layers = 1;
+        let options = options(Depth::Forced(1), Routing::Live);
+        let mut pair = Pair::new(
+            &gpu,
+            &config,
+            Dtype::F32,
+            WeightPrecision::AsStored,
+            options,
+        );
+        for ids in [&ids(1090)[..], &[5]] {
+            pair.prefill(ids);
+            let actual = block_on(pair.gpu.logits()).expect("logits");
+            assert_close(&actual, pair.cpu.logits(), TOLERANCE, variant.name());
+        }
+    }
+}
