@@ -20,10 +20,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let q_at = (batch * rows + row) * Q_STRIDE + head * HEAD_DIM;
     var query: array<f32, HEAD_DIM>;
     var sums: array<f32, HEAD_DIM>;
-    for (var i = 0u; i < HEAD_DIM; i++) {
-        query[i] = f32(q[q_at + i]) * SCALE;
-        sums[i] = 0.0;
-    }
+#repeat HEAD_DIM
+    query[$i] = f32(q[q_at + $i]) * SCALE;
+    sums[$i] = 0.0;
+#end
     var top = HIDDEN;
     var total = 0.0;
     for (var key = 0u; key < min(keys, here + 1u); key++) {
@@ -32,28 +32,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         let at = (batch * keys + key) * KV_STRIDE + head * HEAD_DIM;
         var score = 0.0;
-        for (var i = 0u; i < HEAD_DIM; i++) {
-            score += query[i] * f32(k[at + i]);
-        }
+#repeat HEAD_DIM
+        score += query[$i] * f32(k[at + $i]);
+#end
         if score > top {
             let shrink = exp(top - score);
             total *= shrink;
-            for (var i = 0u; i < HEAD_DIM; i++) {
-                sums[i] *= shrink;
-            }
+#repeat HEAD_DIM
+            sums[$i] *= shrink;
+#end
             top = score;
         }
         let weight = exp(score - top);
         total += weight;
-        for (var i = 0u; i < HEAD_DIM; i++) {
-            sums[i] += weight * f32(v[at + i]);
-        }
+#repeat HEAD_DIM
+        sums[$i] += weight * f32(v[at + $i]);
+#end
     }
     // A row that sees no key gets zeros.
     let inverse = select(0.0, 1.0 / total, total > 0.0);
     let out_at = (batch * rows + row) * OUT_STRIDE + head * HEAD_DIM;
-    for (var i = 0u; i < HEAD_DIM; i++) {
-        out[out_at + i] = Element(sums[i] * inverse);
-    }
+#repeat HEAD_DIM
+    out[out_at + $i] = Element(sums[$i] * inverse);
+#end
     store_lse(batch, head, row, select(HIDDEN, top + log(total), total > 0.0));
 }

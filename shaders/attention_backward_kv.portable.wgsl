@@ -26,12 +26,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var value_row: array<f32, HEAD_DIM>;
     var k_sums: array<f32, HEAD_DIM>;
     var v_sums: array<f32, HEAD_DIM>;
-    for (var i = 0u; i < HEAD_DIM; i++) {
-        key_row[i] = f32(k[at + i]) * SCALE;
-        value_row[i] = f32(v[at + i]);
-        k_sums[i] = 0.0;
-        v_sums[i] = 0.0;
-    }
+#repeat HEAD_DIM
+    key_row[$i] = f32(k[at + $i]) * SCALE;
+    value_row[$i] = f32(v[at + $i]);
+    k_sums[$i] = 0.0;
+    v_sums[$i] = 0.0;
+#end
     if is_visible(batch, key) {
         for (var row = 0u; row < rows; row++) {
             if position(batch, row) < key {
@@ -42,20 +42,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let row_at = (batch * HEADS + head) * rows + row;
             var score = 0.0;
             var d_weight = 0.0;
-            for (var i = 0u; i < HEAD_DIM; i++) {
-                score += key_row[i] * f32(q[q_at + i]);
-                d_weight += value_row[i] * f32(d_out[out_at + i]);
-            }
+#repeat HEAD_DIM
+            score += key_row[$i] * f32(q[q_at + $i]);
+            d_weight += value_row[$i] * f32(d_out[out_at + $i]);
+#end
             let weight = exp(score - lse[row_at]);
             let d_score = weight * (d_weight - delta[row_at]) * SCALE;
-            for (var i = 0u; i < HEAD_DIM; i++) {
-                k_sums[i] += d_score * f32(q[q_at + i]);
-                v_sums[i] += weight * f32(d_out[out_at + i]);
-            }
+#repeat HEAD_DIM
+            k_sums[$i] += d_score * f32(q[q_at + $i]);
+            v_sums[$i] += weight * f32(d_out[out_at + $i]);
+#end
         }
     }
-    for (var i = 0u; i < HEAD_DIM; i++) {
-        d_k[at + i] = Element(k_sums[i]);
-        d_v[at + i] = Element(v_sums[i]);
-    }
+#repeat HEAD_DIM
+    d_k[at + $i] = Element(k_sums[$i]);
+    d_v[at + $i] = Element(v_sums[$i]);
+#end
 }

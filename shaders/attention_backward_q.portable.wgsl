@@ -29,12 +29,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var d_row: array<f32, HEAD_DIM>;
     var sums: array<f32, HEAD_DIM>;
     var softmax_part = 0.0;
-    for (var i = 0u; i < HEAD_DIM; i++) {
-        query[i] = f32(q[q_at + i]) * SCALE;
-        d_row[i] = f32(d_out[out_at + i]);
-        softmax_part += d_row[i] * f32(out[out_at + i]);
-        sums[i] = 0.0;
-    }
+#repeat HEAD_DIM
+    query[$i] = f32(q[q_at + $i]) * SCALE;
+    d_row[$i] = f32(d_out[out_at + $i]);
+    softmax_part += d_row[$i] * f32(out[out_at + $i]);
+    sums[$i] = 0.0;
+#end
     let row_lse = lse[row_at];
     for (var key = 0u; key < min(keys, here + 1u); key++) {
         if !is_visible(batch, key) {
@@ -43,17 +43,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let at = (batch * keys + key) * KV_STRIDE + head * HEAD_DIM;
         var score = 0.0;
         var d_weight = 0.0;
-        for (var i = 0u; i < HEAD_DIM; i++) {
-            score += query[i] * f32(k[at + i]);
-            d_weight += d_row[i] * f32(v[at + i]);
-        }
+#repeat HEAD_DIM
+        score += query[$i] * f32(k[at + $i]);
+        d_weight += d_row[$i] * f32(v[at + $i]);
+#end
         let d_score = exp(score - row_lse) * (d_weight - softmax_part) * SCALE;
-        for (var i = 0u; i < HEAD_DIM; i++) {
-            sums[i] += d_score * f32(k[at + i]);
-        }
+#repeat HEAD_DIM
+        sums[$i] += d_score * f32(k[at + $i]);
+#end
     }
-    for (var i = 0u; i < HEAD_DIM; i++) {
-        d_q[q_at + i] = Element(sums[i]);
-    }
+#repeat HEAD_DIM
+    d_q[q_at + $i] = Element(sums[$i]);
+#end
     delta[row_at] = softmax_part;
 }

@@ -17,25 +17,15 @@ const HIDDEN: f32 = -3.0e38;
 // Columns of a value that a lane sums.
 const PART: u32 = (HEAD_DIM + LANES - 1u) / LANES;
 
-// Columns in fours. Loops over so few rounds are unrolled, which matters: some drivers end an invocation's loops after
-// 65,535 rounds in all.
-const FOURS: u32 = HEAD_DIM / 4u * 4u;
-
 #if !PORTABLE
 var<workgroup> shares: array<f32, WORKGROUP>;
 #endif
 
 fn dot_with(query: u32, key: u32) -> f32 {
     var sum = 0.0;
-    for (var i = 0u; i < FOURS; i += 4u) {
-        sum += queries[query + i] * keys[key + i]
-            + queries[query + i + 1u] * keys[key + i + 1u]
-            + queries[query + i + 2u] * keys[key + i + 2u]
-            + queries[query + i + 3u] * keys[key + i + 3u];
-    }
-    for (var i = FOURS; i < HEAD_DIM; i++) {
-        sum += queries[query + i] * keys[key + i];
-    }
+#repeat HEAD_DIM
+    sum += queries[query + $i] * keys[key + $i];
+#end
     return sum;
 }
 
@@ -68,16 +58,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total = total * keep + reduce_sum(share, lane);
         top = next;
 #if PORTABLE
-        for (var i = 0u; i < FOURS; i += 4u) {
-            let at = key * STRIDE + head + i;
-            sums[i] = sums[i] * keep + share * values[at];
-            sums[i + 1u] = sums[i + 1u] * keep + share * values[at + 1u];
-            sums[i + 2u] = sums[i + 2u] * keep + share * values[at + 2u];
-            sums[i + 3u] = sums[i + 3u] * keep + share * values[at + 3u];
-        }
-        for (var i = FOURS; i < HEAD_DIM; i++) {
-            sums[i] = sums[i] * keep + share * values[key * STRIDE + head + i];
-        }
+#repeat HEAD_DIM
+        sums[$i] = sums[$i] * keep + share * values[key * STRIDE + head + $i];
+#end
 #else
         shares[lane] = share;
         workgroupBarrier();

@@ -26,12 +26,7 @@
 fn dense(at: u32, inputs: u32, outputs: u32, input: u32, output: u32) -> f32 {
     var sum = router[at + inputs * outputs + output];
     for (var i = 0u; i < inputs; i++) {
-#if PORTABLE
-        sum += scratch[input + i] * router[at + output * inputs + i];
-#else
-        // The other way round, so that neighbouring lanes read neighbouring weights.
         sum += scratch[input + i] * router[at + i * outputs + output];
-#endif
     }
     return sum;
 }

@@ -47,6 +47,8 @@ enum Command {
     Logits(commands::logits::Args),
     #[cfg(feature = "model")]
     Bench(commands::bench::Args),
+    #[cfg(feature = "gpu")]
+    Devices(commands::devices::Args),
     #[cfg(feature = "serve")]
     Serve(commands::serve::Args),
 }
@@ -75,6 +77,8 @@ fn main() -> ExitCode {
         Command::Logits(args) => commands::logits::run(args),
         #[cfg(feature = "model")]
         Command::Bench(args) => commands::bench::run(args),
+        #[cfg(feature = "gpu")]
+        Command::Devices(args) => commands::devices::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(args),
     };

@@ -210,7 +210,7 @@ fn attention() {
             8.0 * len as f64,
             "GB/s",
             || {
-                rotary_forward(shape, 10_000.0, &mut out);
+                rotary_forward(shape, 10_000.0, None, &mut out);
             },
         );
     }

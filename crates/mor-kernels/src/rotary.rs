@@ -9,22 +9,34 @@ use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Rotates `x: [batch, seq, heads · head_dim]` in place, positions counting from 0.
+/// Rotates `x: [batch, seq, heads · head_dim]` in place, positions counting from 0 unless `positions: [batch, seq]`
+/// says otherwise.
 ///
 /// The last element of an odd `head_dim` stays as it is.
-pub fn rotary_forward(shape: AttentionShape, base: f32, x: &mut [f32]) {
+pub fn rotary_forward(shape: AttentionShape, base: f32, positions: Option<&[u32]>, x: &mut [f32]) {
     let _timer = timer(Kernel::Rotary);
-    rotate(shape, base, x, 1.0);
+    rotate(shape, base, positions, x, 1.0);
 }
 
 /// Turns the gradient of [`rotary_forward`]'s output into that of its input, in place: the same
 /// rotation backwards.
-pub fn rotary_backward(shape: AttentionShape, base: f32, dx: &mut [f32]) {
+pub fn rotary_backward(
+    shape: AttentionShape,
+    base: f32,
+    positions: Option<&[u32]>,
+    dx: &mut [f32],
+) {
     let _timer = timer(Kernel::Rotary);
-    rotate(shape, base, dx, -1.0);
+    rotate(shape, base, positions, dx, -1.0);
 }
 
-fn rotate(shape: AttentionShape, base: f32, x: &mut [f32], direction: f32) {
+fn rotate(
+    shape: AttentionShape,
+    base: f32,
+    positions: Option<&[u32]>,
+    x: &mut [f32],
+    direction: f32,
+) {
     let AttentionShape {
         batch,
         seq,
@@ -35,20 +47,44 @@ fn rotate(shape: AttentionShape, base: f32, x: &mut [f32], direction: f32) {
     if x.is_empty() || head_dim < 2 {
         return;
     }
-    let table = table(seq, head_dim, base);
+    // Tables are remembered by their length, so it is one of few.
+    let length = match positions {
+        Some(positions) => {
+            assert_eq!(positions.len(), batch * seq, "a position for each row");
+            let last = positions.iter().copied().max().unwrap_or(0);
+            (last as usize + 1).next_power_of_two()
+        }
+        None => seq,
+    };
+    let table = table(length, head_dim, base);
     let isa = Isa::current();
-    x.par_chunks_mut(seq * heads * head_dim).for_each(|x| {
-        // SAFETY: `isa` is available, `x` is one sequence, and the table is of its sizes.
-        unsafe { turn(isa, x, &table, shape, direction) }
-    });
+    x.par_chunks_mut(seq * heads * head_dim)
+        .enumerate()
+        .for_each(|(at, x)| {
+            let positions = positions.map(|positions| &positions[at * seq..][..seq]);
+            // SAFETY: `isa` is available, `x` is one sequence with as many positions, and the table reaches beyond all.
+            unsafe { turn(isa, x, &table, positions, shape, direction) }
+        });
 }
 
 dispatch! {
-    fn turn(x: &mut [f32], table: &[f32], shape: AttentionShape, direction: f32) = turn_body
+    fn turn(
+        x: &mut [f32],
+        table: &[f32],
+        positions: Option<&[u32]>,
+        shape: AttentionShape,
+        direction: f32,
+    ) = turn_body
 }
 
 #[inline(always)]
-unsafe fn turn_body<S: Simd>(x: &mut [f32], table: &[f32], shape: AttentionShape, direction: f32) {
+unsafe fn turn_body<S: Simd>(
+    x: &mut [f32],
+    table: &[f32],
+    positions: Option<&[u32]>,
+    shape: AttentionShape,
+    direction: f32,
+) {
     let AttentionShape {
         seq,
         heads,
@@ -57,6 +93,7 @@ unsafe fn turn_body<S: Simd>(x: &mut [f32], table: &[f32], shape: AttentionShape
     } = shape;
     let half = head_dim / 2;
     for t in 0..seq {
+        let position = positions.map_or(t, |positions| positions[t] as usize);
         for h in 0..heads {
             let mut i = 0;
             while i < half {
@@ -65,7 +102,7 @@ unsafe fn turn_body<S: Simd>(x: &mut [f32], table: &[f32], shape: AttentionShape
                 unsafe {
                     let low = x.as_mut_ptr().add((t * heads + h) * head_dim + i);
                     let high = low.add(half);
-                    let angles = table.as_ptr().add(2 * t * half + i);
+                    let angles = table.as_ptr().add(2 * position * half + i);
                     let cos = S::load_first(angles, n);
                     let sin = S::mul(S::load_first(angles.add(half), n), S::splat(direction));
                     let (a, b) = (S::load_first(low, n), S::load_first(high, n));

@@ -240,10 +240,10 @@ fn check_rotary_matches_the_reference_and_inverts() {
             }
         }
         let mut rotated = x.clone();
-        rotary_forward(shape, 10_000.0, &mut rotated);
+        rotary_forward(shape, 10_000.0, None, &mut rotated);
         assert_close("rotated", &rotated, &wanted, 1e-6);
         // A rotation's gradient is its inverse.
-        rotary_backward(shape, 10_000.0, &mut rotated);
+        rotary_backward(shape, 10_000.0, None, &mut rotated);
         assert_close("turned back", &rotated, &wide(&x), 1e-6);
     }
 }

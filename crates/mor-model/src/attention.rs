@@ -1,5 +1,7 @@
 //! Causal multi-head self-attention.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 
@@ -27,14 +29,19 @@ pub struct Attention {
 impl Attention {
     /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that
     /// may be seen; without one, all may. A position that sees no key gets zeros, and the bias
-    /// of `w_o`.
-    pub fn forward(&self, x: Tensor<3>, key_mask: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+    /// of `w_o`. `positions`, one for each of the `batch · seq` vectors, says where they are when others were left out.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        key_mask: Option<&Tensor<2, Bool>>,
+        positions: Option<&Arc<[u32]>>,
+    ) -> Tensor<3> {
         let mut q = self.w_q.forward(x.clone());
         let mut k = self.w_k.forward(x.clone());
         let v = self.w_v.forward(x);
         if let Some(base) = self.rope_theta {
-            q = ops::rotary(q, self.heads, base);
-            k = ops::rotary(k, self.heads, base);
+            q = ops::rotary(q, self.heads, base, positions);
+            k = ops::rotary(k, self.heads, base, positions);
         }
         self.w_o.forward(ops::causal_attention(
             q,

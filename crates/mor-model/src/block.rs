@@ -1,5 +1,7 @@
 //! A block of the conversational model.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 
@@ -22,17 +24,19 @@ pub struct Block {
 }
 
 impl Block {
-    /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that may be seen.
+    /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that may be seen;
+    /// `positions` as in [`Attention::forward`].
     pub fn forward(
         &self,
         x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
+        positions: Option<&Arc<[u32]>>,
         training: bool,
     ) -> Tensor<3> {
         let dropout = |branch| ops::dropout(branch, self.dropout, training);
         let attended = self
             .attention
-            .forward(self.ln1.forward(x.clone()), key_mask);
+            .forward(self.ln1.forward(x.clone()), key_mask, positions);
         let x = x + dropout(attended);
         let fed = self.feedforward.forward(self.ln2.forward(x.clone()));
         x + dropout(fed)

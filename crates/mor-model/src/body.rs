@@ -80,11 +80,12 @@ impl Body {
             }
             Self::Conversational(body) => {
                 for block in &body.layers {
-                    state.x = block.forward(state.x, key_mask, training);
+                    state.x = block.forward(state.x, key_mask, None, training);
                 }
                 let steps = state.route(body.router.as_ref(), run);
-                state.x = recur(state.x, key_mask, &steps, None, |_, x, key_mask| {
-                    body.shared.forward(x, key_mask.as_ref(), training)
+                state.x = recur(state.x, key_mask, &steps, None, |_, seen| {
+                    let (keys, positions) = (seen.key_mask.as_ref(), seen.positions.as_ref());
+                    body.shared.forward(seen.x, keys, positions, training)
                 });
                 state.steps.push(steps);
             }

@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use mor_config::HaltedRows;
 
 use crate::ops;
-use crate::recursion::{recur, straight_through};
+use crate::recursion::{Seen, recur, straight_through};
 use crate::{Attention, FeedForward, LayerNorm, Linear, Router};
 
 /// A post-LN layer with a projection before each of its steps.
@@ -43,15 +43,12 @@ impl Layer {
         training: bool,
     ) -> Tensor<3> {
         match self.halted_rows {
-            HaltedRows::Freeze => {
-                recur(x, key_mask, steps, survival, |step, x, key_mask| match self
-                    .step_projections
-                    .get(step)
-                {
-                    Some(projection) => self.step(x, projection, key_mask.as_ref(), None, training),
-                    None => x,
-                })
-            }
+            HaltedRows::Freeze => recur(x, key_mask, steps, survival, |step, seen| {
+                match self.step_projections.get(step) {
+                    Some(projection) => self.step(seen, projection, None, training),
+                    None => seen.x,
+                }
+            }),
             HaltedRows::Renormalize => self.renormalize(x, key_mask, steps, survival, training),
         }
     }
@@ -86,17 +83,25 @@ impl Layer {
                 }
                 None => gate,
             };
-            x = self.step(x, projection, key_mask, gate, training);
+            let seen = Seen {
+                x,
+                key_mask: key_mask.cloned(),
+                positions: None,
+            };
+            x = self.step(seen, projection, gate, training);
         }
         x
     }
 
-    /// One step of the whole batch. `gate: [batch, 1, 1]` multiplies what a row adds to itself.
+    /// One step. `gate: [batch, 1, 1]` multiplies what a row adds to itself.
     fn step(
         &self,
-        x: Tensor<3>,
+        Seen {
+            x,
+            key_mask,
+            positions,
+        }: Seen,
         projection: &Linear,
-        key_mask: Option<&Tensor<2, Bool>>,
         gate: Option<Tensor<3>>,
         training: bool,
     ) -> Tensor<3> {
@@ -107,9 +112,11 @@ impl Layer {
                 None => branch,
             }
         };
-        let attended = self
-            .attention
-            .forward(projection.forward(x.clone()), key_mask);
+        let attended = self.attention.forward(
+            projection.forward(x.clone()),
+            key_mask.as_ref(),
+            positions.as_ref(),
+        );
         let x = self.norm1.forward_residual(x, gated(attended));
         let fed = self.feedforward.forward(x.clone());
         self.norm2.forward_residual(x, gated(fed))

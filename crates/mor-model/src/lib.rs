@@ -14,16 +14,20 @@
 //! ```
 //!
 //! Shapes are written `[batch, seq, dim]`. On the CPU ([`burn::tensor::Device::flex`]) the heavy
-//! operations run on the kernels of `mor-kernels` with hand-written gradients; on any other device
-//! they are composed from Burn's own operations ([`ops`]).
+//! operations run on the kernels of `mor-kernels` with hand-written gradients; on a GPU attention and routing run on the
+//! shaders of `mor-shaders`, and the others are composed from Burn's own operations ([`ops`]).
 
 mod attention;
 mod block;
 mod body;
 mod builder;
+mod device;
 mod embedding;
 mod error;
 mod feed_forward;
+mod gathered;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod init;
 mod layer;
 mod model;
@@ -38,6 +42,7 @@ mod router;
 pub use attention::Attention;
 pub use block::Block;
 pub use body::{Body, Conversational};
+pub use device::{ChosenDevice, DeviceChoice, DeviceError, open_device, supports_half};
 pub use embedding::{EmbeddingBand, Embeddings, PositionTable, TokenEmbedding};
 pub use error::ModelError;
 pub use feed_forward::FeedForward;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use mor_config::{Architecture, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
 
 use crate::body::{Body, Conversational, Run};
@@ -29,6 +29,9 @@ pub struct ForwardOptions {
     /// Whether the routers of a technical model get a gradient: in the backward pass, what a step changes is weighted
     /// by the probability of taking it. While training, depths are then drawn by their probabilities.
     pub straight_through: bool,
+    /// Whether activations are f16, from the embeddings on. Weights are met in f16 and stay as they are, and so do their
+    /// gradients; norms, means and losses are computed in f32. For devices where [`crate::supports_half`].
+    pub half: bool,
 }
 
 /// What a model computes for a batch.
@@ -179,7 +182,10 @@ impl Model {
                 .map(|depth| vec![vec![depth; batch]; self.config.routed_depths()]),
         };
         let key_mask = self.key_mask(&ids, options)?;
-        let x = self.embeddings.forward(ids, options.training);
+        let mut x = self.embeddings.forward(ids, options.training);
+        if options.half {
+            x = x.cast(FloatDType::F16);
+        }
         let run = Run {
             key_mask: key_mask.as_ref(),
             fixed: fixed.as_deref(),

@@ -6,8 +6,8 @@ use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
 #[cfg(doc)]
 use mor_config::ModelConfig;
 
-use crate::Model;
 use crate::ops::fused::pool::reclaim;
+use crate::{Model, ops};
 
 /// Gives the memory of gradients that are no longer needed to the next backward pass, which would
 /// otherwise ask the system for as much fresh memory, at the price of clearing it.
@@ -32,15 +32,24 @@ impl Model {
     /// Every parameter as (name, shape, values), in the order of [`ModelConfig::tensors`]: what
     /// [`mor_config::save_tensors`] writes.
     pub fn to_tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        let mut collector = Collector { values: Vec::new() };
-        self.visit(&mut collector);
+        let values = self.values();
         let specs = self.config().tensors();
-        debug_assert_eq!(specs.len(), collector.values.len());
+        debug_assert_eq!(specs.len(), values.len());
         specs
             .into_iter()
-            .zip(collector.values)
+            .zip(values)
             .map(|(spec, values)| (spec.name, spec.shape, values))
             .collect()
+    }
+
+    /// The values of every parameter, in the order of [`ModelConfig::tensors`].
+    pub fn values(&self) -> Vec<Vec<f32>> {
+        let mut collector = Collector {
+            tensors: Vec::new(),
+        };
+        self.visit(&mut collector);
+        let values = read_together(collector.tensors).into_iter();
+        values.map(Option::unwrap_or_default).collect()
     }
 
     /// The values of one parameter, by its place in [`ModelConfig::tensors`]; none beyond the last.
@@ -55,8 +64,13 @@ impl Model {
 
     /// Takes the gradients out of a backward pass, in the order of [`ModelConfig::tensors`], each
     /// in the shape of its parameter. `None` where a parameter had no part in the loss. Nothing is
-    /// copied on the CPU; [`recycle_gradients`] takes them back when they have been used.
+    /// copied on the CPU; [`recycle_gradients`] takes them back when they have been used. From a GPU all come at once.
     pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<Option<Vec<f32>>> {
+        read_together(self.take_gradient_tensors(gradients))
+    }
+
+    /// As [`Self::take_gradients`], each flat, where it lies, and without autodiff.
+    pub fn take_gradient_tensors(&self, gradients: &mut Gradients) -> Vec<Option<Tensor<1>>> {
         let mut taker = GradientTaker {
             gradients,
             taken: Vec::new(),
@@ -65,11 +79,23 @@ impl Model {
         taker.taken
     }
 
+    /// Replaces every parameter, in the order of [`ModelConfig::tensors`], by what `update` makes of its number and its
+    /// values, flat and without autodiff; nothing leaves the device.
+    #[must_use]
+    pub fn update_tensors(self, update: impl FnMut(usize, Tensor<1>) -> Tensor<1>) -> Self {
+        self.map(&mut TensorUpdater { update, index: 0 })
+    }
+
     /// Lends every parameter to `update`, in the order of [`ModelConfig::tensors`], and puts the
     /// values back. On the CPU nothing is copied as long as no clone of the model and no graph
     /// that was recorded with it is alive.
     pub fn update(self, update: impl FnMut(Parameter)) -> Self {
-        let mut updater = Updater { update, index: 0 };
+        let on_cpu = self.devices().iter().all(ops::is_cpu);
+        let mut updater = Updater {
+            update,
+            index: 0,
+            values: (!on_cpu).then(|| self.values()),
+        };
         self.map(&mut updater)
     }
 
@@ -93,12 +119,12 @@ impl ModuleMapper for Caster {
 }
 
 struct Collector {
-    values: Vec<Vec<f32>>,
+    tensors: Vec<Option<Tensor<1>>>,
 }
 
 impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.values.push(into_values(param.val()));
+        self.tensors.push(Some(flat(param.val())));
     }
 }
 
@@ -121,19 +147,21 @@ impl ModuleVisitor for Finder {
 
 struct GradientTaker<'a> {
     gradients: &'a mut Gradients,
-    taken: Vec<Option<Vec<f32>>>,
+    taken: Vec<Option<Tensor<1>>>,
 }
 
 impl ModuleVisitor for GradientTaker<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let gradient = param.val().grad_remove(self.gradients);
-        self.taken.push(gradient.map(into_values));
+        self.taken.push(gradient.map(flat));
     }
 }
 
 struct Updater<F> {
     update: F,
     index: usize,
+    /// What was read from a GPU, all at once.
+    values: Option<Vec<Vec<f32>>>,
 }
 
 impl<F: FnMut(Parameter)> ModuleMapper for Updater<F> {
@@ -142,7 +170,11 @@ impl<F: FnMut(Parameter)> ModuleMapper for Updater<F> {
         let tracked = tensor.is_require_grad();
         let device = tensor.device();
         let shape = tensor.dims();
-        let mut values = into_values(tensor);
+        let read = self.values.as_mut().and_then(|all| all.get_mut(self.index));
+        let mut values = match read {
+            Some(values) => std::mem::take(values),
+            None => into_values(tensor),
+        };
         (self.update)(Parameter {
             index: self.index,
             shape: &shape,
@@ -152,6 +184,48 @@ impl<F: FnMut(Parameter)> ModuleMapper for Updater<F> {
         let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
         Param::from_mapped_value(id, tensor.set_require_grad(tracked), mapper)
     }
+}
+
+struct TensorUpdater<F> {
+    update: F,
+    index: usize,
+}
+
+impl<F: FnMut(usize, Tensor<1>) -> Tensor<1>> ModuleMapper for TensorUpdater<F> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let (tracked, autodiff) = (tensor.is_require_grad(), tensor.is_autodiff());
+        let shape = tensor.dims();
+        let updated = (self.update)(self.index, flat(tensor)).reshape(shape);
+        self.index += 1;
+        let updated = match autodiff {
+            true => updated.autodiff().set_require_grad(tracked),
+            false => updated,
+        };
+        Param::from_mapped_value(id, updated, mapper)
+    }
+}
+
+/// A tensor as one row, without its history.
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    tensor.without_autodiff().flatten(0, D - 1)
+}
+
+/// The values of tensors. Each read from a GPU waits for all that is queued, so there is one.
+fn read_together(tensors: Vec<Option<Tensor<1>>>) -> Vec<Option<Vec<f32>>> {
+    let there = || tensors.iter().flatten();
+    if there().all(|tensor| ops::is_cpu(&tensor.device())) {
+        return tensors.into_iter().map(|x| x.map(into_values)).collect();
+    }
+    let joined = into_values(Tensor::cat(there().cloned().collect(), 0));
+    let mut rest = joined.as_slice();
+    let mut next = |tensor: Tensor<1>| {
+        let [len] = tensor.dims();
+        let (values, after) = rest.split_at(len.min(rest.len()));
+        rest = after;
+        values.to_vec()
+    };
+    tensors.into_iter().map(|x| x.map(&mut next)).collect()
 }
 
 /// The values of a tensor; without a copy where it is the only owner of its memory.

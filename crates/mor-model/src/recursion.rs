@@ -1,13 +1,27 @@
 //! Applying a block as often as each row, or each position, of a batch asks for.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use std::sync::Arc;
 
-/// Applies `block(step, x, key_mask)` to `x: [batch, seq, dim]`, a row `steps[row]` times, or, where there are
+use burn::tensor::{Bool, Tensor};
+
+use crate::gathered::Gathered;
+
+/// What a block is given of a batch: the rows and positions that take the step.
+pub(crate) struct Seen {
+    /// `[rows, positions, dim]`.
+    pub(crate) x: Tensor<3>,
+    /// The keys that may be seen, `[rows, positions]`; without one, all.
+    pub(crate) key_mask: Option<Tensor<2, Bool>>,
+    /// Where each of the `rows · positions` was in its sequence, if some were left out.
+    pub(crate) positions: Option<Arc<[u32]>>,
+}
+
+/// Applies `block(step, seen)` to `x: [batch, seq, dim]`, a row `steps[row]` times, or, where there are
 /// `batch · seq` numbers, a position as often as its own number says.
 ///
-/// Rows in which nothing is left to do are not computed. A position that has halted stays as it is, and the others
-/// no longer see it as a key. So no row's result depends on another, and no position's on a later one, as long as
-/// those of `block` do not.
+/// What has halted is not computed: the others are gathered, and scattered back after the step. A position that has halted
+/// stays as it is, and the others no longer see it as a key. So no row's result depends on another, and no position's on a
+/// later one, as long as those of `block` do not.
 ///
 /// `survival: [batch, 1 or seq, steps]` holds the probability of taking each step; what a step changes is then
 /// weighted by it in the backward pass, and only there.
@@ -16,39 +30,30 @@ pub(crate) fn recur(
     key_mask: Option<&Tensor<2, Bool>>,
     steps: &[usize],
     survival: Option<&Tensor<3>>,
-    mut block: impl FnMut(usize, Tensor<3>, Option<Tensor<2, Bool>>) -> Tensor<3>,
+    mut block: impl FnMut(usize, Seen) -> Tensor<3>,
 ) -> Tensor<3> {
-    let [batch, seq, dim] = x.dims();
+    let [batch, seq, _] = x.dims();
     let deepest = steps.iter().copied().max().unwrap_or(0);
     for step in 0..deepest {
-        let active: Vec<bool> = steps.iter().map(|depth| step < *depth).collect();
         let gate = survival.map(|survival| straight_through(survival, step));
-        if active.iter().all(|on| *on) {
-            let next = block(step, x.clone(), key_mask.cloned());
-            x = gated(x, next, gate);
+        let Some(some) = Gathered::new(steps, step, [batch, seq], &x.device()) else {
+            let seen = Seen {
+                x: x.clone(),
+                key_mask: key_mask.cloned(),
+                positions: None,
+            };
+            x = gated(x, block(step, seen), gate);
             continue;
-        }
-        let device = x.device();
-        let rows = Rows::with_any(&active, batch);
-        let chosen = rows.gather(x.clone());
-        let mut keys = key_mask.map(|mask| rows.gather_mask(mask.clone(), &device));
-        let mut taking_part = None;
-        if active.len() > batch {
-            let flags = rows.flags(&active, seq, &device);
-            keys = Some(match keys {
-                Some(keys) => keys.bool_and(flags.clone()),
-                None => flags.clone(),
-            });
-            let shape = [rows.chosen.len(), seq, dim];
-            taking_part = Some(flags.unsqueeze_dim::<3>(2).expand(shape));
-        }
-        let next = block(step, chosen.clone(), keys);
-        let next = gated(chosen.clone(), next, gate.map(|gate| rows.gather(gate)));
-        let next = match taking_part {
-            Some(mask) => chosen.mask_where(mask, next),
-            None => next,
         };
-        x = rows.scatter(x, next);
+        let chosen = some.gather(x.clone());
+        let seen = Seen {
+            x: chosen.clone(),
+            key_mask: key_mask.map(|mask| some.gather_mask(mask.clone())),
+            positions: some.positions(),
+        };
+        let next = block(step, seen);
+        let next = gated(chosen.clone(), next, gate.map(|gate| some.gather(gate)));
+        x = some.scatter(x, chosen, next);
     }
     x
 }
@@ -68,89 +73,34 @@ fn gated(x: Tensor<3>, next: Tensor<3>, gate: Option<Tensor<3>>) -> Tensor<3> {
     }
 }
 
-/// The rows of a batch that take part in a step.
-struct Rows {
-    batch: usize,
-    chosen: Vec<usize>,
-}
-
-impl Rows {
-    /// The rows with any active entry; `active` has as many entries for each of the `batch` rows.
-    fn with_any(active: &[bool], batch: usize) -> Self {
-        let per_row = (active.len() / batch.max(1)).max(1);
-        let rows = active.chunks_exact(per_row).enumerate();
-        let chosen = rows.filter(|(_, flags)| flags.contains(&true));
-        Self {
-            batch,
-            chosen: chosen.map(|(row, _)| row).collect(),
-        }
-    }
-
-    fn all(&self) -> bool {
-        self.chosen.len() == self.batch
-    }
-
-    fn gather(&self, x: Tensor<3>) -> Tensor<3> {
-        if self.all() {
-            return x;
-        }
-        let rows = indices(&self.chosen, &x.device());
-        x.select(0, rows)
-    }
-
-    fn gather_mask(&self, mask: Tensor<2, Bool>, device: &Device) -> Tensor<2, Bool> {
-        if self.all() {
-            return mask;
-        }
-        // By way of integers: Burn's CPU backend selects Booleans into another representation of them.
-        let mask = mask.int().select(0, indices(&self.chosen, device));
-        mask.equal_elem(1)
-    }
-
-    /// The chosen rows of `active: [batch, seq]`.
-    fn flags(&self, active: &[bool], seq: usize, device: &Device) -> Tensor<2, Bool> {
-        let rows = self.chosen.iter();
-        let flags: Vec<bool> = rows
-            .flat_map(|row| active[row * seq..][..seq].iter().copied())
-            .collect();
-        Tensor::from_data(TensorData::new(flags, [self.chosen.len(), seq]), device)
-    }
-
-    /// `x` with its chosen rows replaced by those of `next`.
-    fn scatter(&self, x: Tensor<3>, next: Tensor<3>) -> Tensor<3> {
-        if self.all() {
-            return next;
-        }
-        let mut order: Vec<usize> = (0..self.batch).collect();
-        for (rank, row) in self.chosen.iter().enumerate() {
-            order[*row] = self.batch + rank;
-        }
-        let order = indices(&order, &x.device());
-        Tensor::cat(vec![x, next], 0).select(0, order)
-    }
-}
-
-fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
-    Tensor::from_data(rows.as_slice(), device)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
 
-    /// Counts in each number how often it took part, and keeps what the block saw.
-    fn run(steps: &[usize], shape: [usize; 2]) -> (Vec<f32>, Vec<[usize; 2]>) {
-        let device = Device::flex();
+    /// Counts in each number how often it took part, and keeps what the block saw. The same on every device.
+    fn run(steps: &[usize], shape: [usize; 2]) -> (Vec<f32>, Vec<[usize; 3]>) {
+        let found = run_on(&Device::flex(), steps, shape);
+        #[cfg(feature = "gpu")]
+        {
+            let gpu = crate::open_device(crate::DeviceChoice::Gpu);
+            let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(run_on(&gpu.device, steps, shape), found, "on the GPU");
+        }
+        found
+    }
+
+    fn run_on(device: &Device, steps: &[usize], shape: [usize; 2]) -> (Vec<f32>, Vec<[usize; 3]>) {
         let [batch, seq] = shape;
         let mut seen = Vec::new();
-        let x = Tensor::<3>::zeros([batch, seq, 1], &device);
-        let mask = Tensor::<2>::ones(shape, &device).bool();
-        let x = recur(x, Some(&mask), steps, None, |step, x, keys| {
-            let keys = keys.expect("a mask").int().sum();
-            seen.push([x.dims()[0], keys.into_scalar::<i64>() as usize]);
+        let x = Tensor::<3>::zeros([batch, seq, 1], device);
+        let mask = Tensor::<2>::ones(shape, device).bool();
+        let x = recur(x, Some(&mask), steps, None, |step, given| {
+            let keys = given.key_mask.expect("a mask").int().sum();
+            let [rows, positions, _] = given.x.dims();
+            seen.push([rows, positions, keys.into_scalar::<i64>() as usize]);
             assert!(step < 9);
-            x + 1.0
+            given.x + 1.0
         });
         (x.into_data().try_into_vec().expect("f32"), seen)
     }
@@ -159,14 +109,18 @@ mod tests {
     fn halted_rows_are_not_computed() {
         let (taken, seen) = run(&[2, 0, 3], [3, 2]);
         assert_eq!(taken, [2.0, 2.0, 0.0, 0.0, 3.0, 3.0]);
-        assert_eq!(seen, [[2, 4], [2, 4], [1, 2]]);
+        assert_eq!(seen, [[2, 2, 4], [2, 2, 4], [1, 2, 2]]);
     }
 
     #[test]
-    fn halted_positions_stay_and_are_hidden() {
+    fn halted_positions_are_not_computed() {
         let (taken, seen) = run(&[1, 3, 0, 0], [2, 2]);
         assert_eq!(taken, [1.0, 3.0, 0.0, 0.0]);
-        assert_eq!(seen, [[1, 2], [1, 1], [1, 1]]);
+        assert_eq!(seen, [[1, 2, 2], [1, 1, 1], [1, 1, 1]]);
+        // Rows are as long as the longest of them: a halted position fills the shorter, and stays as it is.
+        let (taken, seen) = run(&[2, 0, 1, 1, 0, 0, 2, 2], [2, 4]);
+        assert_eq!(taken, [2.0, 0.0, 1.0, 1.0, 0.0, 0.0, 2.0, 2.0]);
+        assert_eq!(seen, [[2, 3, 6], [2, 2, 4]]);
     }
 
     #[test]

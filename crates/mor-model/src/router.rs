@@ -54,7 +54,7 @@ impl Router {
         if let Some(pooler) = &self.pooler {
             pooled = pooler.forward(pooled).tanh();
         }
-        let hidden = activation::gelu(self.hidden.forward(pooled));
+        let hidden = self.hidden.forward_gelu(pooled);
         let logits = self
             .classes
             .forward(ops::dropout(hidden, self.dropout, training));

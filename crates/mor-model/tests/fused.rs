@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use burn::tensor::{Bool, Device, Distribution, Gradients, Int, Tensor, TensorData};
 use common::{distance, values};
 use mor_model::ops::{self, composed};
@@ -146,8 +148,15 @@ fn rotary() {
     let x = leaf([2, 19, 48]);
     check!(
         "rotary",
-        |x| ops::rotary(x.clone(), 4, 10_000.0),
-        composed::rotary(x.clone(), 4, 10_000.0)
+        |x| ops::rotary(x.clone(), 4, 10_000.0, None),
+        composed::rotary(x.clone(), 4, 10_000.0, None)
+    );
+    let [batch, seq, _] = x.dims();
+    let positions: Arc<[u32]> = (0..batch * seq).map(|at| (at * 5 % 11) as u32).collect();
+    check!(
+        "rotary positions out of order",
+        |x| ops::rotary(x.clone(), 4, 10_000.0, Some(&positions)),
+        composed::rotary(x.clone(), 4, 10_000.0, Some(&positions))
     );
 }
 
@@ -156,7 +165,7 @@ fn rotary_follows_its_formula() {
     let (seq, heads, head_dim, base) = (11, 3, 8, 100.0_f64);
     let x = leaf([1, seq, heads * head_dim]);
     let given = values(x.clone());
-    let found = values(ops::rotary(x, heads, base as f32));
+    let found = values(ops::rotary(x, heads, base as f32, None));
     for (at, found) in found.iter().enumerate() {
         let (position, column) = (at / (heads * head_dim), at % head_dim);
         let pair = column % (head_dim / 2);

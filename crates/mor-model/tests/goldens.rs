@@ -19,11 +19,10 @@ fn model(config: &ModelConfig, device: &Device) -> Model {
 }
 
 /// Runs a case and compares logits, steps, router probabilities and computation loss.
-fn check(case: &str, config: &ModelConfig, logits_name: &str, steps_name: &str) {
-    let device = Device::flex();
-    let model = model(config, &device);
+fn check(case: &str, config: &ModelConfig, logits_name: &str, steps_name: &str, device: &Device) {
+    let model = model(config, device);
     let io = open(TECHNICAL, &format!("{case}.io"));
-    let (ids, options) = inputs(&io, &device);
+    let (ids, options) = inputs(&io, device);
     let output = model.forward(ids, &options).expect("valid input");
 
     assert_eq!(
@@ -50,22 +49,19 @@ fn check(case: &str, config: &ModelConfig, logits_name: &str, steps_name: &str) 
     }
 }
 
-#[test]
-fn one_row() {
+fn one_row(device: &Device) {
     for case in ["b1_len1", "b1_len7", "b1_len32"] {
-        check(case, &config(), "logits", "steps");
+        check(case, &config(), "logits", "steps", device);
     }
 }
 
-#[test]
-fn renormalized_batch() {
+fn renormalized_batch(device: &Device) {
     for case in ["b4_len16", "b4_rightpad_attn", "b4_rightpad_noattn"] {
-        check(case, &config(), "logits", "steps");
+        check(case, &config(), "logits", "steps", device);
     }
 }
 
-#[test]
-fn frozen_rows_do_not_depend_on_their_batch() {
+fn frozen_rows_do_not_depend_on_their_batch(device: &Device) {
     let mut config = config();
     config.routing.halted_rows = HaltedRows::Freeze;
     check(
@@ -73,21 +69,20 @@ fn frozen_rows_do_not_depend_on_their_batch() {
         &config,
         "logits_alone",
         "steps_alone",
+        device,
     );
 }
 
-#[test]
-fn fixed_and_forced_depth() {
+fn fixed_and_forced_depth(device: &Device) {
     let mut fixed = config();
     fixed.routing.kind = RouterKind::Fixed;
     fixed.routing.depth = Some(4);
-    check("fixed4_b2_len9", &fixed, "logits", "steps");
+    check("fixed4_b2_len9", &fixed, "logits", "steps", device);
 
-    let device = Device::flex();
     let io = open(TECHNICAL, "fixed4_b2_len9.io");
-    let (ids, mut options) = inputs(&io, &device);
+    let (ids, mut options) = inputs(&io, device);
     options.depth = Depth::Forced(4);
-    let model = model(&config(), &device);
+    let model = model(&config(), device);
     let output = model.forward(ids.clone(), &options).expect("valid");
     let found = values(model.logits(output.hidden));
     assert!(distance(&found, &io.to_f32("logits").expect("logits")) < 1e-4);
@@ -96,9 +91,8 @@ fn fixed_and_forced_depth() {
     assert!(error.to_string().contains("at most 4"), "{error}");
 }
 
-#[test]
-fn gradients() {
-    let device = Device::flex().autodiff();
+fn gradients(device: &Device) {
+    let device = device.clone().autodiff();
     let model = model(&config(), &device);
     let io = open(TECHNICAL, "grads_b4_rightpad.io");
     let (ids, options) = inputs(&io, &device);
@@ -118,11 +112,19 @@ fn gradients() {
     assert_gradients(&config(), &io, gradients, |name| name.contains(".router."));
 }
 
-#[test]
-fn greedy_decoding() {
-    assert_generates(TECHNICAL, "gen_depth_changes");
-    assert_generates(TECHNICAL, "gen_steady");
+fn greedy_decoding(device: &Device) {
+    assert_generates(TECHNICAL, "gen_depth_changes", device);
+    assert_generates(TECHNICAL, "gen_steady", device);
 }
+
+on_every_device!(
+    one_row,
+    renormalized_batch,
+    frozen_rows_do_not_depend_on_their_batch,
+    fixed_and_forced_depth,
+    gradients,
+    greedy_decoding,
+);
 
 #[test]
 fn saves_what_it_loads() {

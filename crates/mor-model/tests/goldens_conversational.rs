@@ -47,10 +47,8 @@ fn losses(model: &Model, io: &Weights, device: &Device) -> Losses {
         .expect("shapes")
 }
 
-#[test]
-fn logits_routes_and_classes() {
-    let device = Device::flex();
-    let model = model(&device);
+fn logits_routes_and_classes(device: &Device) {
+    let model = model(device);
     let mut classes_seen = [false; 3];
     for name in [
         "b1_len1",
@@ -61,7 +59,7 @@ fn logits_routes_and_classes() {
         "future_leak_pair",
     ] {
         let io = case(name);
-        let (found, output) = logits(&model, ints(&io, "input_ids", &device));
+        let (found, output) = logits(&model, ints(&io, "input_ids", device));
         assert_eq!(steps(&output), io.to_i64("steps").expect("steps"), "{name}");
         let worst = distance(&found, &io.to_f32("logits").expect("logits"));
         assert!(worst < 1e-4, "{name}: logits differ by {worst}");
@@ -88,15 +86,13 @@ fn logits_routes_and_classes() {
     assert_eq!(classes_seen, [true; 3]);
 }
 
-#[test]
-fn losses_and_pseudo_classes() {
-    let device = Device::flex();
-    let model = model(&device);
+fn losses_and_pseudo_classes(device: &Device) {
+    let model = model(device);
     let io = case("b4_rightpad_loss");
-    assert_scalar(&io, "loss", values(losses(&model, &io, &device).total)[0]);
+    assert_scalar(&io, "loss", values(losses(&model, &io, device).total)[0]);
 
     let io = case("grads_b4_rightpad");
-    let found = losses(&model, &io, &device);
+    let found = losses(&model, &io, device);
     assert_scalar(&io, "loss", values(found.total)[0]);
     assert_scalar(&io, "lm_loss", values(found.language)[0]);
     assert_scalar(
@@ -118,9 +114,8 @@ fn losses_and_pseudo_classes() {
     }
 }
 
-#[test]
-fn gradients() {
-    let device = Device::flex().autodiff();
+fn gradients(device: &Device) {
+    let device = device.clone().autodiff();
     let model = model(&device);
     let io = case("grads_b4_rightpad");
     let losses = losses(&model, &io, &device);
@@ -160,10 +155,9 @@ fn nothing_to_predict_gives_numbers() {
     assert!(gradients.iter().flatten().flatten().all(|g| g.is_finite()));
 }
 
-#[test]
-fn greedy_decoding() {
+fn greedy_decoding(device: &Device) {
     for name in ["gen_depth_changes", "gen_steady", "gen_stops_at_eos"] {
-        assert_generates(CONVERSATIONAL, name);
+        assert_generates(CONVERSATIONAL, name, device);
     }
     let last = case("gen_stops_at_eos").to_i64("generated_ids");
     assert_eq!(last.expect("ids").last(), Some(&95));
@@ -183,13 +177,11 @@ fn rows_do_not_depend_on_their_batch() {
     assert_eq!(batch, alone);
 }
 
-#[test]
-fn fixed_and_forced_depth() {
-    let device = Device::flex();
-    let adaptive = model(&device);
+fn fixed_and_forced_depth(device: &Device) {
+    let adaptive = model(device);
     // The rows of this pair are routed to one and to five steps.
     let io = case("future_leak_pair");
-    let ids = ints(&io, "input_ids", &device);
+    let ids = ints(&io, "input_ids", device);
     let expected = io.to_f32("logits").expect("logits");
     let row = expected.len() / 2;
     for (row_at, depth) in [1, 5].into_iter().enumerate() {
@@ -208,7 +200,7 @@ fn fixed_and_forced_depth() {
     let mut config = config();
     config.routing.kind = RouterKind::Fixed;
     config.routing.depth = Some(5);
-    let fixed = common::model(CONVERSATIONAL, &config, &device);
+    let fixed = common::model(CONVERSATIONAL, &config, device);
     let (found, _) = logits(&fixed, ids.clone());
     assert!(distance(&found[row..], &expected[row..]) < 1e-4);
     // Without a router there is nothing to teach.
@@ -226,3 +218,11 @@ fn saves_what_it_loads() {
         assert_eq!(values, weights.to_f32(&name).expect("the tensor"), "{name}");
     }
 }
+
+on_every_device!(
+    logits_routes_and_classes,
+    losses_and_pseudo_classes,
+    gradients,
+    greedy_decoding,
+    fixed_and_forced_depth,
+);

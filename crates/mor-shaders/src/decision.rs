@@ -40,7 +40,7 @@ impl Decision {
 
 const DECISION: &str = include_str!("../../../shaders/include/decision.wgsl");
 
-/// A dense layer of a router: where its weights and then its biases begin, and its sizes.
+/// A dense layer of a router: where its weights, `[inputs][outputs]`, and then its biases begin, and its sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dense {
     /// Index of the first weight.
@@ -78,11 +78,6 @@ impl Route {
     /// Elements of its scratch buffer.
     pub fn scratch(&self) -> u32 {
         3 * self.stride + self.classes.outputs.next_multiple_of(64)
-    }
-
-    /// Whether weights lie `[inputs][outputs]` in the buffer, and not the other way round.
-    pub fn transposed(_: Variant) -> bool {
-        true
     }
 
     /// The shader.

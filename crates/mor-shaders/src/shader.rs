@@ -1,8 +1,12 @@
 //! Putting a shader together: constants first, then what it includes, then the file.
 //!
 //! Files are WGSL with two additions. Lines between `#if NAME` (or `#if !NAME`), `#else` and `#endif` are there only
-//! where the flag `NAME` is set (or not); `@binding(next)` counts up from 0, so that bindings that are not there leave no
-//! gap.
+//! where the flag `NAME` is set (or not); those between `#repeat NAME` and `#end` are there as often as the constant
+//! `NAME` says, with the round's number for `$i`; `@binding(next)` counts up from 0, so that bindings that are not there
+//! leave no gap.
+//!
+//! Repeated lines are loops that are certain to be unrolled: some drivers that play a GPU on the processor end an
+//! invocation's loops after 65,535 rounds in all, without a word.
 
 use std::fmt::Write;
 
@@ -161,6 +165,7 @@ impl Builder {
                 );
             }
         }
+        let source = repeated(&source);
         let bindings = bindings(&source);
         Shader {
             label: self.label,
@@ -176,14 +181,39 @@ impl Builder {
     }
 }
 
+/// The value of a constant of type u32, or the number that `text` is.
+fn value_of(source: &str, text: &str) -> Option<u32> {
+    let constant = format!("const {text}: u32 = ");
+    let value = source.lines().find_map(|line| line.strip_prefix(&constant));
+    let value = value.map_or(text, |value| value.trim_end_matches("u;"));
+    value.parse().ok()
+}
+
+/// A source with its repeated lines written out.
+fn repeated(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        let Some(name) = line.trim().strip_prefix("#repeat ") else {
+            let _ = writeln!(out, "{line}");
+            continue;
+        };
+        let body: Vec<&str> = lines
+            .by_ref()
+            .take_while(|line| line.trim() != "#end")
+            .collect();
+        for round in 0..value_of(source, name).unwrap_or(0) {
+            for line in &body {
+                let _ = writeln!(out, "{}", line.replace("$i", &format!("{round}u")));
+            }
+        }
+    }
+    out
+}
+
 /// The buffers that a source declares, in the order of their numbers, which may be constants by name.
 fn bindings(source: &str) -> Vec<Binding> {
-    let number = |text: &str| {
-        let constant = format!("const {text}: u32 = ");
-        let value = source.lines().find_map(|line| line.strip_prefix(&constant));
-        let value = value.map_or(text, |value| value.trim_end_matches("u;"));
-        value.parse::<u32>().unwrap_or(u32::MAX)
-    };
+    let number = |text: &str| value_of(source, text).unwrap_or(u32::MAX);
     let declared = source.lines().filter_map(|line| {
         let (at, declaration) = line.split_once("@binding(")?.1.split_once(") ")?;
         let (kind, rest) = declaration.split_once("> ")?;
@@ -207,7 +237,8 @@ mod tests {
         let file = "@group(0) @binding(next) var<storage, read> a: array<f32>; // [n]\n\
             #if B\n@group(0) @binding(next) var<storage, read> b: array<f32>;\n#else\nwithout\n#endif\n\
             #if !B\nnever\n#if C\nneither\n#endif\n#endif\n\
-            @group(0) @binding(next) var<storage, read_write> c: array<f32>;";
+            @group(0) @binding(next) var<storage, read_write> c: array<f32>;\n\
+            #repeat WORKGROUP\nx[$i] = $i;\n#end\nafter";
         let shader = Builder::new("test", Variant::Portable, 8)
             .flag("B", true)
             .flag("C", false)
@@ -225,6 +256,8 @@ mod tests {
         );
         let gone = ["without\n", "never", "neither", "#if"];
         assert!(gone.iter().all(|text| !shader.source.contains(text)));
+        assert!(shader.source.contains("x[0u] = 0u;\nx[1u] = 1u;\n"));
+        assert!(shader.source.ends_with("x[7u] = 7u;\nafter\n"));
         assert!(!shader.source_read_write().contains("read>"));
     }
 }

@@ -101,6 +101,9 @@ pub enum TrainError {
     /// Metrics, events or the report.
     #[error(transparent)]
     Report(#[from] mor_report::ReportError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] mor_model::DeviceError),
     /// The model.
     #[error(transparent)]
     Model(#[from] mor_model::ModelError),

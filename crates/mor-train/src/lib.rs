@@ -20,6 +20,7 @@ mod trainer;
 
 pub use burn::tensor::Device;
 pub use error::{Result, TrainError};
+pub use mor_model::{ChosenDevice, DeviceChoice, DeviceError, open_device};
 pub use ranks::{Alone, Ranks};
 pub use recipe::Recipe;
 pub use run::RunFolder;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mor_config::{ModelConfig, Weights};
 use mor_model::{ForwardOptions, Model, RouterLoss};
-use mor_train::optimizer::{Optimizer, clip_scale, global_norm};
+use mor_train::optimizer::{Gradients, Optimizer, clip_scale};
 use mor_train::recipe::{AdamWSettings, OptimizerSettings};
 use mor_train::schedule::{Decay, Moment, Schedule};
 
@@ -92,8 +92,8 @@ fn adamw_follows_the_original() {
         ];
         let depths: Vec<f32> = depths.map(|sum| sum as f32).collect();
         drop(output);
-        let gradients = model.take_gradients(&mut losses.total.backward());
-        let norm = global_norm(&gradients);
+        let gradients = Gradients::take(&model, &mut losses.total.backward(), false);
+        let norm = gradients.norm();
         found.push(norm as f32);
         found.extend(depths);
         for (column, (found, expected)) in found.iter().zip(expected).enumerate() {

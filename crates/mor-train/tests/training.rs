@@ -10,30 +10,6 @@ use mor_train::evaluate::{EvaluateDepth, Evaluator};
 use mor_train::{Device, Paths, RunFolder, Trainer};
 use serde_json::Value;
 
-const CONVERSATIONAL: &str = r#"
-[model]
-preset = "conversational-198m"
-vocab_size = 512
-hidden_size = 48
-num_hidden_layers = 2
-num_attention_heads = 4
-intermediate_size = 96
-max_position_embeddings = 96
-pad_token_id = 0
-
-[model.routing]
-pooling = "POOLING"
-
-[train]
-steps = 6
-batch_tokens = 768
-lr = 4e-3
-validate_every = 6
-
-[train.optimizer]
-kind = "adamw"
-"#;
-
 #[test]
 fn the_vocabulary_is_the_tokenizers_unless_the_recipe_says_otherwise() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -22,6 +22,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn all(args: &Args, phases: &mut Phases) -> Result<()> {
+    tools::vulkan()?;
     if !args.fast {
         // A missing browser should be known now, not after the long part.
         tools::chromium()?;
@@ -66,6 +67,11 @@ fn rust_tests(phases: &mut Phases) -> Result<()> {
         tools::run(&mut cargo)
     };
     phases.run("build of the tests", || test(&["--no-run", "--quiet"]))?;
+    // Says which adapters the tests run on, and fails where there is none.
+    phases.run("devices", || {
+        let mor = tools::built_program("debug", "mor")?;
+        tools::run(std::process::Command::new(mor).arg("devices"))
+    })?;
     if !tools::has_nextest() {
         return phases.run("tests", || test(&[]));
     }

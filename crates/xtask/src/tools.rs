@@ -261,6 +261,30 @@ pub(crate) fn chromium() -> Result<PathBuf> {
         )
 }
 
+/// Where Linux distributions and drivers list what plays Vulkan.
+const VULKAN_DRIVERS: [&str; 3] = [
+    "/usr/share/vulkan/icd.d",
+    "/etc/vulkan/icd.d",
+    "/usr/local/share/vulkan/icd.d",
+];
+
+/// Makes sure that this machine has some Vulkan driver, where that is what GPU code runs on; one that plays a GPU on the
+/// processor will do.
+pub(crate) fn vulkan() -> Result<()> {
+    let chosen = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+    if !cfg!(target_os = "linux") || chosen.iter().any(|name| env::var_os(name).is_some()) {
+        return Ok(());
+    }
+    let listed = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
+    if VULKAN_DRIVERS.iter().any(listed) {
+        return Ok(());
+    }
+    bail!(
+        "no Vulkan driver found, which tests of GPU code run on, with or without a GPU: install one \
+         (on Debian and Ubuntu: apt-get install mesa-vulkan-drivers)"
+    )
+}
+
 /// Whether cargo-nextest, the faster test runner, is installed.
 pub(crate) fn has_nextest() -> bool {
     on_path(&["cargo-nextest"]).is_some()

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use mor_report::metrics::Summary;
-use mor_train::Device;
 use mor_train::evaluate::{EvaluateDepth, Evaluator, Measurement, Report};
+use mor_train::{DeviceChoice, open_device};
 use serde::Serialize;
 
 /// Units of the progress bar.
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Only the first N conversations.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Where to compute: on a GPU, on the CPU, or, with auto, on a GPU if the machine has one.
+    #[arg(long, value_name = "auto|cpu|gpu", default_value_t)]
+    device: DeviceChoice,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -96,7 +99,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         EvaluateDepth::Random(_) => EvaluateDepth::Random(args.seed),
         depth => depth,
     };
-    let evaluator = Evaluator::load(&args.model, &args.data, args.limit, &Device::flex())?;
+    let device = open_device(args.device)?;
+    let evaluator = Evaluator::load(&args.model, &args.data, args.limit, &device.device)?;
     let bar = if args.json || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
     } else {
@@ -132,6 +136,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         say!("{text}");
     } else {
         print(&report, left_out, seconds);
+        note!("measured on {}", device.description);
     }
     Ok(())
 }

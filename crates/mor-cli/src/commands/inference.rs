@@ -1,13 +1,11 @@
 //! What the commands that run a model share: their options, loading, and speaking to a terminal.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use mor_config::Depth;
 use mor_engine::{
-    Context, DecodeOptions, Decoder, LoadOptions, Model, Overflow, Routing, SamplingOptions,
-    WeightPrecision,
+    Context, DecodeOptions, LoadOptions, Overflow, Routing, SamplingOptions, WeightPrecision,
 };
 
 use super::device::{Device, Placement};
@@ -181,12 +179,6 @@ impl Execution {
         };
         let placement = Placement::new(folder, self.load_options(), decode);
         Ok((placement.place(self.device)?, placement))
-    }
-
-    /// As [`Self::context`], on the CPU.
-    pub(crate) fn decoder(&self, folder: &Path) -> Result<Decoder> {
-        let model = Arc::new(Model::load_with(folder, self.load_options())?);
-        Ok(Decoder::new(model, self.decode_options())?)
     }
 }
 

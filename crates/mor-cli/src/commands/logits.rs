@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 #[cfg(feature = "train")]
 use mor_config::Depth;
 use mor_config::{Architecture, ModelConfig, Pooling, RouterKind, Weights, write_atomic};
+use mor_engine::{Context as Engine, Decoder, Routing};
+#[cfg(feature = "gpu")]
+use pollster::block_on;
 use safetensors::{Dtype, tensor::TensorView};
 
 use super::inference::Execution;
@@ -121,8 +124,8 @@ fn steps_shape(config: &ModelConfig, rows: usize) -> Vec<usize> {
 
 fn run_engine(args: &Args, input: &Input) -> Result<Output> {
     let (rows, cols) = (input.rows, input.cols);
-    let mut decoder = args.execution.decoder(&args.model)?;
-    let config = decoder.model().config();
+    let (mut context, _) = args.execution.context(&args.model, Routing::default())?;
+    let config = context.config();
     let (depths, vocab_size) = (config.routed_depths(), config.vocab_size);
     let mut steps_shape = steps_shape(config, rows);
     // Where positions are routed by their prefix each has a depth; else the last one's is everyone's.
@@ -136,19 +139,18 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
     let mut steps = vec![0_i64; depths * rows * reported.len()];
     for row in 0..rows {
         let tokens = row * cols..(row + 1) * cols;
-        decoder.reset();
-        match &input.mask {
-            Some(mask) => decoder.prefill_masked(&input.ids[tokens.clone()], &mask[tokens])?,
-            None => decoder.prefill(&input.ids[tokens])?,
-        }
-        for (at, position) in reported.clone().enumerate() {
-            for (layer, taken) in decoder.steps_at(position).enumerate() {
-                steps[(layer * rows + row) * reported.len() + at] = i64::from(taken);
+        let mask = input.mask.as_ref().map(|mask| &mask[tokens.clone()]);
+        let values = &mut logits[row * cols * vocab_size..][..cols * vocab_size];
+        let taken = match &mut context {
+            Engine::Cpu(decoder) => on_cpu(decoder, &input.ids[tokens], mask, values)?,
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(decoder) => block_on(on_gpu(decoder, &input.ids[tokens], mask, values))?,
+        };
+        for (layer, taken) in taken.iter().enumerate() {
+            for (at, position) in reported.clone().enumerate() {
+                let steps = &mut steps[(layer * rows + row) * reported.len() + at];
+                *steps = i64::from(taken[position]);
             }
-        }
-        let values = &mut logits[row * cols * vocab_size..];
-        for (position, values) in values.chunks_exact_mut(vocab_size).take(cols).enumerate() {
-            decoder.logits_at(position, values)?;
         }
     }
     Ok(Output {
@@ -156,6 +158,52 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
         steps,
         steps_shape,
     })
+}
+
+/// Writes the logits of a row, `[cols, vocab]`, and returns the steps of each layer and position.
+fn on_cpu(
+    decoder: &mut Decoder,
+    ids: &[u32],
+    mask: Option<&[bool]>,
+    logits: &mut [f32],
+) -> Result<Vec<Vec<u8>>> {
+    decoder.reset();
+    match mask {
+        Some(mask) => decoder.prefill_masked(ids, mask)?,
+        None => decoder.prefill(ids)?,
+    }
+    let vocab_size = decoder.model().config().vocab_size;
+    for (position, values) in logits.chunks_exact_mut(vocab_size).enumerate() {
+        decoder.logits_at(position, values)?;
+    }
+    let layers = decoder.steps().len();
+    let mut steps = vec![Vec::with_capacity(ids.len()); layers];
+    for position in 0..ids.len() {
+        for (layer, taken) in decoder.steps_at(position).enumerate() {
+            steps[layer].push(taken);
+        }
+    }
+    Ok(steps)
+}
+
+/// As [`on_cpu`].
+#[cfg(feature = "gpu")]
+async fn on_gpu(
+    decoder: &mut mor_engine::gpu::GpuDecoder,
+    ids: &[u32],
+    mask: Option<&[bool]>,
+    logits: &mut [f32],
+) -> Result<Vec<Vec<u8>>> {
+    decoder.reset();
+    match mask {
+        Some(mask) => decoder.prefill_masked(ids, mask).await?,
+        None => decoder.prefill(ids).await?,
+    }
+    let vocab_size = decoder.config().vocab_size;
+    for (position, values) in logits.chunks_exact_mut(vocab_size).enumerate() {
+        values.copy_from_slice(&decoder.logits_at(position).await?);
+    }
+    Ok(decoder.steps_by_position().await?)
 }
 
 #[cfg(feature = "train")]

@@ -8,6 +8,8 @@ pub(crate) mod chat;
 pub(crate) mod data;
 #[cfg(feature = "model")]
 mod device;
+#[cfg(feature = "gpu")]
+pub(crate) mod devices;
 #[cfg(feature = "train")]
 pub(crate) mod eval;
 #[cfg(feature = "model")]

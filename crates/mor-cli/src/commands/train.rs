@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use mor_report::metrics::{StepMetrics, ValidationMetrics};
 use mor_train::recipe::Override;
 use mor_train::schedule::Budget;
-use mor_train::{Device, Event, Outcome, Paths, Recipe, RunFolder, Trainer};
+use mor_train::{DeviceChoice, Event, Outcome, Paths, Recipe, RunFolder, Trainer, open_device};
 
 /// Steps between lines when the output is not a terminal.
 const PLAIN_EVERY: u64 = 50;
@@ -65,9 +65,19 @@ pub(crate) struct Args {
     /// rate decays with the clock, to its end exactly when the time is over.
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
+    /// Where to train: on a GPU, on the CPU, or, with auto, on a GPU if the machine has one.
+    #[arg(long, value_name = "auto|cpu|gpu", default_value_t)]
+    device: DeviceChoice,
     /// Take two steps, print what the run will take, and leave nothing behind.
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Prints what was found while the run was set up.
+fn warn(trainer: &Trainer) {
+    for warning in trainer.warnings() {
+        note!("warning: {warning}");
+    }
 }
 
 /// Trains until the budget is used up or Ctrl-C.
@@ -90,16 +100,19 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         paths.output = folder.path().join("run");
         paths.valid = None;
-        let trainer = Trainer::new(recipe, &paths, false, &Device::flex())?;
+        let device = open_device(args.device)?;
+        let trainer = Trainer::new(recipe, &paths, false, &device.device)?;
+        note!("training on {}", device.description);
+        warn(&trainer);
         return plan(trainer);
     }
     let ranks = super::ranks::connect()?;
     let first = ranks.is_first();
-    let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &Device::flex(), ranks)?;
-    for warning in trainer.warnings() {
-        note!("warning: {warning}");
-    }
+    let device = open_device(args.device)?;
+    let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &device.device, ranks)?;
+    warn(&trainer);
     if first {
+        note!("training on {}", device.description);
         introduce(&trainer);
     }
 

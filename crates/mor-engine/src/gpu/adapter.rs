@@ -37,6 +37,32 @@ impl std::fmt::Display for AdapterDescription {
     }
 }
 
+/// The GPUs that this machine has drivers for; the processor is one where a driver plays a GPU on it.
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn adapters() -> Vec<AdapterDescription> {
+    let found = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    found.iter().map(describe).collect()
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // Sizes of dispatches that kernels write are right by construction; checking them would cost a kernel each.
+    descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
+    wgpu::Instance::new(descriptor)
+}
+
+fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
+    let info = adapter.get_info();
+    AdapterDescription {
+        name: info.name,
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_owned(),
+        backend: backend_name(info.backend),
+        software: info.device_type == wgpu::DeviceType::Cpu,
+    }
+}
+
 /// An open GPU.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
@@ -84,11 +110,7 @@ impl Gpu {
     /// # Errors
     /// As for [`Self::open`].
     pub async fn open_with(variant: Option<Variant>) -> Result<Arc<Self>> {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        // Sizes of dispatches that kernels write are right by construction; checking them would cost a kernel each.
-        descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
-        let instance = wgpu::Instance::new(descriptor);
-        let adapter = instance
+        let adapter = instance()
             .request_adapter(&wgpu::RequestAdapterOptions {
                 power_preference: wgpu::PowerPreference::HighPerformance,
                 ..wgpu::RequestAdapterOptions::default()
@@ -97,15 +119,7 @@ impl Gpu {
             .map_err(|error| EngineError::NoAdapter {
                 found: error.to_string(),
             })?;
-        let info = adapter.get_info();
-        let description = AdapterDescription {
-            name: info.name,
-            driver: format!("{} {}", info.driver, info.driver_info)
-                .trim()
-                .to_owned(),
-            backend: backend_name(info.backend),
-            software: info.device_type == wgpu::DeviceType::Cpu,
-        };
+        let description = describe(&adapter);
         let limits = adapter.limits();
         let limit = limits.max_storage_buffers_per_shader_stage;
         if limit < STORAGE_BUFFERS {
@@ -118,20 +132,7 @@ impl Gpu {
             });
         }
         let subgroups = adapter.features() & wgpu::Features::SUBGROUP;
-        let variant = match variant {
-            Some(Variant::Subgroup) if subgroups.is_empty() => {
-                return Err(EngineError::MissingFeature {
-                    adapter: description.to_string(),
-                    feature: "subgroup operations",
-                    remedy: "set MOR_GPU_VARIANT to workgroup or portable, or not at all",
-                });
-            }
-            Some(variant) => variant,
-            // There a barrier costs more than the work around it.
-            None if description.software => Variant::Portable,
-            None if subgroups.is_empty() => Variant::Workgroup,
-            None => Variant::Subgroup,
-        };
+        let variant = suitable(variant, &description, !subgroups.is_empty())?;
         let request = wgpu::DeviceDescriptor {
             label: Some("mor"),
             required_features: subgroups,
@@ -226,6 +227,26 @@ impl Gpu {
     }
 }
 
+/// The variant asked for, or the one that suits the adapter.
+fn suitable(
+    asked: Option<Variant>,
+    adapter: &AdapterDescription,
+    subgroups: bool,
+) -> Result<Variant> {
+    match asked {
+        Some(Variant::Subgroup) if !subgroups => Err(EngineError::MissingFeature {
+            adapter: adapter.to_string(),
+            feature: "subgroup operations",
+            remedy: "set MOR_GPU_VARIANT to workgroup or portable, or not at all",
+        }),
+        Some(variant) => Ok(variant),
+        // There a barrier costs more than the work around it.
+        None if adapter.software => Ok(Variant::Portable),
+        None if subgroups => Ok(Variant::Subgroup),
+        None => Ok(Variant::Workgroup),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is inside stays whole whatever panicked meanwhile.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -238,5 +259,29 @@ fn backend_name(backend: wgpu::Backend) -> &'static str {
         wgpu::Backend::Dx12 => "Dx12",
         wgpu::Backend::BrowserWebGpu => "WebGPU",
         wgpu::Backend::Gl | wgpu::Backend::Noop => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_suit_the_adapter_unless_others_are_asked_for() {
+        let adapter = |software| AdapterDescription {
+            name: "Test 1".into(),
+            driver: String::new(),
+            backend: "Vulkan",
+            software,
+        };
+        let chosen = |asked, software, subgroups| suitable(asked, &adapter(software), subgroups);
+        assert_eq!(chosen(None, true, true).ok(), Some(Variant::Portable));
+        assert_eq!(chosen(None, false, true).ok(), Some(Variant::Subgroup));
+        assert_eq!(chosen(None, false, false).ok(), Some(Variant::Workgroup));
+        let workgroup = Some(Variant::Workgroup);
+        assert_eq!(chosen(workgroup, true, false).ok(), workgroup);
+        let missing = chosen(Some(Variant::Subgroup), false, false).expect_err("has none");
+        let missing = missing.to_string();
+        assert!(missing.contains("Test 1 (Vulkan)") && missing.contains("MOR_GPU_VARIANT"));
     }
 }

@@ -48,6 +48,10 @@ pub struct GpuDecoder {
     pub(super) finish: Kernel,
     pub(super) recorder: Recorder,
     pub(super) ids: Vec<u32>,
+    /// Which of them can be seen as keys.
+    visible: Vec<bool>,
+    /// Whether some of `visible` came from the caller, and so does not follow from the ids.
+    masked: bool,
     /// Steps at the last token whose results were read.
     pub(super) steps: Vec<u8>,
     /// Whether routers have decided since the context was last empty.
@@ -155,6 +159,8 @@ impl GpuDecoder {
             buffers,
             recorder,
             ids: Vec::with_capacity(config.max_position_embeddings),
+            visible: Vec::with_capacity(config.max_position_embeddings),
+            masked: false,
             steps: vec![fixed; config.routed_depths()],
             decided: false,
             routed: 0,
@@ -212,6 +218,46 @@ impl GpuDecoder {
         &self.steps
     }
 
+    /// Steps of every position of the context, for each recursive layer in turn: a read-back of its own where routers
+    /// decide by position.
+    ///
+    /// # Errors
+    /// The device's.
+    pub async fn steps_by_position(&mut self) -> Result<Vec<Vec<u8>>> {
+        self.confirm().await?;
+        let len = self.ids.len();
+        let own = self.mode == Mode::OnDevice && self.config().routing.pooling == Pooling::Prefix;
+        let Some(router) = self.router.as_ref().filter(|_| own && len > 0) else {
+            let all = self.steps.iter().map(|steps| vec![*steps; len]);
+            return Ok(all.collect());
+        };
+        let (context, header) = (router.decision.context, router.decision.header);
+        let bytes = self.buffers.routing.size;
+        let readable = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.gpu().buffer("routing", bytes, readable)?;
+        let to = Slice {
+            buffer: staging.clone(),
+            offset: 0,
+            size: bytes,
+        };
+        self.recorder.copy(self.buffers.routing.clone(), to);
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.recorder.read(&staging).await?);
+        let layers = self
+            .model
+            .layers
+            .iter()
+            .zip(0..)
+            .filter(|(layer, _)| layer.recurs);
+        let depths = layers.map(|(_, index): (_, u32)| {
+            let at = (header + 2 * index * context) as usize;
+            words[at..][..len]
+                .iter()
+                .map(|depth| *depth as u8)
+                .collect()
+        });
+        Ok(depths.collect())
+    }
+
     /// What it asked of the GPU so far. Launches that a router sizes count once their steps are known.
     pub fn counters(&self) -> Counters {
         self.recorder.counters
@@ -228,8 +274,10 @@ impl GpuDecoder {
 
     fn truncate(&mut self, len: usize) {
         self.ids.truncate(len);
+        self.visible.truncate(len);
         self.routed = self.routed.min(len);
         self.settled = false;
+        self.masked &= len > 0;
     }
 
     /// Appends tokens, reading them in blocks; as [`crate::Decoder::prefill`].
@@ -238,7 +286,23 @@ impl GpuDecoder {
     /// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`], when the
     /// context is as before; or the device's, when it must be read anew.
     pub async fn prefill(&mut self, ids: &[u32]) -> Result<()> {
-        self.append(ids, false).await
+        self.append(ids, None, false).await
+    }
+
+    /// As [`Self::prefill`], where `visible` says which of the tokens later ones may see, as
+    /// [`crate::Decoder::prefill_masked`].
+    ///
+    /// # Errors
+    /// As for [`Self::prefill`], or [`EngineError::Option`] when the lengths differ.
+    pub async fn prefill_masked(&mut self, ids: &[u32], visible: &[bool]) -> Result<()> {
+        if ids.len() != visible.len() {
+            return Err(EngineError::Option {
+                option: "visible",
+                value: format!("{} long", visible.len()),
+                allowed: "as long as the tokens",
+            });
+        }
+        self.append(ids, Some(visible), false).await
     }
 
     /// Appends one token.
@@ -246,7 +310,7 @@ impl GpuDecoder {
     /// # Errors
     /// As for [`Self::prefill`].
     pub async fn push(&mut self, id: u32) -> Result<()> {
-        self.append(&[id], false).await
+        self.append(&[id], None, false).await
     }
 
     /// Makes `ids` the context, reusing what it has in common with the present one; as
@@ -269,6 +333,7 @@ impl GpuDecoder {
         let common = common.count().min(ids.len().saturating_sub(1));
         let own_depths = self.config().routing.pooling == Pooling::Prefix;
         let reusable = match (self.options.routing, self.mode) {
+            _ if self.masked => 0,
             (Routing::Live, _) | (_, Mode::Fixed(_)) => common,
             // As on the CPU.
             (Routing::Locked, _) if own_depths && decide => common.min(self.routed),
@@ -278,11 +343,11 @@ impl GpuDecoder {
             (Routing::Locked, _) => common,
         };
         self.truncate(reusable);
-        self.append(&ids[reusable..], decide).await
+        self.append(&ids[reusable..], None, decide).await
     }
 
     /// `decide` makes locked routers decide anew, as they also do on the first tokens of all.
-    async fn append(&mut self, ids: &[u32], decide: bool) -> Result<()> {
+    async fn append(&mut self, ids: &[u32], visible: Option<&[bool]>, decide: bool) -> Result<()> {
         let ModelConfig {
             vocab_size,
             pad_token_id,
@@ -301,11 +366,12 @@ impl GpuDecoder {
         }
         self.gpu().check()?;
         self.confirm().await?;
-        let visible = ids.iter().map(|id| match *id == pad_token_id {
-            true => 0_u32,
-            false => u32::MAX,
+        self.masked |= visible.is_some();
+        let seen = ids.iter().enumerate().map(|(i, id)| {
+            let seen = visible.map_or(*id != pad_token_id, |visible| visible[i]);
+            if seen { u32::MAX } else { 0 }
         });
-        let visible: Vec<u32> = visible.collect();
+        let visible: Vec<u32> = seen.collect();
         let at = start as u64 * 4;
         let queue = &self.model.gpu.queue;
         queue.write_buffer(&self.buffers.ids.buffer, at, bytemuck::cast_slice(ids));
@@ -315,6 +381,8 @@ impl GpuDecoder {
             bytemuck::cast_slice(&visible),
         );
         self.ids.extend_from_slice(ids);
+        self.visible.truncate(start);
+        self.visible.extend(visible.iter().map(|seen| *seen != 0));
         let decide = decide || self.options.routing == Routing::Live || !self.decided;
         let result = match self.mode {
             Mode::Live if ids.len() == 1 && start > 0 => {
@@ -350,8 +418,7 @@ impl GpuDecoder {
 
     /// Numbers for launches over `rows` rows from position `first` on.
     pub(super) fn params(&self, rows: usize, first: usize) -> Params {
-        let id = self.ids.get(first).copied().unwrap_or(0);
-        let visible = id != self.model.config.pad_token_id;
+        let visible = self.visible.get(first).copied().unwrap_or(true);
         Params {
             rows: rows as u32,
             keys: stride(self.capacity()) as u32,

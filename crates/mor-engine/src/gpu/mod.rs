@@ -22,6 +22,8 @@ mod pipeline;
 mod prefill;
 mod record;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use adapter::adapters;
 pub use adapter::{AdapterDescription, Gpu, VARIANT_VARIABLE};
 pub use decoder::GpuDecoder;
 pub use model::GpuModel;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::f16;
 use mor_config::{ModelConfig, QUANTIZED_BLOCK, Weights, check_tensors};
-use mor_shaders::{Dense, Route, Storage};
+use mor_shaders::{Dense, Storage};
 
 use super::Gpu;
 use super::buffer::{Slice, stride};
@@ -488,24 +488,22 @@ impl GpuSource<'_, '_> {
             }
             at
         });
-        let transposed = Route::transposed(self.gpu.variant());
-        let mut dense = |linear: &Linear<Uploaded>, inputs: usize| {
-            let at = packed.len() as u32;
-            let values = &linear.matrix.values;
-            let outputs = values.len() / inputs.max(1);
-            match transposed {
-                true => packed.extend((0..inputs).flat_map(|input| {
+        let mut dense =
+            |linear: &Linear<Uploaded>, inputs: usize| {
+                let at = packed.len() as u32;
+                let values = &linear.matrix.values;
+                let outputs = values.len() / inputs.max(1);
+                // Neighbouring lanes make neighbouring outputs, and so read neighbouring weights.
+                packed.extend((0..inputs).flat_map(|input| {
                     (0..outputs).map(move |output| values[output * inputs + input])
-                })),
-                false => packed.extend_from_slice(values),
-            }
-            packed.extend_from_slice(&linear.bias[..outputs.min(linear.bias.len())]);
-            Dense {
-                at,
-                inputs: inputs as u32,
-                outputs: outputs as u32,
-            }
-        };
+                }));
+                packed.extend_from_slice(&linear.bias[..outputs.min(linear.bias.len())]);
+                Dense {
+                    at,
+                    inputs: inputs as u32,
+                    outputs: outputs as u32,
+                }
+            };
         let pooler = router.pooler.as_ref().map(|pooler| dense(pooler, dim));
         let pooled = pooler.map_or(dim, |pooler| pooler.outputs as usize);
         let hidden = dense(&router.hidden, pooled);

@@ -1,16 +1,34 @@
 //! Every operation from Burn's own: runs on any device, and is what the fused ones are tested
 //! against. Arguments as in the functions of the same names in [`super`].
 
-use burn::tensor::{Bool, DType, FloatDType, Int, Tensor, TensorData, activation, module};
+use burn::tensor::{
+    Bool, DType, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation, module,
+};
+
+/// A parameter in the precision of the activations it meets; its gradient comes back in its own.
+fn stored_as<const D: usize>(parameter: Tensor<D>, dtype: DType) -> Tensor<D> {
+    match parameter.dtype() == dtype {
+        true => parameter,
+        false => parameter.cast(dtype),
+    }
+}
 
 /// See [`super::linear`].
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    module::linear(x, weight.transpose(), bias)
+    let dtype = x.dtype();
+    let bias = bias.map(|bias| stored_as(bias, dtype));
+    module::linear(x, stored_as(weight, dtype).transpose(), bias)
 }
 
 /// See [`super::linear_gelu`].
 pub fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    activation::gelu(linear(x, weight, bias))
+    gelu(linear(x, weight, bias))
+}
+
+/// `x · (1 + erf(x / √2)) / 2`, whose gradient autodiff finds: that of Burn's own is the approximate form's.
+pub fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let twice = (x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0;
+    x * twice * 0.5
 }
 
 /// See [`super::layer_norm`].
@@ -31,7 +49,7 @@ pub fn layer_norm(
     let centred = x.clone() - x.mean_dim(2);
     let variance = (centred.clone() * centred.clone()).mean_dim(2);
     let normal = (centred / (variance + eps).sqrt()).cast(dtype);
-    normal * gain.unsqueeze() + bias.unsqueeze()
+    normal * stored_as(gain, dtype).unsqueeze() + stored_as(bias, dtype).unsqueeze()
 }
 
 /// See [`super::causal_attention`].
@@ -74,20 +92,47 @@ pub fn causal_attention(
         .reshape([batch, seq, dim])
 }
 
+/// See [`super::gather_rows`].
+pub fn gather_rows<const D: usize>(x: Tensor<D>, list: Tensor<1, Int>, count: usize) -> Tensor<D> {
+    x.select(0, list.narrow(0, 0, count))
+}
+
+/// See [`super::scatter_rows`].
+pub fn scatter_rows<const D: usize>(
+    x: Tensor<D>,
+    rows: Tensor<D>,
+    list: Tensor<1, Int>,
+) -> Tensor<D> {
+    let count = rows.dims()[0];
+    let list = list.narrow(0, 0, count);
+    // Assigning is adding: what is there goes first.
+    let old = x.clone().select(0, list.clone());
+    x.select_assign(0, list.clone(), old.neg(), IndexingUpdateOp::Add)
+        .select_assign(0, list, rows, IndexingUpdateOp::Add)
+}
+
 /// See [`super::rotary`].
-pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
+pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&[u32]>) -> Tensor<3> {
     let [batch, seq, dim] = x.dims();
     let head_dim = dim / heads;
     let half = head_dim / 2;
     let (device, dtype) = (x.device(), x.dtype());
+    // One sequence's serve all where they count alike.
+    let (rows, tables) = match positions {
+        Some(_) => (batch * seq, batch),
+        None => (seq, 1),
+    };
     let table = |f: fn(f64) -> f64| -> Tensor<4> {
-        let values: Vec<f32> = (0..seq * half)
+        let values: Vec<f32> = (0..rows * half)
             .map(|at| {
+                let row = at / half;
+                let position = positions.map_or(row as f64, |all| f64::from(all[row]));
                 let exponent = -2.0 * (at % half) as f64 / head_dim as f64;
-                f((at / half) as f64 * f64::from(base).powf(exponent)) as f32
+                f(position * f64::from(base).powf(exponent)) as f32
             })
             .collect();
-        Tensor::from_data(TensorData::new(values, [1, seq, 1, half]), (&device, dtype))
+        let values = TensorData::new(values, [tables, seq, 1, half]);
+        Tensor::from_data(values, (&device, dtype))
     };
     let (cos, sin) = (table(f64::cos), table(f64::sin));
     let x = x.reshape([batch, seq, heads, head_dim]);
@@ -114,6 +159,7 @@ pub fn linear_cross_entropy_losses(
 ) -> Tensor<1> {
     let ignored = targets.clone().equal_elem(ignore);
     let targets: Tensor<2, Int> = targets.mask_fill(ignored.clone(), 0).unsqueeze_dim(1);
+    let weight = stored_as(weight, hidden.dtype());
     let logits = hidden.matmul(weight.transpose()).cast(FloatDType::F32);
     let log_probs = activation::log_softmax(logits, 1);
     let losses: Tensor<1> = log_probs.gather(1, targets).squeeze_dim(1);

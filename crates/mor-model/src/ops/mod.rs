@@ -1,13 +1,21 @@
 //! The operations a model is made of, each in two forms: composed from Burn's operations (any
-//! device and precision, and the reference the other is tested against), and fused (the CPU, in f32).
+//! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention and
+//! routing have kernels on GPUs too.
 
 pub mod composed;
+mod custom;
 pub(crate) mod fused;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+mod record;
+
+use std::sync::Arc;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 
-use fused::{FusedOps, MaybeBool, MaybeFloat, SharedLosses};
+use custom::{CustomOps, MaybeBool};
+use fused::{FusedOps, MaybeFloat, SharedLosses};
 
 /// Whether tensors of this device live in Burn's CPU backend, with or without autodiff.
 pub fn is_cpu(device: &Device) -> bool {
@@ -18,6 +26,17 @@ pub fn is_cpu(device: &Device) -> bool {
 fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && is_cpu(&x.device())
 }
+
+/// Whether a tensor is one for the kernels that GPUs have too: there also in f16.
+fn is_custom<const D: usize>(x: &Tensor<D>) -> bool {
+    match is_cpu(&x.device()) {
+        true => x.dtype() == DType::F32,
+        false => cfg!(feature = "gpu") && matches!(x.dtype(), DType::F32 | DType::F16),
+    }
+}
+
+/// The widest head of the attention shaders.
+const WIDEST_HEAD: usize = 256;
 
 /// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
@@ -74,12 +93,13 @@ pub fn causal_attention(
     key_mask: Option<Tensor<2, Bool>>,
     heads: usize,
 ) -> Tensor<3> {
-    if is_fused(&q) {
+    let [.., dim] = q.dims();
+    if is_custom(&q) && (is_fused(&q) || dim <= WIDEST_HEAD * heads) {
         let key_mask = match key_mask {
             Some(mask) => MaybeBool::Given(mask.into_dispatch()),
             None => MaybeBool::Absent,
         };
-        return Tensor::from_dispatch(Dispatch::fused_attention(
+        return Tensor::from_dispatch(Dispatch::custom_attention(
             q.into_dispatch(),
             k.into_dispatch(),
             v.into_dispatch(),
@@ -90,13 +110,54 @@ pub fn causal_attention(
     composed::causal_attention(q, k, v, key_mask, heads)
 }
 
-/// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)`
-/// of position `p` by the angle `p · base^(-2i / head_dim)`.
-pub fn rotary(x: Tensor<3>, heads: usize, base: f32) -> Tensor<3> {
-    if is_fused(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_rotary(x.into_dispatch(), heads, base));
+/// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places of a
+/// list `[rows]`; and four numbers, of which the first is how many there are.
+pub fn select_rows(depths: Tensor<1, Int>, step: u32) -> (Tensor<1, Int>, Tensor<1, Int>) {
+    let (list, counts) = Dispatch::custom_select(depths.into_dispatch(), step);
+    (Tensor::from_dispatch(list), Tensor::from_dispatch(counts))
+}
+
+/// The rows of `x: [rows, ..]` at the first `count` numbers of `list`, which must not repeat, `[count, ..]`.
+pub fn gather_rows<const D: usize>(x: Tensor<D>, list: Tensor<1, Int>, count: usize) -> Tensor<D> {
+    if is_custom(&x) {
+        return Tensor::from_dispatch(Dispatch::custom_gather(
+            x.into_dispatch(),
+            list.into_dispatch(),
+            count,
+        ));
     }
-    composed::rotary(x, heads, base)
+    composed::gather_rows(x, list, count)
+}
+
+/// `x: [rows, ..]` with the rows at the first numbers of `list`, which must not repeat, replaced by `rows: [count, ..]`.
+pub fn scatter_rows<const D: usize>(
+    x: Tensor<D>,
+    rows: Tensor<D>,
+    list: Tensor<1, Int>,
+) -> Tensor<D> {
+    if is_custom(&x) {
+        return Tensor::from_dispatch(Dispatch::custom_scatter(
+            x.into_dispatch(),
+            rows.into_dispatch(),
+            list.into_dispatch(),
+        ));
+    }
+    composed::scatter_rows(x, rows, list)
+}
+
+/// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)`
+/// of position `p` by the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions`, one for each of
+/// the `batch · seq` vectors, says otherwise.
+pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&Arc<[u32]>>) -> Tensor<3> {
+    if is_fused(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_rotary(
+            x.into_dispatch(),
+            heads,
+            base,
+            positions.cloned(),
+        ));
+    }
+    composed::rotary(x, heads, base, positions.map(|positions| &**positions))
 }
 
 /// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.

@@ -1,6 +1,47 @@
 //! Golden vectors of the two original models, and what the tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+#[cfg(feature = "gpu")]
+pub mod gpu;
+
+/// Makes tests of functions that take a device: each on the CPU, and all of them on the GPU with kernels of each variant.
+#[macro_export]
+macro_rules! on_every_device {
+    ($($name:ident),+ $(,)?) => {
+        mod cpu {
+            $(#[test]
+            fn $name() {
+                super::$name(&burn::tensor::Device::flex());
+            })+
+        }
+
+        #[cfg(feature = "gpu")]
+        mod gpu {
+            use mor_model::gpu::Variant;
+
+            fn all(variant: Variant) {
+                let (device, _guard) = super::common::gpu::gpu(variant);
+                $(super::$name(&device);)+
+            }
+
+            #[test]
+            fn portable() {
+                all(Variant::Portable);
+            }
+
+            #[test]
+            fn workgroup() {
+                all(Variant::Workgroup);
+            }
+
+            #[test]
+            fn subgroup() {
+                all(Variant::Subgroup);
+            }
+        }
+    };
+}
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -138,10 +179,9 @@ pub fn assert_gradients(
 }
 
 /// Greedy decoding by full recomputation, until the golden ids end; compares ids and steps.
-pub fn assert_generates(set: &str, case: &str) {
-    let device = Device::flex();
+pub fn assert_generates(set: &str, case: &str, device: &Device) {
     let config = config(set);
-    let model = model(set, &config, &device);
+    let model = model(set, &config, device);
     let io = open(set, &format!("{case}.io"));
     let mut ids = io.to_i64("prompt_ids").expect("ids");
     let prompt = ids.len();
@@ -150,7 +190,7 @@ pub fn assert_generates(set: &str, case: &str) {
     for _ in 0..expected.len() {
         let start = ids.len().saturating_sub(config.max_position_embeddings);
         let context = &ids[start..];
-        let input = Tensor::<1, Int>::from_data(context, &device);
+        let input = Tensor::<1, Int>::from_data(context, device);
         let output = run(&model, input.unsqueeze());
         taken.extend(steps(&output));
         let last = output.hidden.narrow(1, context.len() - 1, 1);

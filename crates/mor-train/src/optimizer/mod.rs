@@ -1,10 +1,15 @@
 //! Optimizers over the parameters' values, with state that a checkpoint can hold.
 //!
-//! The arithmetic runs on plain `f32` vectors, one pass over memory per parameter: gradients leave
-//! the tensor library once a step, parameters are updated in place.
+//! On the CPU the arithmetic runs on plain `f32` vectors, one pass over memory per parameter: gradients leave
+//! the tensor library once a step, parameters are updated in place. On a GPU nothing leaves it but the gradients' norm.
 
+mod device_slot;
+mod gradients;
 mod slot;
 
+use std::borrow::Cow;
+
+use burn::tensor::Device;
 use mor_config::{ModelConfig, Weights};
 use mor_model::Model;
 use rayon::prelude::*;
@@ -12,16 +17,22 @@ use rayon::prelude::*;
 use crate::checkpoint::Tensors;
 use crate::recipe::OptimizerSettings;
 use crate::{Result, TrainError};
+use device_slot::DeviceSlot;
+pub use gradients::Gradients;
 use slot::Slot;
-
-/// Gradients in the order of [`ModelConfig::tensors`]; `None` where a parameter took no part.
-pub type Gradients = Vec<Option<Vec<f32>>>;
 
 /// An optimizer with the state of every parameter.
 #[derive(Debug)]
 pub struct Optimizer {
     names: Vec<String>,
-    slots: Vec<Slot>,
+    slots: Slots,
+}
+
+/// Where the state is.
+#[derive(Debug)]
+enum Slots {
+    Host(Vec<Slot>),
+    Device(Vec<DeviceSlot>),
 }
 
 impl Optimizer {
@@ -29,64 +40,117 @@ impl Optimizer {
     pub fn new(config: &ModelConfig, settings: &OptimizerSettings) -> Self {
         let specs = config.tensors();
         Self {
-            slots: specs.iter().map(|spec| Slot::new(spec, settings)).collect(),
+            slots: Slots::Host(specs.iter().map(|spec| Slot::new(spec, settings)).collect()),
             names: specs.into_iter().map(|spec| spec.name).collect(),
         }
     }
 
+    /// Moves the state to a device, which takes [`Gradients::Device`] from then on.
+    #[must_use]
+    pub fn on_device(self, device: &Device) -> Self {
+        let slots = match self.slots {
+            Slots::Host(slots) => {
+                let slots = slots.into_iter();
+                Slots::Device(slots.map(|slot| DeviceSlot::new(slot, device)).collect())
+            }
+            there => there,
+        };
+        Self { slots, ..self }
+    }
+
+    /// Whether the state is on a device.
+    pub fn is_on_device(&self) -> bool {
+        matches!(self.slots, Slots::Device(_))
+    }
+
     /// One step: the gradients are scaled by `scale` (the place for clipping), the parameters
-    /// move by at most about `learning_rate` each. A parameter without a gradient stays as it is.
+    /// move by at most about `learning_rate` each. A parameter without a gradient stays as it is. Gradients that are not
+    /// where the optimizer is change nothing.
     pub fn step(
         &mut self,
         model: Model,
-        mut gradients: Gradients,
+        gradients: Gradients,
         learning_rate: f64,
         scale: f64,
     ) -> Model {
-        self.slots
-            .par_iter_mut()
-            .zip(gradients.par_iter_mut())
-            .filter_map(|(slot, gradient)| Some((slot, gradient.as_mut()?)))
-            .for_each(|(slot, gradient)| slot.prepare(gradient, scale as f32));
-        let mut used = Vec::with_capacity(gradients.len());
-        let model = model.update(|parameter| {
-            let slot = self.slots.get_mut(parameter.index);
-            let gradient = gradients.get_mut(parameter.index).and_then(Option::take);
-            if let (Some(slot), Some(gradient)) = (slot, gradient) {
-                slot.apply(parameter.values, &gradient, learning_rate, scale);
-                used.push(Some(gradient));
+        match (&mut self.slots, gradients) {
+            (Slots::Host(slots), Gradients::Host(gradients)) => {
+                step_on_host(slots, model, gradients, learning_rate, scale)
             }
-        });
-        mor_model::recycle_gradients(used);
-        model
+            (Slots::Device(slots), Gradients::Device(mut gradients)) => {
+                model.update_tensors(|index, values| {
+                    let gradient = gradients.get_mut(index).and_then(Option::take);
+                    match (slots.get_mut(index), gradient) {
+                        (Some(slot), Some(gradient)) => {
+                            slot.step(values, gradient, learning_rate, scale)
+                        }
+                        _ => values,
+                    }
+                })
+            }
+            _ => model,
+        }
     }
 
     /// The state as named tensors, for a checkpoint.
     pub fn tensors(&self) -> Tensors<'_> {
-        let named = self.names.iter().zip(&self.slots);
-        named.flat_map(|(name, slot)| slot.tensors(name)).collect()
+        match &self.slots {
+            Slots::Host(slots) => {
+                let named = self.names.iter().zip(slots);
+                named.flat_map(|(name, slot)| slot.tensors(name)).collect()
+            }
+            Slots::Device(slots) => {
+                let named = self.names.iter().zip(slots);
+                let copies = named.map(|(name, slot)| (name, slot.to_host()));
+                let owned = copies.flat_map(|(name, slot)| {
+                    let tensors = slot.tensors(name).into_iter();
+                    let owned = tensors.map(|(name, shape, values)| {
+                        (name, shape, Cow::Owned(values.into_owned()))
+                    });
+                    owned.collect::<Tensors<'static>>()
+                });
+                owned.collect()
+            }
+        }
     }
 
-    /// Takes the state back from a checkpoint.
+    /// Takes the state back from a checkpoint, before it moves to a device.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] where a tensor is missing or of another size.
     pub fn restore(&mut self, weights: &Weights) -> Result<()> {
-        for (name, slot) in self.names.iter().zip(&mut self.slots) {
-            slot.restore(name, weights)?;
+        if let Slots::Host(slots) = &mut self.slots {
+            for (name, slot) in self.names.iter().zip(slots) {
+                slot.restore(name, weights)?;
+            }
         }
         Ok(())
     }
 }
 
-/// The norm of all gradients taken as one vector.
-pub fn global_norm(gradients: &Gradients) -> f64 {
-    let squares: f64 = gradients
-        .iter()
-        .flatten()
-        .map(|gradient| mor_kernels::sum_squares(gradient))
-        .sum();
-    squares.sqrt()
+fn step_on_host(
+    slots: &mut [Slot],
+    model: Model,
+    mut gradients: Vec<Option<Vec<f32>>>,
+    learning_rate: f64,
+    scale: f64,
+) -> Model {
+    slots
+        .par_iter_mut()
+        .zip(gradients.par_iter_mut())
+        .filter_map(|(slot, gradient)| Some((slot, gradient.as_mut()?)))
+        .for_each(|(slot, gradient)| slot.prepare(gradient, scale as f32));
+    let mut used = Vec::with_capacity(gradients.len());
+    let model = model.update(|parameter| {
+        let slot = slots.get_mut(parameter.index);
+        let gradient = gradients.get_mut(parameter.index).and_then(Option::take);
+        if let (Some(slot), Some(gradient)) = (slot, gradient) {
+            slot.apply(parameter.values, &gradient, learning_rate, scale);
+            used.push(Some(gradient));
+        }
+    });
+    mor_model::recycle_gradients(used);
+    model
 }
 
 /// What gradients of the given global norm are multiplied by so that it stays within `clip_norm`;
@@ -96,25 +160,6 @@ pub fn clip_scale(norm: f64, clip_norm: f64) -> f64 {
         clip_norm / norm
     } else {
         1.0
-    }
-}
-
-/// Adds `more` to `sum`, parameter by parameter.
-pub fn accumulate(sum: &mut Gradients, more: Gradients) {
-    for (sum, more) in sum.iter_mut().zip(more) {
-        match (sum.as_mut(), more) {
-            (Some(sum), Some(more)) => {
-                sum.par_chunks_mut(1 << 14)
-                    .zip(more.par_chunks(1 << 14))
-                    .for_each(|(sum, more)| {
-                        for (s, m) in sum.iter_mut().zip(more) {
-                            *s += m;
-                        }
-                    });
-            }
-            (None, more) => *sum = more,
-            (Some(_), None) => {}
-        }
     }
 }
 
@@ -141,19 +186,9 @@ mod tests {
     use approx::assert_relative_eq;
 
     #[test]
-    fn clips_all_gradients_together() {
-        let gradients = vec![Some(vec![3.0, 0.0]), None, Some(vec![0.0, 4.0])];
-        let norm = global_norm(&gradients);
-        assert_relative_eq!(norm, 5.0);
-        assert_relative_eq!(clip_scale(norm, 1.0), 0.2);
+    fn clips_to_the_norm_asked_for() {
+        assert_relative_eq!(clip_scale(5.0, 1.0), 0.2);
         assert_relative_eq!(clip_scale(0.5, 1.0), 1.0);
-        assert_relative_eq!(clip_scale(norm, 0.0), 1.0);
-    }
-
-    #[test]
-    fn adds_up_gradients() {
-        let mut sum = vec![Some(vec![1.0]), None, Some(vec![2.0])];
-        accumulate(&mut sum, vec![Some(vec![0.5]), Some(vec![3.0]), None]);
-        assert_eq!(sum, [Some(vec![1.5]), Some(vec![3.0]), Some(vec![2.0])]);
+        assert_relative_eq!(clip_scale(5.0, 0.0), 1.0);
     }
 }

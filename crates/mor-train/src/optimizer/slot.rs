@@ -12,20 +12,20 @@ use crate::recipe::OptimizerSettings;
 
 /// Root mean square of a Muon update, that of a typical AdamW step (Liu et al. 2025, "Muon is
 /// scalable for LLM training"): the orthogonalised matrix is scaled by `0.2 · √max(out, in)`.
-const MUON_RMS: f64 = 0.2;
+pub(super) const MUON_RMS: f64 = 0.2;
 
 /// One parameter's state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slot {
-    shape: Vec<usize>,
+    pub(super) shape: Vec<usize>,
     /// Learning rate relative to the step's.
-    rate: f64,
-    weight_decay: f64,
-    state: State,
+    pub(super) rate: f64,
+    pub(super) weight_decay: f64,
+    pub(super) state: State,
 }
 
-#[derive(Debug)]
-enum State {
+#[derive(Clone, Debug)]
+pub(super) enum State {
     AdamW {
         betas: [f64; 2],
         epsilon: f64,
@@ -38,6 +38,16 @@ enum State {
         decay: f64,
         momentum: Vec<f32>,
     },
+}
+
+impl State {
+    /// The moments: what is as long as the parameter.
+    pub(super) fn vectors(&mut self) -> Vec<&mut Vec<f32>> {
+        match self {
+            Self::AdamW { first, second, .. } => vec![first, second],
+            Self::Muon { momentum, .. } => vec![momentum],
+        }
+    }
 }
 
 impl Slot {

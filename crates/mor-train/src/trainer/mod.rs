@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use mor_config::{ModelConfig, Precision};
-use mor_kernels::{MatmulPrecision, set_matmul_precision};
 use mor_model::Model;
 use mor_report::metrics::{StepMetrics, ValidationMetrics};
 use mor_text::Tokenizer;
@@ -111,6 +110,8 @@ pub struct Trainer {
     /// What the first of the processes writes as it goes.
     records: Option<Records>,
     ranks: Box<dyn Ranks>,
+    /// Whether a GPU computes, whose precision is an option of the forward pass; the CPU's is a switch of its kernels.
+    on_gpu: bool,
     /// Whether the last checkpoint could not be written.
     unsaved: bool,
     /// What was found and mended while the run was set up.
@@ -199,9 +200,7 @@ impl Trainer {
             let before = budget.progress(self.position());
             let rows = self.next_batches();
             let moment = self.moment(budget, before);
-            set_matmul_precision(self.recipe.train.matmul.into());
-            let result = self.step(&rows, moment, &clock);
-            set_matmul_precision(MatmulPrecision::F32);
+            let result = self.step_in_precision(&rows, moment, &clock);
             let mut metrics;
             (self, metrics) = result?;
             metrics.progress = budget.progress(self.position());

@@ -8,7 +8,8 @@ use super::Trainer;
 use crate::Result;
 use crate::data::{Batch, IGNORE, Row, Targets};
 use crate::evaluate::{depths, device_of, tensors};
-use crate::optimizer::{Gradients, accumulate};
+use crate::optimizer::Gradients;
+use crate::recipe::Matmul;
 use crate::rng::Rng;
 
 /// The stream of random numbers that noise is seeded from.
@@ -71,7 +72,8 @@ impl Trainer {
             classes: vec![0.0; classes],
             targets: vec![0.0; classes],
         };
-        let mut gradients = Gradients::new();
+        let on_device = self.optimizer.is_on_device();
+        let mut gradients: Option<Gradients> = None;
         for (at, batch) in &batches {
             let share = batch.counted as f64 / total.max(1.0);
             self.seed_noise(*at, rows.len());
@@ -86,13 +88,13 @@ impl Trainer {
             } else {
                 losses.total * factor
             };
-            let taken = self.model.take_gradients(&mut loss.backward());
-            if gradients.is_empty() {
-                gradients = taken;
-            } else {
-                accumulate(&mut gradients, taken);
+            let taken = Gradients::take(&self.model, &mut loss.backward(), on_device);
+            match &mut gradients {
+                Some(sum) => sum.add(taken),
+                None => gradients = Some(taken),
             }
         }
+        let mut gradients = gradients.unwrap_or(Gradients::Host(Vec::new()));
         self.sum_gradients(&mut gradients)?;
         sums.pass(self, total as usize, gradients)
     }
@@ -104,6 +106,7 @@ impl Trainer {
             training: true,
             straight_through: train.router.straight_through
                 && self.recipe.model.architecture == Architecture::Technical,
+            half: self.on_gpu && train.matmul == Matmul::F16,
             ..ForwardOptions::default()
         }
     }
@@ -122,6 +125,10 @@ impl Trainer {
 
     /// Adds up the gradients of all processes. Each must take part for every parameter that any has a gradient of.
     fn sum_gradients(&self, gradients: &mut Gradients) -> Result<()> {
+        // A GPU's stay there only where there is one process.
+        let Gradients::Host(gradients) = gradients else {
+            return Ok(());
+        };
         if self.ranks.size() == 1 {
             return Ok(());
         }

@@ -56,9 +56,7 @@ impl Trainer {
             let rows = self.next_batches();
             let moment = self.moment(train.budget(), 0.0);
             let (started, before) = (Instant::now(), self.state.tokens);
-            mor_kernels::set_matmul_precision(train.matmul.into());
-            let result = self.step(&rows, moment, &clock);
-            mor_kernels::set_matmul_precision(mor_kernels::MatmulPrecision::F32);
+            let result = self.step_in_precision(&rows, moment, &clock);
             (self, _) = result?;
             seconds = started.elapsed().as_secs_f64();
             tokens = self.state.tokens - before;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use mor_config::{ModelConfig, WEIGHTS_FILE, Weights};
-use mor_model::Model;
+use mor_model::{DeviceError, Model};
 use mor_text::Tokenizer;
 
 use super::resume::{
@@ -17,7 +17,7 @@ use crate::data::{Dataset, Order, Overlong};
 use crate::depth::DepthPlan;
 use crate::optimizer::Optimizer;
 use crate::ranks::{Alone, Ranks};
-use crate::recipe::Recipe;
+use crate::recipe::{Matmul, Recipe};
 use crate::run::RunFolder;
 use crate::{Result, TrainError};
 
@@ -43,6 +43,8 @@ impl Trainer {
         device: &Device,
         ranks: Box<dyn Ranks>,
     ) -> Result<Self> {
+        let on_gpu = !mor_model::ops::is_cpu(device);
+        let fallback = check_precision(recipe.train.matmul, on_gpu, device)?;
         let folder = RunFolder::new(&paths.output);
         // An existing run is claimed before it is looked at, a new one made only when all is well.
         let mut lock = None;
@@ -84,6 +86,9 @@ impl Trainer {
                 (model, average, State::new(settings.clone(), data))
             }
         };
+        if on_gpu && ranks.size() == 1 {
+            optimizer = optimizer.on_device(&device.clone().inner());
+        }
         state.settings = settings.clone();
         let mut records = None;
         if ranks.is_first() {
@@ -120,12 +125,29 @@ impl Trainer {
             batches: Vec::new(),
             records,
             ranks,
+            on_gpu,
             unsaved: false,
-            warnings: found.warnings,
+            warnings: found.warnings.into_iter().chain(fallback).collect(),
             _lock: lock,
         };
         trainer.batches = trainer.pool();
         Ok(trainer)
+    }
+}
+
+/// Whether a device has a precision; if there is only a better one, a warning that says so.
+fn check_precision(matmul: Matmul, on_gpu: bool, device: &Device) -> Result<Option<String>> {
+    match matmul {
+        Matmul::F16 if on_gpu && !mor_model::supports_half(device) => Err(DeviceError::Unusable(
+            "it has no f16 (`shader-f16`), which train.matmul = \"f16\" needs; \
+                 use --set train.matmul=f32"
+                .to_owned(),
+        )
+        .into()),
+        Matmul::Bf16 if on_gpu => Ok(Some(
+            "train.matmul = \"bf16\" is for CPUs; on the GPU this run computes in f32".to_owned(),
+        )),
+        _ => Ok(None),
     }
 }
 

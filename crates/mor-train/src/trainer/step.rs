@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use mor_kernels::{MatmulPrecision, set_matmul_precision};
 use mor_report::metrics::StepMetrics;
 
 use super::{Clock, Trainer};
 use crate::Result;
 use crate::data::Row;
-use crate::optimizer::{clip_scale, global_norm};
+use crate::optimizer::clip_scale;
 use crate::recipe::Matmul;
 use crate::schedule::Moment;
 
@@ -18,8 +19,23 @@ const LOSS_SCALE_STEPS: u32 = 2000;
 const LOSS_SCALES: [f64; 2] = [1.0, 16_777_216.0];
 
 impl Trainer {
+    /// As [`Self::step`], with products in the recipe's precision.
+    pub(super) fn step_in_precision(
+        self,
+        rows: &[Vec<Row>],
+        moment: Moment,
+        clock: &Clock,
+    ) -> Result<(Self, StepMetrics)> {
+        if !self.on_gpu {
+            set_matmul_precision(self.recipe.train.matmul.into());
+        }
+        let result = self.step(rows, moment, clock);
+        set_matmul_precision(MatmulPrecision::F32);
+        result
+    }
+
     /// Takes one step with these batches, which are those of all processes.
-    pub(super) fn step(
+    fn step(
         mut self,
         rows: &[Vec<Row>],
         moment: Moment,
@@ -29,11 +45,11 @@ impl Trainer {
         let learning_rate = self.recipe.train.schedule().learning_rate(moment);
         let loss_scale = self.loss_scale();
         let pass = self.pass(rows, moment.progress, loss_scale)?;
-        let norm = global_norm(&pass.gradients) / loss_scale;
+        let norm = pass.gradients.norm() / loss_scale;
         let skipped = !(pass.loss.is_finite() && norm.is_finite());
         let mut spike = false;
         if skipped {
-            mor_model::recycle_gradients(pass.gradients);
+            pass.gradients.recycle();
             self.skip();
         } else {
             let scale = clip_scale(norm, self.recipe.train.clip_norm) / loss_scale;
@@ -112,13 +128,23 @@ impl Trainer {
         // Early on the average would mostly remember the random start: let it follow faster.
         let steps = self.state.step as f64 + 1.0;
         let decay = decay.min(steps / (steps + 9.0)) as f32;
-        self.model = self.model.update(|parameter| {
-            if let Some(average) = average.get_mut(parameter.index) {
-                for (a, p) in average.iter_mut().zip(parameter.values.iter()) {
+        let mut follow = |index: usize, values: &[f32]| {
+            if let Some(average) = average.get_mut(index) {
+                for (a, p) in average.iter_mut().zip(values) {
                     *a += (1.0 - decay) * (p - *a);
                 }
             }
-        });
+        };
+        if self.on_gpu {
+            let values = self.model.values();
+            values
+                .iter()
+                .enumerate()
+                .for_each(|(index, values)| follow(index, values));
+        } else {
+            let model = self.model;
+            self.model = model.update(|parameter| follow(parameter.index, parameter.values));
+        }
         self
     }
 }

@@ -36,6 +36,31 @@ weights = [0.0, 1.0, 1.0]
 kind = "muon"
 "#;
 
+/// A conversational model with a router; `POOLING` stands for what that sees.
+pub(crate) const CONVERSATIONAL: &str = r#"
+[model]
+preset = "conversational-198m"
+vocab_size = 512
+hidden_size = 48
+num_hidden_layers = 2
+num_attention_heads = 4
+intermediate_size = 96
+max_position_embeddings = 96
+pad_token_id = 0
+
+[model.routing]
+pooling = "POOLING"
+
+[train]
+steps = 6
+batch_tokens = 768
+lr = 4e-3
+validate_every = 6
+
+[train.optimizer]
+kind = "adamw"
+"#;
+
 pub(crate) fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/data")
@@ -57,14 +82,33 @@ pub(crate) fn recipe(text: &str) -> Recipe {
 }
 
 pub(crate) fn trainer(text: &str, output: &Path, resume: bool) -> Result<Trainer, String> {
-    Trainer::new(recipe(text), &paths(output), resume, &Device::flex())
-        .map_err(|error| error.to_string())
+    trainer_on(&Device::flex(), text, output, resume)
+}
+
+pub(crate) fn trainer_on(
+    device: &Device,
+    text: &str,
+    output: &Path,
+    resume: bool,
+) -> Result<Trainer, String> {
+    Trainer::new(recipe(text), &paths(output), resume, device).map_err(|error| error.to_string())
 }
 
 /// Runs to the end, or until `stop_after` steps are done.
 pub(crate) fn run(text: &str, output: &Path, resume: bool, stop_after: Option<u64>) -> Outcome {
+    run_on(&Device::flex(), text, output, resume, stop_after)
+}
+
+/// As [`run`], on a device.
+pub(crate) fn run_on(
+    device: &Device,
+    text: &str,
+    output: &Path,
+    resume: bool,
+    stop_after: Option<u64>,
+) -> Outcome {
     let stop = AtomicBool::new(false);
-    let trainer = trainer(text, output, resume).expect("a run");
+    let trainer = trainer_on(device, text, output, resume).expect("a run");
     let outcome = trainer.run(&stop, &mut |event| {
         if let Event::Step { metrics, .. } = event
             && Some(metrics.step) == stop_after

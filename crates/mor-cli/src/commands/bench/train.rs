@@ -10,7 +10,7 @@ use mor_engine::bench::Memory;
 use mor_kernels::{start_profile, stop_profile};
 use mor_model::{ForwardOptions, Model, RouterLoss};
 use mor_train::Device;
-use mor_train::optimizer::{Optimizer, clip_scale, global_norm};
+use mor_train::optimizer::{Gradients, Optimizer, clip_scale};
 use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
 use serde::Serialize;
 
@@ -112,9 +112,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let targets = tensor(&ids[1..=count]);
         let losses = model.objective(&output, targets, -1, &RouterLoss::default())?;
         drop(output);
-        let gradients = model.take_gradients(&mut losses.total.backward());
+        let gradients = Gradients::take(&model, &mut losses.total.backward(), false);
         drop(losses.language);
-        let scale = clip_scale(global_norm(&gradients), 1.0);
+        let scale = clip_scale(gradients.norm(), 1.0);
         model = optimizer.step(model, gradients, 5e-4, scale);
         seconds.push(started.elapsed().as_secs_f64());
     }

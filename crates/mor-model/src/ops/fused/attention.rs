@@ -1,27 +1,11 @@
 //! Causal attention on heads that lie side by side, so that nothing is transposed.
 
 use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use mor_kernels::{AttentionShape, causal_attention_backward, causal_attention_forward};
 
-use super::buffers::{buffer, contiguous, dims, flags, floats, tensor};
-use super::register;
-
-/// What the backward needs.
-#[derive(Debug, Clone)]
-pub(super) struct Saved {
-    shape: AttentionShape,
-    q: FlexTensor,
-    k: FlexTensor,
-    v: FlexTensor,
-    key_mask: Option<Vec<bool>>,
-    out: FlexTensor,
-    /// Of each head's scores at each position, `[batch, heads, seq]`.
-    logsumexp: FlexTensor,
-}
+use super::buffers::{buffer, dims, flags, floats, tensor};
+use crate::ops::custom::SavedAttention;
 
 /// The sizes behind `x: [batch, seq, heads · head_dim]`.
 pub(super) fn attention_shape(x: &FlexTensor, heads: usize) -> AttentionShape {
@@ -37,14 +21,14 @@ pub(super) fn attention_shape(x: &FlexTensor, heads: usize) -> AttentionShape {
     }
 }
 
+/// The output, and the logarithm of the summed exponentials of each row's scores, `[batch, heads, seq]`.
 pub(super) fn forward(
     q: FlexTensor,
     k: FlexTensor,
     v: FlexTensor,
     key_mask: Option<FlexTensor>,
     heads: usize,
-) -> (FlexTensor, Saved) {
-    let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
+) -> (FlexTensor, FlexTensor) {
     let key_mask = key_mask.map(flags);
     let shape = attention_shape(&q, heads);
     let mut out = buffer(floats(&q).len());
@@ -58,47 +42,29 @@ pub(super) fn forward(
         &mut out,
         &mut logsumexp,
     );
-    let out = tensor(out, &dims(&q));
-    let saved = Saved {
-        shape,
-        q,
-        k,
-        v,
-        key_mask,
-        out: out.clone(),
-        logsumexp: tensor(logsumexp, &[shape.batch, heads, shape.seq]),
-    };
-    (out, saved)
+    (
+        tensor(out, &dims(&q)),
+        tensor(logsumexp, &[shape.batch, heads, shape.seq]),
+    )
 }
 
-/// Parents: queries, keys, values.
-#[derive(Debug)]
-pub(super) struct AttentionBackward;
-
-impl Backward<Flex, 3> for AttentionBackward {
-    type State = Saved;
-
-    fn backward(self, ops: Ops<Saved, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let d_out = contiguous(grads.consume::<Flex>(&ops.node));
-        let saved = &ops.state;
-        let len = floats(&saved.q).len();
-        let (mut dq, mut dk, mut dv) = (buffer(len), buffer(len), buffer(len));
-        causal_attention_backward(
-            saved.shape,
-            floats(&saved.q),
-            floats(&saved.k),
-            floats(&saved.v),
-            saved.key_mask.as_deref(),
-            floats(&saved.out),
-            floats(&saved.logsumexp),
-            floats(&d_out),
-            &mut dq,
-            &mut dk,
-            &mut dv,
-        );
-        let shape = dims(&saved.q);
-        register(&ops, grads, 0, || tensor(dq, &shape));
-        register(&ops, grads, 1, || tensor(dk, &shape));
-        register(&ops, grads, 2, || tensor(dv, &shape));
-    }
+/// Gradients of queries, keys and values.
+pub(super) fn backward(saved: SavedAttention<Flex>, d_out: FlexTensor) -> [FlexTensor; 3] {
+    let len = floats(&saved.q).len();
+    let (mut dq, mut dk, mut dv) = (buffer(len), buffer(len), buffer(len));
+    causal_attention_backward(
+        attention_shape(&saved.q, saved.heads),
+        floats(&saved.q),
+        floats(&saved.k),
+        floats(&saved.v),
+        saved.key_mask.map(flags).as_deref(),
+        floats(&saved.out),
+        floats(&saved.logsumexp),
+        floats(&d_out),
+        &mut dq,
+        &mut dk,
+        &mut dv,
+    );
+    let shape = dims(&saved.q);
+    [dq, dk, dv].map(|values| tensor(values, &shape))
 }

@@ -9,20 +9,26 @@ mod buffers;
 mod cross_entropy;
 mod dropout;
 mod embedding;
+mod kernels;
 mod layer_norm;
 mod linear;
 pub(crate) mod pool;
 mod rotary;
+mod rows;
 mod shared_losses;
 
 pub(super) use shared_losses::SharedLosses;
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+
+use super::record::{self, record};
 
 /// A float operand that may be absent.
 #[derive(ExtensionType)]
@@ -33,26 +39,8 @@ pub(super) enum MaybeFloat<B: Backend> {
     Absent,
 }
 
-/// A Boolean operand that may be absent.
-#[derive(ExtensionType)]
-pub(super) enum MaybeBool<B: Backend> {
-    /// It is there.
-    Given(BoolTensor<B>),
-    /// It is not.
-    Absent,
-}
-
 impl<B: Backend> MaybeFloat<B> {
     fn given(self) -> Option<FloatTensor<B>> {
-        match self {
-            Self::Given(tensor) => Some(tensor),
-            Self::Absent => None,
-        }
-    }
-}
-
-impl<B: Backend> MaybeBool<B> {
-    fn given(self) -> Option<BoolTensor<B>> {
         match self {
             Self::Given(tensor) => Some(tensor),
             Self::Absent => None,
@@ -87,15 +75,12 @@ pub(super) trait FusedOps: Backend {
         eps: f32,
     ) -> FloatTensor<Self>;
 
-    fn fused_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        #[extension_type] key_mask: MaybeBool<Self>,
+    fn fused_rotary(
+        x: FloatTensor<Self>,
         heads: usize,
+        base: f32,
+        positions: Option<Arc<[u32]>>,
     ) -> FloatTensor<Self>;
-
-    fn fused_rotary(x: FloatTensor<Self>, heads: usize, base: f32) -> FloatTensor<Self>;
 
     fn fused_dropout(x: FloatTensor<Self>, probability: f32, seed: u64) -> FloatTensor<Self>;
 
@@ -129,18 +114,13 @@ impl FusedOps for Flex {
         layer_norm::forward(x, residual.given(), gain, bias, eps).0
     }
 
-    fn fused_attention(
-        q: FlexTensor,
-        k: FlexTensor,
-        v: FlexTensor,
-        key_mask: MaybeBool<Self>,
+    fn fused_rotary(
+        x: FlexTensor,
         heads: usize,
+        base: f32,
+        positions: Option<Arc<[u32]>>,
     ) -> FlexTensor {
-        attention::forward(q, k, v, key_mask.given(), heads).0
-    }
-
-    fn fused_rotary(x: FlexTensor, heads: usize, base: f32) -> FlexTensor {
-        rotary::forward(x, heads, base)
+        rotary::forward(x, &(heads, base, positions))
     }
 
     fn fused_dropout(x: FlexTensor, probability: f32, seed: u64) -> FlexTensor {
@@ -170,14 +150,16 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
         match bias.given().map(Tracked::into_parts) {
-            Some((bias, bias_node)) => record::<C, _, _, 3>(
+            Some((bias, bias_node)) => record::<Flex, C, _, _, 3>(
                 linear::LinearBackward,
                 [x_node, weight_node, bias_node],
                 || linear::forward(x, weight, Some(bias)),
             ),
-            None => record::<C, _, _, 2>(linear::LinearBackward, [x_node, weight_node], || {
-                linear::forward(x, weight, None)
-            }),
+            None => {
+                record::<Flex, C, _, _, 2>(linear::LinearBackward, [x_node, weight_node], || {
+                    linear::forward(x, weight, None)
+                })
+            }
         }
     }
 
@@ -185,14 +167,16 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
         match bias.given().map(Tracked::into_parts) {
-            Some((bias, bias_node)) => record::<C, _, _, 3>(
+            Some((bias, bias_node)) => record::<Flex, C, _, _, 3>(
                 linear::LinearGeluBackward,
                 [x_node, weight_node, bias_node],
                 || linear::forward_gelu(x, weight, Some(bias)),
             ),
-            None => record::<C, _, _, 2>(linear::LinearGeluBackward, [x_node, weight_node], || {
-                linear::forward_gelu(x, weight, None)
-            }),
+            None => record::<Flex, C, _, _, 2>(
+                linear::LinearGeluBackward,
+                [x_node, weight_node],
+                || linear::forward_gelu(x, weight, None),
+            ),
         }
     }
 
@@ -207,12 +191,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let (gain, gain_node) = gain.into_parts();
         let (bias, bias_node) = bias.into_parts();
         match residual.given().map(Tracked::into_parts) {
-            Some((residual, residual_node)) => record::<C, _, _, 4>(
+            Some((residual, residual_node)) => record::<Flex, C, _, _, 4>(
                 layer_norm::LayerNormBackward,
                 [gain_node, bias_node, x_node, residual_node],
                 || layer_norm::forward(x, Some(residual), gain, bias, eps),
             ),
-            None => record::<C, _, _, 3>(
+            None => record::<Flex, C, _, _, 3>(
                 layer_norm::LayerNormBackward,
                 [gain_node, bias_node, x_node],
                 || layer_norm::forward(x, None, gain, bias, eps),
@@ -220,40 +204,24 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
-    fn fused_attention(
-        q: Tracked,
-        k: Tracked,
-        v: Tracked,
-        key_mask: MaybeBool<Self>,
-        heads: usize,
-    ) -> Tracked {
-        let (q, q_node) = q.into_parts();
-        let (k, k_node) = k.into_parts();
-        let (v, v_node) = v.into_parts();
-        record::<C, _, _, 3>(
-            attention::AttentionBackward,
-            [q_node, k_node, v_node],
-            || attention::forward(q, k, v, key_mask.given(), heads),
-        )
-    }
-
-    fn fused_rotary(x: Tracked, heads: usize, base: f32) -> Tracked {
+    fn fused_rotary(x: Tracked, heads: usize, base: f32, positions: Option<Arc<[u32]>>) -> Tracked {
+        let turn = (heads, base, positions);
         let (x, node) = x.into_parts();
-        record::<C, _, _, 1>(rotary::RotaryBackward, [node], || {
-            (rotary::forward(x, heads, base), (heads, base))
+        record::<Flex, C, _, _, 1>(rotary::RotaryBackward, [node], || {
+            (rotary::forward(x, &turn), turn)
         })
     }
 
     fn fused_dropout(x: Tracked, probability: f32, seed: u64) -> Tracked {
         let (x, node) = x.into_parts();
-        record::<C, _, _, 1>(dropout::DropoutBackward, [node], || {
+        record::<Flex, C, _, _, 1>(dropout::DropoutBackward, [node], || {
             (dropout::forward(x, probability, seed), (probability, seed))
         })
     }
 
     fn fused_embedding(table: Tracked, ids: FlexTensor) -> Tracked {
         let (table, node) = table.into_parts();
-        record::<C, _, _, 1>(embedding::EmbeddingBackward, [node], || {
+        record::<Flex, C, _, _, 1>(embedding::EmbeddingBackward, [node], || {
             embedding::forward(table, ids)
         })
     }
@@ -284,35 +252,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     }
 }
 
-/// Runs `forward`, which gives the output and what `backward` needs, and records the operation
-/// when one of its inputs is tracked.
-fn record<C, BO, S, const N: usize>(
-    backward: BO,
-    nodes: [NodeGuard; N],
-    forward: impl FnOnce() -> (FlexTensor, S),
-) -> Tracked
-where
-    C: CheckpointStrategy,
-    S: Clone + Send + std::fmt::Debug + 'static,
-    BO: Backward<Flex, N, State = S>,
-{
-    match backward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => {
-            let (output, state) = forward();
-            prepared.finish(state, output)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(forward().0),
-    }
-}
-
-/// Adds `gradient()` to the gradient of the operation's input number `parent`, if that is tracked.
+/// As [`record::register`], for the CPU.
 fn register<S, const N: usize>(
     ops: &Ops<S, N>,
     grads: &mut Gradients,
     parent: usize,
     gradient: impl FnOnce() -> FlexTensor,
 ) {
-    if let Some(Some(node)) = ops.parents.get(parent) {
-        grads.register::<Flex>(node.id, gradient());
-    }
+    record::register::<Flex, S, N>(ops, grads, parent, gradient);
 }

@@ -1,0 +1,166 @@
+//! Where a model runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+/// What a user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// A GPU if there is one that is no program on the processor, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, also one that is a program on the processor.
+    Gpu,
+}
+
+impl DeviceChoice {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Cpu, Self::Gpu];
+
+    /// A short name, which [`FromStr`] reads.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let named = Self::ALL.into_iter().find(|choice| choice.name() == text);
+        named.ok_or_else(|| DeviceError::Unknown(text.to_owned()))
+    }
+}
+
+/// A device that cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeviceError {
+    /// No such choice.
+    #[error("`{0}` is no device; use auto, cpu or gpu")]
+    Unknown(String),
+    /// There is no adapter.
+    #[error(
+        "no GPU adapter was found ({0}); install its driver, or on Debian mesa-vulkan-drivers, \
+         which runs shaders on the processor too"
+    )]
+    NoAdapter(String),
+    /// The adapter is there, but does not work.
+    #[error("the GPU cannot be used: {0}")]
+    Unusable(String),
+    /// `MOR_GPU_VARIANT` holds no variant.
+    #[error("MOR_GPU_VARIANT: {0}")]
+    Variant(String),
+    /// This program was compiled without Burn's GPU backend.
+    #[error("this program was built without GPU support; build it with the feature `gpu`")]
+    NotBuilt,
+}
+
+/// A device, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct ChosenDevice {
+    /// Where tensors live; without autodiff.
+    pub device: Device,
+    /// Whether it is a GPU.
+    pub is_gpu: bool,
+    /// Whether it stores and computes f16 (`shader-f16`).
+    pub half: bool,
+    /// Which it is, and why, in a few words.
+    pub description: String,
+}
+
+/// The CPU, because of `why`.
+fn cpu(why: &str) -> ChosenDevice {
+    ChosenDevice {
+        device: Device::flex(),
+        is_gpu: false,
+        half: false,
+        description: format!("CPU ({why})"),
+    }
+}
+
+/// Opens a device. A GPU's kernels come in variants; `MOR_GPU_VARIANT` overrides what fits the adapter.
+///
+/// # Errors
+/// [`DeviceError`] when a GPU is asked for and there is none that works, or the variable names no variant.
+pub fn open_device(choice: DeviceChoice) -> Result<ChosenDevice, DeviceError> {
+    match choice {
+        DeviceChoice::Cpu => Ok(cpu("as asked")),
+        DeviceChoice::Gpu => gpu(),
+        DeviceChoice::Auto => match gpu_if_hardware() {
+            Ok(Some(device)) => Ok(device),
+            Ok(None) => Ok(cpu("the only GPU adapter is a program on the processor")),
+            Err(error @ DeviceError::Variant(_)) => Err(error),
+            Err(DeviceError::NotBuilt) => Ok(cpu("built without GPU support")),
+            Err(DeviceError::NoAdapter(_)) => Ok(cpu("no GPU adapter was found")),
+            Err(error) => Ok(cpu(&error.to_string())),
+        },
+    }
+}
+
+/// Whether a device stores and computes f16, as one opened by [`open_device`] may.
+pub fn supports_half(device: &Device) -> bool {
+    if crate::ops::is_cpu(device) {
+        return false;
+    }
+    // It is open already.
+    gpu().is_ok_and(|chosen| chosen.half)
+}
+
+#[cfg(feature = "gpu")]
+fn gpu() -> Result<ChosenDevice, DeviceError> {
+    Ok(crate::gpu::open()?.device)
+}
+
+#[cfg(feature = "gpu")]
+fn gpu_if_hardware() -> Result<Option<ChosenDevice>, DeviceError> {
+    if !crate::gpu::may_have_hardware() {
+        // Also where it will not be used, a mistake is one.
+        crate::gpu::variant_of_environment()?;
+        return Err(DeviceError::NoAdapter("no driver is loaded".to_owned()));
+    }
+    let gpu = crate::gpu::open()?;
+    Ok((!gpu.is_software).then_some(gpu.device))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpu() -> Result<ChosenDevice, DeviceError> {
+    Err(DeviceError::NotBuilt)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpu_if_hardware() -> Result<Option<ChosenDevice>, DeviceError> {
+    Err(DeviceError::NotBuilt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_by_name() {
+        for choice in DeviceChoice::ALL {
+            assert_eq!(
+                choice.name().parse::<DeviceChoice>().expect("known"),
+                choice
+            );
+        }
+        let error = "cuda".parse::<DeviceChoice>().expect_err("unknown");
+        assert!(error.to_string().contains("auto, cpu or gpu"), "{error}");
+        let device = open_device(DeviceChoice::Cpu).expect("always there");
+        assert!(!device.is_gpu && device.description.contains("as asked"));
+    }
+}

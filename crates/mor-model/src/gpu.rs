@@ -1,0 +1,144 @@
+//! The GPU adapter that Burn runs on, opened once in a process.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use burn::tensor::Device;
+use burn::tensor::wgpu::{WgpuBackend, WgpuInitError, WgpuSetup, wgpu};
+pub use mor_shaders::Variant;
+
+use crate::device::{ChosenDevice, DeviceError};
+use crate::ops::gpu;
+
+/// Overrides the variant of the kernels.
+const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
+
+/// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders lack too
+/// much, and it talks to the screen.
+const APIS: &[WgpuBackend] = if cfg!(target_vendor = "apple") {
+    &[WgpuBackend::Metal]
+} else if cfg!(windows) {
+    &[WgpuBackend::Vulkan, WgpuBackend::Dx12]
+} else {
+    &[WgpuBackend::Vulkan]
+};
+
+/// An adapter that works.
+#[derive(Debug, Clone)]
+pub(crate) struct Gpu {
+    pub(crate) device: ChosenDevice,
+    /// Whether it is a program on the processor.
+    pub(crate) is_software: bool,
+}
+
+/// Makes the kernels of attention and routing use this variant from now on, in the whole process; for tests.
+pub fn set_variant(variant: Variant) {
+    gpu::set_variant(variant);
+}
+
+/// The variant in use.
+pub fn variant() -> Variant {
+    gpu::variant()
+}
+
+/// Whether it is worth looking for an adapter that is hardware. On Linux a GPU's driver shows in `/dev`; without one,
+/// loading Vulkan would find programs at most, and take its time and say things about screens.
+pub(crate) fn may_have_hardware() -> bool {
+    const NODES: [&str; 5] = [
+        "/dev/dri",
+        "/dev/nvidiactl",
+        "/dev/dxg",
+        "/dev/mali0",
+        "/dev/kgsl-3d0",
+    ];
+    !cfg!(target_os = "linux") || NODES.iter().any(|node| Path::new(node).exists())
+}
+
+/// The adapter, opened on the first call.
+pub(crate) fn open() -> Result<Gpu, DeviceError> {
+    static OPENED: OnceLock<Result<Gpu, DeviceError>> = OnceLock::new();
+    OPENED.get_or_init(open_first).clone()
+}
+
+fn open_first() -> Result<Gpu, DeviceError> {
+    // Before anything is opened, so that a mistake costs nothing.
+    let asked = variant_of_environment()?;
+    let mut found: Option<(Device, WgpuSetup)> = None;
+    let mut problem = None;
+    for api in APIS {
+        let options = Device::wgpu_options().graphics_api(*api);
+        match options.init_with_setup() {
+            Ok(opened) => {
+                let hardware = !is_software(&opened.1);
+                if hardware || found.is_none() {
+                    found = Some(opened);
+                }
+                if hardware {
+                    break;
+                }
+            }
+            Err(error) => problem = Some(error),
+        }
+    }
+    let Some((device, setup)) = found else {
+        return Err(match problem {
+            Some(WgpuInitError::AdapterUnavailable { message, .. }) => {
+                DeviceError::NoAdapter(message)
+            }
+            Some(other) => DeviceError::Unusable(other.to_string()),
+            None => DeviceError::NoAdapter("this system has no graphics interface".to_owned()),
+        });
+    };
+    let info = setup.adapter.get_info();
+    let is_software = is_software(&setup);
+    let features = setup.device.features();
+    let fitting = match (is_software, features.contains(wgpu::Features::SUBGROUP)) {
+        (true, _) => Variant::Portable,
+        (false, true) => Variant::Subgroup,
+        (false, false) => Variant::Workgroup,
+    };
+    let variant = asked.unwrap_or(fitting);
+    gpu::set_variant(variant);
+    Ok(Gpu {
+        device: ChosenDevice {
+            device,
+            is_gpu: true,
+            half: features.contains(wgpu::Features::SHADER_F16),
+            description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
+        },
+        is_software,
+    })
+}
+
+fn is_software(setup: &WgpuSetup) -> bool {
+    setup.adapter.get_info().device_type == wgpu::DeviceType::Cpu
+}
+
+/// The variant that `MOR_GPU_VARIANT` asks for, if it is set.
+pub(crate) fn variant_of_environment() -> Result<Option<Variant>, DeviceError> {
+    asked_variant(std::env::var(VARIANT_VARIABLE).ok().as_deref())
+}
+
+fn asked_variant(text: Option<&str>) -> Result<Option<Variant>, DeviceError> {
+    let parsed = text.map(str::parse::<Variant>).transpose();
+    parsed.map_err(|error| DeviceError::Variant(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_are_asked_for_by_name() {
+        assert_eq!(asked_variant(None).expect("none"), None);
+        let asked = asked_variant(Some("workgroup")).expect("known");
+        assert_eq!(asked, Some(Variant::Workgroup));
+        let error = asked_variant(Some("fast"))
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.contains("MOR_GPU_VARIANT: `fast` is no kernel variant"),
+            "{error}"
+        );
+    }
+}

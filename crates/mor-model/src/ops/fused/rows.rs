@@ -1,0 +1,79 @@
+//! Which rows take a step, and moving them.
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::TensorData;
+
+use super::buffers::{buffer, dims, floats, ids, tensor};
+use super::pool::Buffer;
+
+/// The numbers of the entries above `step`, and how many there are, as [`crate::ops::select_rows`] has them.
+pub(super) fn select(depths: FlexTensor, step: u32) -> (FlexTensor, FlexTensor) {
+    let depths = ids(&depths);
+    let chosen = depths.iter().enumerate();
+    let chosen = chosen.filter(|(_, depth)| **depth > i64::from(step));
+    let mut list: Vec<i64> = chosen.map(|(row, _)| row as i64).collect();
+    let count = list.len() as i64;
+    list.resize(depths.len(), 0);
+    let list = TensorData::new(list, [depths.len()]);
+    let counts = TensorData::new(vec![count, count, 1, 1], [4]);
+    (FlexTensor::from_data(list), FlexTensor::from_data(counts))
+}
+
+/// Elements of a row.
+fn stride(shape: &[usize]) -> usize {
+    shape.iter().skip(1).product()
+}
+
+/// The rows of `x` at the first `count` numbers of `list`.
+pub(super) fn gather(x: &FlexTensor, list: &FlexTensor, count: usize) -> FlexTensor {
+    let mut shape = dims(x);
+    let stride = stride(&shape);
+    let values = floats(x);
+    let mut out = buffer(count * stride);
+    for (to, row) in out.chunks_exact_mut(stride.max(1)).zip(ids(list)) {
+        to.copy_from_slice(&values[row as usize * stride..][..stride]);
+    }
+    shape[0] = count;
+    tensor(out, &shape)
+}
+
+/// A copy of `x` with `rows` at the first numbers of `list`.
+pub(super) fn scatter(x: &FlexTensor, rows: &FlexTensor, list: &FlexTensor) -> FlexTensor {
+    let shape = dims(x);
+    let stride = stride(&shape);
+    let mut out = copy(x);
+    for (rows, row) in floats(rows).chunks_exact(stride.max(1)).zip(ids(list)) {
+        out[row as usize * stride..][..stride].copy_from_slice(rows);
+    }
+    tensor(out, &shape)
+}
+
+/// A copy of `x` with zeros in the rows at the first `count` numbers of `list`.
+pub(super) fn clear(x: &FlexTensor, list: &FlexTensor, count: usize) -> FlexTensor {
+    let shape = dims(x);
+    let stride = stride(&shape);
+    let mut out = copy(x);
+    for row in ids(list).into_iter().take(count) {
+        out[row as usize * stride..][..stride].fill(0.0);
+    }
+    tensor(out, &shape)
+}
+
+/// `total` rows, zeros but for `rows` at the first numbers of `list`.
+pub(super) fn spread(rows: &FlexTensor, list: &FlexTensor, total: usize) -> FlexTensor {
+    let mut shape = dims(rows);
+    let stride = stride(&shape);
+    let mut out = Buffer::zeroed(total * stride);
+    for (rows, row) in floats(rows).chunks_exact(stride.max(1)).zip(ids(list)) {
+        out[row as usize * stride..][..stride].copy_from_slice(rows);
+    }
+    shape[0] = total;
+    tensor(out, &shape)
+}
+
+fn copy(x: &FlexTensor) -> Buffer {
+    let values = floats(x);
+    let mut out = buffer(values.len());
+    out.copy_from_slice(values);
+    out
+}

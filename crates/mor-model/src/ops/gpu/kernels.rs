@@ -1,0 +1,223 @@
+//! The kernels of attention and routing, given Burn's tensors.
+
+use burn::backend::TensorMetadata;
+use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
+use burn::tensor::{DType, IntDType, Shape};
+use mor_shaders::{Attention, Gather, Scatter, Select};
+
+use super::launch::{Op, launch, numbers, variant};
+use crate::ops::custom::{Kernels, SavedAttention};
+
+/// A tensor for a kernel to overwrite, on the device of another.
+fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    let shape = shape.into();
+    let handle = like.client.empty(shape.num_elements() * dtype.size());
+    CubeTensor::new_contiguous(
+        like.client.clone(),
+        like.device.clone(),
+        shape,
+        handle,
+        dtype,
+    )
+}
+
+/// Integers as shaders read them.
+fn words(x: CubeTensor) -> CubeTensor {
+    into_contiguous(CubeBackend::int_cast(x, IntDType::I32))
+}
+
+fn is_half(x: &CubeTensor) -> bool {
+    x.dtype == DType::F16
+}
+
+/// Elements of a row.
+fn stride(x: &CubeTensor) -> u32 {
+    x.shape().iter().skip(1).product::<usize>() as u32
+}
+
+/// The shader for `q: [batch, seq, dim]`, and its sizes.
+fn attention(q: &CubeTensor, heads: usize, masked: bool) -> (Attention, [usize; 3]) {
+    let [batch, seq, dim] = q.shape().dims::<3>();
+    let width = dim as u32;
+    let op = Attention {
+        dim: width,
+        heads: heads as u32,
+        q_stride: width,
+        kv_stride: width,
+        out_stride: width,
+        indexed: false,
+        masked,
+        store_lse: true,
+        half: is_half(q),
+    };
+    (op, [batch, seq, dim])
+}
+
+/// The buffer of a mask: one where a key may be seen.
+fn visible(key_mask: Option<CubeTensor>) -> Option<CubeTensor> {
+    key_mask.map(|mask| into_contiguous(CubeBackend::bool_into_int(mask, IntDType::I32)))
+}
+
+impl Kernels for CubeBackend {
+    fn contiguous(x: CubeTensor) -> CubeTensor {
+        into_contiguous(x)
+    }
+
+    fn attention_forward(
+        q: CubeTensor,
+        k: CubeTensor,
+        v: CubeTensor,
+        key_mask: Option<CubeTensor>,
+        heads: usize,
+    ) -> (CubeTensor, CubeTensor) {
+        let visible = visible(key_mask);
+        let (op, [batch, seq, dim]) = attention(&q, heads, visible.is_some());
+        let out = empty(&q, [batch, seq, dim], q.dtype);
+        let lse = empty(&q, [batch, heads, seq], DType::F32);
+        let client = q.client.clone();
+        let mut buffers = vec![q.handle, k.handle, v.handle];
+        buffers.extend(visible.map(|mask| mask.handle));
+        buffers.push(out.handle.clone());
+        buffers.push(lse.handle.clone());
+        buffers.push(numbers(&client, &[seq, seq, 0, 0]));
+        let grid = op.workgroups(variant(), seq as u32, batch as u32);
+        launch(&client, Op::Attention(op), grid, buffers);
+        (out, lse)
+    }
+
+    fn attention_backward(saved: SavedAttention<Self>, d_out: CubeTensor) -> [CubeTensor; 3] {
+        let SavedAttention {
+            q,
+            k,
+            v,
+            key_mask,
+            heads,
+            out,
+            logsumexp,
+        } = saved;
+        let visible = visible(key_mask);
+        let (op, [batch, seq, dim]) = attention(&q, heads, visible.is_some());
+        let [dq, dk, dv] = [(); 3].map(|()| empty(&q, [batch, seq, dim], q.dtype));
+        let delta = empty(&q, [batch, heads, seq], DType::F32);
+        let client = q.client.clone();
+        let sizes = numbers(&client, &[seq, seq, 0, 0]);
+        let mut shared = vec![q.handle, k.handle, v.handle];
+        shared.extend(visible.map(|mask| mask.handle));
+        let grid = op.workgroups(variant(), seq as u32, batch as u32);
+
+        let mut buffers = shared.clone();
+        buffers.extend([
+            out.handle,
+            d_out.handle.clone(),
+            logsumexp.handle.clone(),
+            dq.handle.clone(),
+            delta.handle.clone(),
+            sizes.clone(),
+        ]);
+        launch(&client, Op::AttentionBackwardQ(op), grid, buffers);
+
+        let mut buffers = shared;
+        buffers.extend([
+            d_out.handle,
+            logsumexp.handle,
+            delta.handle,
+            dk.handle.clone(),
+            dv.handle.clone(),
+            sizes,
+        ]);
+        // As many keys as rows.
+        launch(&client, Op::AttentionBackwardKv(op), grid, buffers);
+        [dq, dk, dv]
+    }
+
+    fn select(depths: CubeTensor, step: u32) -> (CubeTensor, CubeTensor) {
+        let depths = words(depths);
+        let rows = depths.shape().num_elements();
+        let op = Select {
+            rows_per_group: 1,
+            groups_y: 1,
+        };
+        let list = empty(&depths, [rows], DType::I32);
+        let counts = empty(&depths, [4], DType::I32);
+        let client = depths.client.clone();
+        let buffers = vec![
+            depths.handle,
+            list.handle.clone(),
+            counts.handle.clone(),
+            numbers(&client, &[rows, 0, step as usize]),
+        ];
+        launch(&client, Op::Select(op), [1, 1, 1], buffers);
+        (list, counts)
+    }
+
+    fn gather(x: CubeTensor, list: CubeTensor, count: usize) -> CubeTensor {
+        let mut shape = x.shape();
+        shape[0] = count;
+        let op = Gather {
+            stride: stride(&x),
+            half: is_half(&x),
+        };
+        let rows = empty(&x, shape, x.dtype);
+        let client = x.client.clone();
+        let buffers = vec![
+            x.handle,
+            words(list).handle,
+            numbers(&client, &[count]),
+            rows.handle.clone(),
+        ];
+        launch(
+            &client,
+            Op::Gather(op),
+            op.workgroups(count as u32),
+            buffers,
+        );
+        rows
+    }
+
+    fn scatter(x: CubeTensor, rows: CubeTensor, list: CubeTensor) -> CubeTensor {
+        let x = if x.can_mut() { x } else { x.copy() };
+        let count = rows.shape()[0];
+        let op = Scatter {
+            stride: stride(&x),
+            half: is_half(&x),
+        };
+        let client = x.client.clone();
+        let buffers = vec![
+            rows.handle,
+            words(list).handle,
+            numbers(&client, &[count]),
+            x.handle.clone(),
+        ];
+        launch(
+            &client,
+            Op::Scatter(op),
+            op.workgroups(count as u32),
+            buffers,
+        );
+        x
+    }
+
+    fn clear(x: CubeTensor, list: CubeTensor, count: usize) -> CubeTensor {
+        let x = if x.can_mut() { x } else { x.copy() };
+        let op = Scatter {
+            stride: stride(&x),
+            half: is_half(&x),
+        };
+        let client = x.client.clone();
+        let buffers = vec![
+            words(list).handle,
+            numbers(&client, &[count]),
+            x.handle.clone(),
+        ];
+        launch(&client, Op::Clear(op), op.workgroups(count as u32), buffers);
+        x
+    }
+
+    fn spread(rows: CubeTensor, list: CubeTensor, total: usize) -> CubeTensor {
+        let mut shape = rows.shape();
+        shape[0] = total;
+        let zeros = Self::float_zeros(shape, &rows.device, rows.dtype.into());
+        Self::scatter(zeros, rows, list)
+    }
+}

@@ -1,0 +1,107 @@
+//! Running a shader of `mor-shaders` on tensors of Burn.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use burn::backend::wgpu::{CubeDim, KernelSource, SourceKernel, SourceTemplate};
+use burn::cubecl::CubeCount;
+use burn::cubecl::client::Client;
+use burn::cubecl::prelude::KernelId;
+use burn::cubecl::server::{Handle, KernelArguments};
+use mor_shaders::{Attention, Gather, Scatter, Select, Shader, Variant};
+
+/// The variant of every kernel in this process, by its place among all.
+static VARIANT: AtomicU8 = AtomicU8::new(0);
+
+/// Makes kernels use this variant from now on.
+pub(crate) fn set_variant(variant: Variant) {
+    let at = Variant::ALL.iter().position(|v| *v == variant);
+    VARIANT.store(at.unwrap_or(0) as u8, Ordering::Relaxed);
+}
+
+/// The variant that kernels use.
+pub(crate) fn variant() -> Variant {
+    let at = usize::from(VARIANT.load(Ordering::Relaxed));
+    Variant::ALL.get(at).copied().unwrap_or(Variant::Portable)
+}
+
+/// A shader by what it is made for, which is how Burn tells compiled kernels apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Op {
+    Attention(Attention),
+    AttentionBackwardQ(Attention),
+    AttentionBackwardKv(Attention),
+    Select(Select),
+    Gather(Gather),
+    Scatter(Scatter),
+    Clear(Scatter),
+}
+
+impl Op {
+    fn shader(self, variant: Variant) -> Shader {
+        match self {
+            Self::Attention(op) => op.shader(variant),
+            Self::AttentionBackwardQ(op) => op.backward_q(variant),
+            Self::AttentionBackwardKv(op) => op.backward_kv(variant),
+            Self::Select(op) => op.shader(variant),
+            Self::Gather(op) => op.shader(variant),
+            Self::Scatter(op) => op.shader(variant),
+            Self::Clear(op) => op.clear(variant),
+        }
+    }
+}
+
+/// A kernel as Burn takes it.
+struct Kernel {
+    op: Op,
+    variant: Variant,
+    shader: Arc<Shader>,
+}
+
+impl KernelSource for Kernel {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.shader.source_read_write())
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>().info((self.op, self.variant))
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
+
+/// The shader's text, put together once.
+fn shader(op: Op, variant: Variant) -> Arc<Shader> {
+    type Known = HashMap<(Op, Variant), Arc<Shader>>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = known.entry((op, variant));
+    Arc::clone(entry.or_insert_with(|| Arc::new(op.shader(variant))))
+}
+
+/// Queues a shader on these buffers, in the order of its bindings.
+pub(super) fn launch(client: &Client, op: Op, grid: [u32; 3], buffers: Vec<Handle>) {
+    let variant = variant();
+    let shader = shader(op, variant);
+    let size = CubeDim::new_1d(shader.workgroup_size);
+    let kernel = Kernel {
+        op,
+        variant,
+        shader,
+    };
+    client.launch(
+        Box::new(SourceKernel::new(kernel, size)),
+        CubeCount::Static(grid[0], grid[1], grid[2]),
+        KernelArguments::new().with_buffers(buffers.into_iter().map(Handle::binding).collect()),
+    );
+}
+
+/// A buffer of numbers that a shader reads.
+pub(super) fn numbers(client: &Client, values: &[usize]) -> Handle {
+    // A shader counts in u32, and Burn refuses tensors that would not fit.
+    let values: Vec<u32> = values.iter().map(|value| *value as u32).collect();
+    client.create_from_slice(bytemuck::cast_slice(&values))
+}

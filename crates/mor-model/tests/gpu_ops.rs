@@ -1,0 +1,240 @@
+//! Attention and routing on a GPU, in every variant of their kernels, against the CPU and finite differences: values and
+//! the gradient of every operand.
+#![cfg(feature = "gpu")]
+
+mod common;
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use common::gpu::gpu;
+use common::{distance, values};
+use mor_model::gpu::Variant;
+use mor_model::ops::{self, composed};
+
+/// Numbers between -1 and 1 that look random.
+fn noise(len: usize, seed: usize) -> Vec<f32> {
+    (0..len)
+        .map(|i| ((i * 7919 + seed * 104_729 + 13) as f32 * 0.618).sin())
+        .collect()
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn list(rows: &[i64], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(rows, device)
+}
+
+/// What a function of some operands gives on a device: its values, and the gradients of an arbitrary function of them.
+fn differentiate(
+    device: &Device,
+    operands: &[(Vec<f32>, [usize; 3])],
+    f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
+) -> Vec<Vec<f32>> {
+    let device = device.clone().autodiff();
+    let operands: Vec<_> = operands
+        .iter()
+        .map(|(values, shape)| tensor(values, *shape, &device).require_grad())
+        .collect();
+    let y = f(&operands);
+    let weights = tensor(&noise(y.shape().num_elements(), 99), y.dims(), &device);
+    let mut found = vec![values(y.clone())];
+    let gradients = (y * weights).sum().backward();
+    let gradients = operands
+        .iter()
+        .map(|x| values(x.grad(&gradients).expect("a gradient")));
+    found.extend(gradients);
+    found
+}
+
+/// Gradients by central differences, in f32: good for three digits.
+fn differences(
+    device: &Device,
+    operands: &[(Vec<f32>, [usize; 3])],
+    f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
+) -> Vec<Vec<f32>> {
+    const STEP: f32 = 1e-2;
+    let value = |operands: &[(Vec<f32>, [usize; 3])]| -> f64 {
+        let operands: Vec<_> = operands
+            .iter()
+            .map(|(values, shape)| tensor(values, *shape, device))
+            .collect();
+        let y = values(f(&operands));
+        let weights = noise(y.len(), 99);
+        let products = y.iter().zip(&weights);
+        products.map(|(y, w)| f64::from(*y) * f64::from(*w)).sum()
+    };
+    let mut operands = operands.to_vec();
+    (0..operands.len())
+        .map(|operand| {
+            (0..operands[operand].0.len())
+                .map(|at| {
+                    let old = operands[operand].0[at];
+                    operands[operand].0[at] = old + STEP;
+                    let above = value(&operands);
+                    operands[operand].0[at] = old - STEP;
+                    let below = value(&operands);
+                    operands[operand].0[at] = old;
+                    ((above - below) / f64::from(2.0 * STEP)) as f32
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+    let worst = distance(found, expected);
+    println!("{what}: {worst:.1e} of {largest:.2}");
+    assert!(worst < tolerance * largest, "{what}: {worst} of {largest}");
+}
+
+/// Holds the GPU to the CPU, and both to finite differences where operands are small.
+fn check(
+    what: &str,
+    gpu: &Device,
+    operands: &[(Vec<f32>, [usize; 3])],
+    f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
+) {
+    let found = differentiate(gpu, operands, f);
+    let expected = differentiate(&Device::flex(), operands, f);
+    for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        close(&format!("{what}, result {at}"), found, expected, 2e-5);
+    }
+    if operands.iter().all(|(values, _)| values.len() <= 64) {
+        let expected = differences(gpu, operands, f);
+        for (at, (found, expected)) in found[1..].iter().zip(&expected).enumerate() {
+            close(&format!("{what}, difference {at}"), found, expected, 2e-3);
+        }
+    }
+}
+
+fn attention(variant: Variant) {
+    let (device, _guard) = gpu(variant);
+    let cases = [
+        ([1, 1, 8], 2, false),
+        ([2, 4, 6], 2, true),
+        ([2, 7, 24], 2, true),
+        ([3, 37, 40], 2, true),
+        ([1, 50, 128], 2, false),
+        ([1, 9, 128], 1, true),
+        ([1, 9, 256], 1, true),
+    ];
+    for (shape, heads, masked) in cases {
+        let [batch, seq, dim] = shape;
+        let len = batch * seq * dim;
+        let operands: Vec<_> = (0..3).map(|seed| (noise(len, seed), shape)).collect();
+        // The last row sees nothing before its middle, as with pads in front.
+        let seen =
+            (0..batch * seq).map(|at| at % 5 != 1 && (at + seq / 2 < batch * seq || at % seq > 2));
+        let seen: Vec<bool> = seen.collect();
+        check(
+            &format!("{variant} attention of {shape:?}, {heads} heads"),
+            &device,
+            &operands,
+            &|x| {
+                let mask = masked.then(|| {
+                    let seen = TensorData::new(seen.clone(), [batch, seq]);
+                    Tensor::<2, Bool>::from_data(seen, &x[0].device())
+                });
+                let [q, k, v] = [x[0].clone(), x[1].clone(), x[2].clone()];
+                // The CPU's kernels end at heads of 128.
+                match dim / heads > 128 && ops::is_cpu(&q.device()) {
+                    true => composed::causal_attention(q, k, v, mask, heads),
+                    false => ops::causal_attention(q, k, v, mask, heads),
+                }
+            },
+        );
+    }
+    // On views: none is contiguous.
+    let operands: Vec<_> = (0..3)
+        .map(|seed| (noise(2 * 8 * 6, seed), [2, 8, 6]))
+        .collect();
+    check(
+        &format!("{variant} attention of views"),
+        &device,
+        &operands,
+        &|x| {
+            let [q, k, v] = [0, 1, 2].map(|at| x[at].clone().swap_dims(1, 2));
+            ops::causal_attention(q, k, v, None, 2)
+        },
+    );
+}
+
+fn rows(variant: Variant) {
+    let (device, _guard) = gpu(variant);
+    for (shape, chosen) in [
+        ([5, 2, 3], vec![1, 4]),
+        ([9, 33, 40], vec![0, 2, 3, 8]),
+        ([3, 1, 1], vec![2]),
+    ] {
+        let [_, seq, dim] = shape;
+        let count = chosen.len();
+        let x = (noise(shape.iter().product(), 1), shape);
+        let new = (noise(count * seq * dim, 2), [count, seq, dim]);
+        check(
+            &format!("{variant} gather"),
+            &device,
+            std::slice::from_ref(&x),
+            &|x| ops::gather_rows(x[0].clone(), list(&chosen, &x[0].device()), count),
+        );
+        check(&format!("{variant} scatter"), &device, &[x, new], &|x| {
+            ops::scatter_rows(x[0].clone(), x[1].clone(), list(&chosen, &x[0].device()))
+        });
+    }
+}
+
+fn select(variant: Variant) {
+    let (device, _guard) = gpu(variant);
+    for rows in [1, 7, 256, 700] {
+        let depths: Vec<i64> = (0..rows).map(|row| row * 31 % 7 % 5).collect();
+        for step in 0..5 {
+            let chosen = (0..rows).filter(|row| depths[*row as usize] > step);
+            let expected: Vec<i64> = chosen.collect();
+            for device in [device.clone(), Device::flex()] {
+                let depths = Tensor::<1, Int>::from_data(depths.as_slice(), &device);
+                let (list, counts) = ops::select_rows(depths, step as u32);
+                let ints = |x: Tensor<1, Int>| -> Vec<i64> {
+                    let data = x.into_data().convert::<i64>();
+                    data.try_into_vec().expect("integers")
+                };
+                let count = expected.len();
+                assert_eq!(ints(counts), [count as i64, count as i64, 1, 1]);
+                assert_eq!(ints(list)[..count], expected, "{variant}, step {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_portable() {
+    attention(Variant::Portable);
+}
+
+#[test]
+fn attention_workgroup() {
+    attention(Variant::Workgroup);
+}
+
+#[test]
+fn attention_subgroup() {
+    attention(Variant::Subgroup);
+}
+
+#[test]
+fn routing() {
+    for variant in Variant::ALL {
+        rows(variant);
+        select(variant);
+    }
+}
+
+#[test]
+fn scattering_leaves_other_holders_of_the_tensor_alone() {
+    let (device, _guard) = gpu(Variant::Portable);
+    let x = Tensor::<2>::ones([3, 2], &device);
+    let zeros = Tensor::<2>::zeros([1, 2], &device);
+    let y = ops::scatter_rows(x.clone(), zeros, list(&[1], &device));
+    assert_eq!(values(y), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+    assert_eq!(values(x), [1.0; 6]);
+}
