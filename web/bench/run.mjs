@@ -85,7 +85,7 @@ try {
             done({ error: data.problem.message });
           }
         };
-        const options = { reload: false, device: bench.device, speeds: {}, withoutGpu: null, kernels: null };
+        const options = { reload: false, device: bench.device, speeds: {}, withoutGpu: null, kernels: null, patience: 120 };
         thread.postMessage({ type: "load", folder: model, ...options });
       }),
     {

@@ -3,7 +3,7 @@
 
 import { MorGpu, type MorModel } from "../pkg/mor_web.js";
 import type { Offer } from "./adapter";
-import type { Device, DeviceChoice, FromWorker, Speeds } from "./protocol";
+import type { Device, DeviceChoice, FromWorker, LoadOptions, Speeds } from "./protocol";
 import type { Startup } from "./startup";
 
 /** What `MorModel.check_probe` returns. */
@@ -15,8 +15,6 @@ interface ProbeOutcome {
 
 /** A GPU that is lost more often than this does not come back. */
 const MOST_REBUILDS = 2;
-/** A GPU that takes longer than this for one part of its start will not end it. */
-const PATIENCE_MS = 60_000;
 /** Tokens of the comparison between devices: as many as fit the time, and at most so many. */
 const COMPARED_TOKENS = 16;
 const COMPARED_MS = 500;
@@ -46,16 +44,13 @@ export class Devices {
 
   /**
    * @param offer the GPU there is
-   * @param speeds earlier measurements, by adapter
-   * @param kernels the variant of the engine's kernels, if not such as suit the GPU
    * @param fetchProbe gets the model folder's `probe.json`, if it has one; asked at once if there is a GPU, since the
    *   page is to make no request once it has loaded
    */
   constructor(
     private readonly startup: Startup,
     private readonly offer: Promise<Offer>,
-    private readonly speeds: Record<string, Speeds>,
-    private readonly kernels: string | null,
+    private readonly options: LoadOptions,
     fetchProbe: () => Promise<Uint8Array | null>,
     private readonly post: (message: FromWorker) => void,
   ) {
@@ -115,10 +110,26 @@ export class Devices {
     this.tell();
   }
 
+  /** Whether the model runs on the GPU now. */
+  get onGpu(): boolean {
+    return this.device === "gpu";
+  }
+
   /** Makes the GPU ready whatever was chosen, for measurements. */
   async needGpu(): Promise<void> {
     if (!(await this.prepare())) {
       throw new Error(this.trouble ?? "There is no GPU.");
+    }
+  }
+
+  /** Waits for the GPU, but not for ever: without it the engine does not come back, and only a new worker goes on. */
+  async patiently<T>(work: Promise<T>): Promise<T> {
+    const reason = `It did not answer within ${this.options.patience} seconds.`;
+    const timer = setTimeout(() => this.post({ type: "stuck", reason }), this.options.patience * 1000);
+    try {
+      return await work;
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -146,7 +157,7 @@ export class Devices {
       await this.use("cpu", "There is no GPU to use.");
       return;
     }
-    let speeds = this.speeds[offer.name];
+    let speeds = this.options.speeds[offer.name];
     const known = speeds !== undefined;
     if (this.known(offer.name) === "cpu") {
       this.drop();
@@ -166,7 +177,7 @@ export class Devices {
       return;
     }
     if (!known) {
-      this.speeds[offer.name] = speeds;
+      this.options.speeds[offer.name] = speeds;
       this.post({ type: "speeds", adapter: offer.name, speeds });
     }
     const [faster, slower] = speeds.gpu > speeds.cpu ? (["gpu", "cpu"] as const) : (["cpu", "gpu"] as const);
@@ -184,7 +195,7 @@ export class Devices {
 
   /** The faster device, where it is known. */
   private known(adapter: string): Device | undefined {
-    const speeds = this.speeds[adapter];
+    const speeds = this.options.speeds[adapter];
     return speeds && (speeds.gpu > speeds.cpu ? "gpu" : "cpu");
   }
 
@@ -254,7 +265,7 @@ export class Devices {
 
   private open(offer: Offer): Promise<MorGpu> {
     const suitable = "software" in offer && offer.software ? "portable" : undefined;
-    return this.startup.time("device", () => MorGpu.open(this.kernels ?? suitable));
+    return this.startup.time("device", () => MorGpu.open(this.options.kernels ?? suitable));
   }
 
   /** Goes on with the prepared GPU, which may have been lost since it was prepared. */
@@ -266,17 +277,6 @@ export class Devices {
         throw error;
       }
       await this.recover(error);
-    }
-  }
-
-  /** Waits for a GPU that is new here, but not for ever. */
-  private async patiently<T>(work: Promise<T>): Promise<T> {
-    const reason = `It did not answer within ${PATIENCE_MS / 1000} seconds.`;
-    const timer = setTimeout(() => this.post({ type: "stuck", reason }), PATIENCE_MS);
-    try {
-      return await work;
-    } finally {
-      clearTimeout(timer);
     }
   }
 

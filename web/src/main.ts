@@ -12,6 +12,8 @@ import { AboutPanel, byId, Composer, SettingsPanel, Welcome } from "./ui";
 import { WorkerClient, WorkerProblem } from "./worker-client";
 
 const DEFAULT_MODEL = "technical-10m";
+/** Seconds for a part of the GPU's start, or for a token. Software in a GPU's place takes some of them. */
+const GPU_PATIENCE = 120;
 /** Within this many pixels of its end, the conversation follows the answer. */
 const FOLLOW_DISTANCE = 80;
 
@@ -118,8 +120,14 @@ async function load(reload: boolean, withoutGpu: string | null = null): Promise<
   try {
     const folder = modelFolder();
     speedsKey = folder.pathname;
-    const speeds = readSpeeds(speedsKey);
-    const options = { reload, device: settings.device, speeds, withoutGpu, kernels: address.get("kernels") };
+    const options = {
+      reload,
+      device: settings.device,
+      speeds: readSpeeds(speedsKey),
+      withoutGpu,
+      kernels: address.get("kernels"),
+      patience: Number(address.get("patience")) || GPU_PATIENCE,
+    };
     const loaded = await client.load(folder, options, {
       progress: (done, total) => welcome.progress(done, total),
       preparing: () => welcome.preparing(),

@@ -159,6 +159,8 @@ export interface LoadOptions {
   withoutGpu: string | null;
   /** The variant of the engine's GPU kernels; null for such as suit the GPU. */
   kernels: string | null;
+  /** Seconds after which a GPU that has not answered is not coming back. */
+  patience: number;
 }
 
 export type ToWorker =

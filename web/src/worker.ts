@@ -113,7 +113,7 @@ async function loadOn(loader: ModelLoader, request: Extract<ToWorker, { type: "l
   const probe = () => loader.optionalBytes(PROBE);
   const { withoutGpu } = request;
   const offer = withoutGpu === null ? lookForAdapter() : Promise.resolve({ trouble: withoutGpu, broken: true });
-  const devices = new Devices(startup, offer, request.speeds, request.kernels, probe, post);
+  const devices = new Devices(startup, offer, request, probe, post);
   const module = instantiate(startup);
   // Whichever promise fails first ends the load; the rest must not go unhandled.
   module.catch(() => undefined);
@@ -163,9 +163,9 @@ async function write(
   const surely = async (run: () => Promise<unknown>): Promise<unknown> => {
     for (;;) {
       try {
-        return await run();
+        return await (devices.onGpu ? devices.patiently(run()) : run());
       } catch (error) {
-        if (!isDeviceError(error) || model.device() === "cpu") {
+        if (!isDeviceError(error) || !devices.onGpu) {
           throw error;
         }
         await devices.recover(error);

@@ -116,7 +116,7 @@ test("goes from device to device between answers and within one", async ({ page 
 async function breakWorkers(page: Page, script: string): Promise<void> {
   await page.route("**/worker-*.js", async (route) => {
     const response = await route.fetch();
-    await route.fulfill({ response, body: `${script};\n${await response.text()}` });
+    await route.fulfill({ response, body: `{${script}};\n${await response.text()}` });
   });
 }
 
@@ -154,6 +154,30 @@ test("loads anew when the GPU brings the worker down later", async ({ page }) =>
   await answered(page);
   await expect(answers(page)).toHaveText(LONG_REPLY);
 });
+
+for (const [when, results] of [["it starts", 1], ["it writes", 6]] as const) {
+  test(`loads without a GPU that does not answer when ${when}`, async ({ page }) => {
+    await breakWorkers(page, `
+      let results = 0;
+      const mapAsync = GPUBuffer.prototype.mapAsync;
+      GPUBuffer.prototype.mapAsync = function (...which) {
+        results += 1;
+        return results < ${results} ? mapAsync.apply(this, which) : new Promise(() => undefined);
+      }`);
+    await openOn(page, "gpu", "probed", "&patience=6");
+    if (results > 1) {
+      await send(page);
+      await expect(answers(page)).toHaveAttribute("data-state", "failed");
+      await expect(page.getByRole("status")).toHaveText("Ready");
+      await page.getByRole("button", { name: "New chat" }).click();
+    }
+    await expect(notice(page)).toContainText("It did not answer within 6 seconds.");
+    await expect(device(page)).toHaveAttribute("data-device", "cpu");
+    await send(page);
+    await answered(page);
+    await expect(answers(page)).toHaveText(LONG_REPLY);
+  });
+}
 
 test("goes on when the GPU is lost while it writes", async ({ page }) => {
   await openOn(page, "gpu", "probed");
