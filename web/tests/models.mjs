@@ -8,6 +8,8 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+import { norm, safetensors } from "./tensors.mjs";
+
 const TOKENIZER = fileURLToPath(new URL("../../tests/data/tokenizer/", import.meta.url));
 const CONTEXT = 256;
 
@@ -26,9 +28,6 @@ const ALPHABET = byteAlphabet();
 
 /** @param {string} file */
 const read = (file) => readFileSync(TOKENIZER + file);
-
-/** @param {number} value 0 or 1 */
-const half = (value) => (value === 1 ? 0x3c00 : 0);
 
 /**
  * @typedef {object} Shape
@@ -67,7 +66,7 @@ export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth
     routing: { kind: "fixed", max_steps: maxSteps, depth },
   };
 
-  /** @type {[string, number[], ((i: number) => number) | null][]} */
+  /** @type {import("./tensors.mjs").Tensor[]} */
   const tensors = [
     ["embeddings.token_embedding.weight", [vocabSize, dim], null],
     ["embeddings.pos_encoding.pos_embedding.weight", [CONTEXT, dim], (i) => Number(Math.floor(i / dim) === i % dim)],
@@ -95,7 +94,7 @@ export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth
     ["config.json", Buffer.from(JSON.stringify(config))],
     ["tokenizer.json", tokenizer],
     ["tokenizer_config.json", read("tokenizer_config.json")],
-    ["model.safetensors", safetensors(tensors)],
+    ["model.safetensors", safetensors(tensors, "F16")],
     ["generation_config.json", Buffer.from(JSON.stringify({ do_sample: false, max_new_tokens: CONTEXT }))],
     ["README.md", Buffer.from(CARD)],
   ]);
@@ -143,47 +142,10 @@ It knows one answer. <img src=x onerror="document.title='card ran'"> [site](http
 
 /**
  * @param {string} name
- * @param {number} dim
- * @returns {[string, number[], ((i: number) => number) | null][]}
- */
-function norm(name, dim) {
-  return [[`${name}.weight`, [dim], () => 1], [`${name}.bias`, [dim], null]];
-}
-
-/**
- * @param {string} name
  * @param {number} outputs
  * @param {number} inputs
  * @returns {[string, number[], null][]}
  */
 function linear(name, outputs, inputs) {
   return [[`${name}.weight`, [outputs, inputs], null], [`${name}.bias`, [outputs], null]];
-}
-
-/**
- * An f16 safetensors file; `null` values are zeros.
- * @param {[string, number[], ((i: number) => number) | null][]} tensors
- */
-function safetensors(tensors) {
-  /** @type {Record<string, object>} */
-  const header = {};
-  const parts = [];
-  let at = 0;
-  for (const [name, shape, value] of tensors) {
-    const count = shape.reduce((product, size) => product * size, 1);
-    const data = new Uint16Array(count);
-    if (value !== null) {
-      for (let i = 0; i < count; i++) {
-        data[i] = half(value(i));
-      }
-    }
-    header[name] = { dtype: "F16", shape, data_offsets: [at, at + data.byteLength] };
-    at += data.byteLength;
-    parts.push(Buffer.from(data.buffer));
-  }
-  let text = JSON.stringify(header);
-  text += " ".repeat((8 - (text.length % 8)) % 8);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  return Buffer.concat([length, Buffer.from(text), ...parts]);
 }

@@ -9,6 +9,7 @@ import { extname, join, normalize, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { LONG_REPLY, HOSTILE_REPLY, MARKDOWN_REPLY } from "./replies.mjs";
+import { routedModel } from "./routed.mjs";
 import { scriptedModel, scriptedProbe } from "./models.mjs";
 
 const PAGE = fileURLToPath(new URL("../dist/", import.meta.url));
@@ -76,9 +77,21 @@ function withProbe(right) {
   return files.set("probe.json", Buffer.from(JSON.stringify(scriptedProbe(files, LONG_REPLY, right))));
 }
 
+/**
+ * `technical-prefix-F32` and the like: a model with routers.
+ * @param {string} name
+ */
+function routed(name) {
+  const [, family, pooling, type] = /^(technical|conversational)-(sequence|real|prefix)-(F32|F16|I8)$/.exec(name) ?? [];
+  if (family === undefined) {
+    return undefined;
+  }
+  return () => routedModel(/** @type {any} */ (family), /** @type {any} */ (pooling), /** @type {any} */ (type));
+}
+
 /** @param {string} name */
 function model(name) {
-  const recipe = RECIPES[name];
+  const recipe = RECIPES[name] ?? routed(name);
   if (recipe === undefined) {
     return undefined;
   }

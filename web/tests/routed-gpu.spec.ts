@@ -1,0 +1,66 @@
+// Models whose routers decide depth, on a GPU, which SwiftShader stands in for, against the CPU: the kernels of every
+// routing and of every type of weights must compile in a browser, whose compiler is not naga, and compute the same.
+
+import { expect, type Page, test } from "@playwright/test";
+
+import { CHROMIUM, GPU_ARGS } from "./browser.mjs";
+import { answered, answers, modelName, send } from "./page";
+
+test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
+
+/** SwiftShader takes up to a second for a token with the workgroup kernels. */
+const TOKENS = { portable: 24, workgroup: 8 } as const;
+type Kernels = keyof typeof TOKENS;
+const QUESTIONS = ["a", "list files", "tar"];
+
+/** Opens a model; answers are greedy and short, and show the depth of each token. */
+async function openOn(page: Page, device: "cpu" | "gpu", recipe: string, kernels: Kernels): Promise<void> {
+  await page.goto("/icon.svg");
+  const settings = JSON.stringify({ device, temperature: 0, maxNewTokens: TOKENS[kernels], showDepth: true });
+  await page.evaluate((settings) => localStorage.setItem("mor-settings-v1", settings), settings);
+  await page.goto(`/?test&model=${modelName(recipe)}&kernels=${kernels}`);
+  await expect(page.getByRole("status")).toHaveText("Ready");
+  await expect(page.locator("#notice-text")).toBeHidden();
+  await expect(page.locator("#device-help")).toHaveAttribute("data-device", device);
+}
+
+/** Text and steps of every token of an answer. */
+async function answer(page: Page): Promise<string[]> {
+  await send(page, QUESTIONS[1]);
+  await answered(page);
+  return answers(page).locator(".token").evaluateAll((tokens) =>
+    tokens.map((token) => `${token.textContent}: ${/\(.*\)/.exec((token as HTMLElement).title)?.[0] ?? ""}`),
+  );
+}
+
+interface TestHook {
+  agree(questions: string[], tokens: number): Promise<{ equal: number; tokens: number }>;
+}
+
+const CASES: [recipe: string, kernels: Kernels, least: number][] = [];
+for (const family of ["technical", "conversational"]) {
+  for (const pooling of ["sequence", "real", "prefix"]) {
+    CASES.push([`${family}-${pooling}-F32`, "portable", 0.99]);
+  }
+  CASES.push([`${family}-prefix-F16`, "workgroup", 0.99], [`${family}-real-F16`, "workgroup", 0.99]);
+  // With int8 weights the CPU rounds its inputs to int8 as well, which the GPU does not.
+  CASES.push([`${family}-prefix-I8`, "portable", 0.8], [`${family}-sequence-I8`, "workgroup", 0.8]);
+}
+
+for (const [recipe, kernels, least] of CASES) {
+  test(`${recipe} with ${kernels} kernels`, async ({ page }) => {
+    await openOn(page, "gpu", recipe, kernels);
+    const onGpu = await answer(page);
+    const result = await page.evaluate(
+      ({ questions, tokens }) => (window as unknown as { morTest: TestHook }).morTest.agree(questions, tokens),
+      { questions: QUESTIONS, tokens: TOKENS[kernels] },
+    );
+    const depths = new Set(onGpu.map((token) => token.split(": (")[1])).size;
+    console.log(`${recipe}: ${result.equal} of ${result.tokens} tokens agree; ${depths} different depths`);
+    expect(result.equal / result.tokens).toBeGreaterThanOrEqual(least);
+    if (least > 0.9) {
+      await openOn(page, "cpu", recipe, kernels);
+      expect(onGpu).toEqual(await answer(page));
+    }
+  });
+}
