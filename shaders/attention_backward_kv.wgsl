@@ -1,8 +1,8 @@
 // Attention backward to keys and values, a workgroup a tile of keys of a head. Grid: tiles of keys, heads, batch. A key
 // gathers from the rows that saw it, so that nothing is added atomically and sums have one order.
 //
-// A key belongs to SHARERS neighbouring invocations, as a row does in attention.wgsl, whose constants these are, but for
-// the sizes of tiles: TILE_KEYS a workgroup, TILE_ROWS at a time. `delta` comes from attention_backward_q.wgsl.
+// A key belongs to SHARERS neighbouring invocations, as a row does in attention.wgsl, whose constants these are, but
+// for the sizes of tiles: TILE_KEYS a workgroup, TILE_ROWS at a time. `delta` comes from attention_backward_q.wgsl.
 
 @group(0) @binding(0) var<storage, read> q: array<Element>; // [batch][rows][Q_STRIDE]
 @group(0) @binding(1) var<storage, read> k: array<Element>; // [batch][keys][KV_STRIDE]

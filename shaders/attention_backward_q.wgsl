@@ -1,8 +1,8 @@
 // Attention backward to the queries, a workgroup a tile of query rows of a head. Grid: tiles of rows, heads, batch.
 // Weights are computed again from the scores and the rows' logarithms that the forward pass left.
 //
-// Invocations share rows as in attention.wgsl, and constants are as there. `delta`, the product of each row's output and
-// its gradient, is what the softmax takes off every score's gradient; attention_backward_kv.wgsl needs it too.
+// Invocations share rows as in attention.wgsl, and constants are as there. `delta`, the product of each row's output
+// and its gradient, is what the softmax takes off every score's gradient; attention_backward_kv.wgsl needs it too.
 
 @group(0) @binding(0) var<storage, read> q: array<Element>; // [batch][rows][Q_STRIDE]
 @group(0) @binding(1) var<storage, read> k: array<Element>; // [batch][keys][KV_STRIDE]

@@ -161,3 +161,24 @@ impl EngineError {
         matches!(self, Self::OutOfMemory { .. } | Self::Thread(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_fails_anywhere_is_not_the_devices_fault() {
+        let (tokens, limit) = (9, 8);
+        assert!(!EngineError::ContextFull { tokens, limit }.is_of_device());
+        assert!(!EngineError::EmptyPrompt.is_of_device());
+        let (context, bytes) = (8, 1 << 40);
+        assert!(EngineError::OutOfMemory { context, bytes }.is_of_device());
+        #[cfg(feature = "gpu")]
+        assert!(
+            EngineError::DeviceLost {
+                reason: String::new()
+            }
+            .is_of_device()
+        );
+    }
+}

@@ -13,8 +13,8 @@ use crate::ops::gpu;
 /// Overrides the variant of the kernels.
 const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
 
-/// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders lack too
-/// much, and it talks to the screen.
+/// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders
+/// lack too much, and it talks to the screen.
 const APIS: &[WgpuBackend] = if cfg!(target_vendor = "apple") {
     &[WgpuBackend::Metal]
 } else if cfg!(windows) {

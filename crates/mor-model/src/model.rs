@@ -29,8 +29,8 @@ pub struct ForwardOptions {
     /// Whether the routers of a technical model get a gradient: in the backward pass, what a step changes is weighted
     /// by the probability of taking it. While training, depths are then drawn by their probabilities.
     pub straight_through: bool,
-    /// Whether activations are f16, from the embeddings on. Weights are met in f16 and stay as they are, and so do their
-    /// gradients; norms, means and losses are computed in f32. For devices where [`crate::supports_half`].
+    /// Whether activations are f16, from the embeddings on. Weights are met in f16 and stay as they are, and so do
+    /// their gradients; norms, means and losses are computed in f32. For devices where [`crate::supports_half`].
     pub half: bool,
 }
 

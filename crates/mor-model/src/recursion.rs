@@ -19,9 +19,9 @@ pub(crate) struct Seen {
 /// Applies `block(step, seen)` to `x: [batch, seq, dim]`, a row `steps[row]` times, or, where there are
 /// `batch · seq` numbers, a position as often as its own number says.
 ///
-/// What has halted is not computed: the others are gathered, and scattered back after the step. A position that has halted
-/// stays as it is, and the others no longer see it as a key. So no row's result depends on another, and no position's on a
-/// later one, as long as those of `block` do not.
+/// What has halted is not computed: the others are gathered, and scattered back after the step. A position that has
+/// halted stays as it is, and the others no longer see it as a key. So no row's result depends on another, and no
+/// position's on a later one, as long as those of `block` do not.
 ///
 /// `survival: [batch, 1 or seq, steps]` holds the probability of taking each step; what a step changes is then
 /// weighted by it in the backward pass, and only there.

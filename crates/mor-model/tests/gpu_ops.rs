@@ -1,14 +1,15 @@
-//! Attention and routing on a GPU, in every variant of their kernels, against the CPU and finite differences: values and
-//! the gradient of every operand.
+//! Attention and routing on a GPU, in every variant of their kernels, against the CPU and finite differences: values
+//! and the gradient of every operand.
 #![cfg(feature = "gpu")]
 
 mod common;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 use common::gpu::gpu;
 use common::{distance, values};
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, composed};
+use mor_model::supports_half;
 
 /// Numbers between -1 and 1 that look random.
 fn noise(len: usize, seed: usize) -> Vec<f32> {
@@ -237,4 +238,36 @@ fn scattering_leaves_other_holders_of_the_tensor_alone() {
     let y = ops::scatter_rows(x.clone(), zeros, list(&[1], &device));
     assert_eq!(values(y), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
     assert_eq!(values(x), [1.0; 6]);
+}
+
+/// Stored as f16 and summed in f32: as close as the rounding of operands and results lets it be.
+#[test]
+fn half_precision_is_close() {
+    for variant in Variant::ALL {
+        let (device, _guard) = gpu(variant);
+        if !supports_half(&device) {
+            return; // Training says so and refuses; see its tests.
+        }
+        let shape = [2, 21, 40];
+        let operands: Vec<_> = (0..3)
+            .map(|seed| (noise(2 * 21 * 40, seed), shape))
+            .collect();
+        let attend = |x: &[Tensor<3>], dtype: FloatDType| {
+            let [q, k, v] = [0, 1, 2].map(|at| x[at].clone().cast(dtype));
+            let rows = list(&[1], &q.device());
+            let y = ops::causal_attention(q, k, v, None, 2);
+            let row = ops::gather_rows(y.clone(), rows.clone(), 1);
+            ops::scatter_rows(y, row * 2.0, rows).cast(FloatDType::F32)
+        };
+        let found = differentiate(&device, &operands, &|x| attend(x, FloatDType::F16));
+        let expected = differentiate(&device, &operands, &|x| attend(x, FloatDType::F32));
+        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            close(
+                &format!("{variant} f16, result {at}"),
+                found,
+                expected,
+                5e-3,
+            );
+        }
+    }
 }

@@ -15,13 +15,13 @@ const PORTABLE: u32 = 16;
 /// own position. See `shaders/attention.wgsl`.
 ///
 /// Bindings, in this order: `q: [batch][rows][q_stride]`, `k` and `v: [batch][keys][kv_stride]`; if `masked`
-/// `visible: [batch][keys]` of u32; if `indexed` `positions: [batch][rows]` of u32; `out: [batch][rows][out_stride]`; if
-/// `store_lse` `lse: [batch][heads][rows]` of f32; `params` of u32: rows, keys (the stride of `k`, `v` and `visible` between
-/// entries of the batch), first, step.
+/// `visible: [batch][keys]` of u32; if `indexed` `positions: [batch][rows]` of u32; `out: [batch][rows][out_stride]`;
+/// if `store_lse` `lse: [batch][heads][rows]` of f32; `params` of u32: rows, keys (the stride of `k`, `v` and
+/// `visible` between entries of the batch), first, step.
 ///
-/// Row `i` is at position `first + i`, or if `indexed` at `first + positions[i]`, which must not fall from row to row; so
-/// the list of [`crate::Select`] serves as it is. A key is seen if it is not later than the row, and if `masked` where
-/// `visible > step`. A row that sees none gets zeros, and the lowest `lse`.
+/// Row `i` is at position `first + i`, or if `indexed` at `first + positions[i]`, which must not fall from row to
+/// row; so the list of [`crate::Select`] serves as it is. A key is seen if it is not later than the row, and if
+/// `masked` where `visible > step`. A row that sees none gets zeros, and the lowest `lse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Attention {
     /// Numbers of a row: heads times their size, which is 256 at most.
@@ -124,9 +124,9 @@ impl Attention {
         element::build(bindings.bind("PARAMS_BINDING").builder, file, self.half)
     }
 
-    /// The backward pass to the queries, which comes first. Bindings: `q`, `k`, `v`, then `visible` and `positions` where
-    /// the forward pass had them; `out`, `d_out` and `lse`; the results `d_q`, shaped as `q`, and
-    /// `delta: [batch][heads][rows]` of f32; `params`. Grid: [`Self::workgroups`].
+    /// The backward pass to the queries, which comes first. Bindings: `q`, `k`, `v`, then `visible` and `positions`
+    /// where the forward pass had them; `out`, `d_out` and `lse`; the results `d_q`, shaped as `q`, and `delta:
+    /// [batch][heads][rows]` of f32; `params`. Grid: [`Self::workgroups`].
     pub fn backward_q(&self, variant: Variant) -> Shader {
         let (size, file) = match sharing(variant) {
             false => (
@@ -151,9 +151,9 @@ impl Attention {
         element::build(bindings.builder, file, self.half)
     }
 
-    /// The backward pass to keys and values. Bindings: `q`, `k`, `v`, then `visible` and `positions` where the forward pass
-    /// had them; `d_out`, `lse` and `delta`; the results `d_k` and `d_v`, shaped as `k`; `params`. Grid: that of
-    /// [`Self::workgroups`] with keys in place of rows.
+    /// The backward pass to keys and values. Bindings: `q`, `k`, `v`, then `visible` and `positions` where the
+    /// forward pass had them; `d_out`, `lse` and `delta`; the results `d_k` and `d_v`, shaped as `k`; `params`. Grid:
+    /// that of [`Self::workgroups`] with keys in place of rows.
     pub fn backward_kv(&self, variant: Variant) -> Shader {
         let (size, file) = match sharing(variant) {
             false => (

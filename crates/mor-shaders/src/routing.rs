@@ -10,9 +10,9 @@ const MOST: u32 = 65_535;
 
 /// The rows whose depth is above a step, in increasing order. See `shaders/select.wgsl`. The grid is one workgroup.
 ///
-/// Bindings: `depths` of u32; the results `list: [rows]` of u32, of which the first `count` are set, and `counts: [4]` of
-/// u32, the count and the grid for an indirect dispatch over the listed rows; `params` of u32: rows, first, step. Row `i`
-/// is the one with depth `depths[first + i]`, and `i` is what is listed.
+/// Bindings: `depths` of u32; the results `list: [rows]` of u32, of which the first `count` are set, and `counts:
+/// [4]` of u32, the count and the grid for an indirect dispatch over the listed rows; `params` of u32: rows, first,
+/// step. Row `i` is the one with depth `depths[first + i]`, and `i` is what is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Select {
     /// Listed rows that a workgroup of the kernel to come takes; the grid's first number is their count by this.
@@ -46,8 +46,8 @@ impl Select {
 
 /// `y[i] = x[list[i]]` for each `i` below `counts[0]`. See `shaders/gather.wgsl`.
 ///
-/// Bindings: `x`, `list` and `counts` of u32, `y`; `counts` is that of [`Select`] or any buffer that starts with the number.
-/// Grid: [`Self::workgroups`], or by indirect dispatch that of a [`Select`] with one row a group and
+/// Bindings: `x`, `list` and `counts` of u32, `y`; `counts` is that of [`Select`] or any buffer that starts with the
+/// number. Grid: [`Self::workgroups`], or by indirect dispatch that of a [`Select`] with one row a group and
 /// [`Self::slices`] in the second dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gather {

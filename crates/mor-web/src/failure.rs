@@ -27,7 +27,7 @@ impl From<Failure> for JsValue {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let failure = Self::new(&error.to_string());
-        if is_of_device(&error) {
+        if error.is_of_device() {
             failure.0.set_name(DEVICE_ERROR);
         }
         failure
@@ -49,34 +49,5 @@ impl From<TextError> for Failure {
 impl From<serde_wasm_bindgen::Error> for Failure {
     fn from(error: serde_wasm_bindgen::Error) -> Self {
         Self::new(&error.to_string())
-    }
-}
-
-/// Whether a failure says something about the device, and not about the model or the request, which would fail anywhere.
-fn is_of_device(error: &EngineError) -> bool {
-    !matches!(
-        error,
-        EngineError::Config(_)
-            | EngineError::Text(_)
-            | EngineError::EmptyPrompt
-            | EngineError::TokenOutOfRange { .. }
-            | EngineError::ContextFull { .. }
-            | EngineError::TokenizerMismatch { .. }
-            | EngineError::Probe { .. }
-            | EngineError::Option { .. }
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_that_fails_anywhere_is_not_the_devices_fault() {
-        let (tokens, limit) = (9, 8);
-        assert!(!is_of_device(&EngineError::ContextFull { tokens, limit }));
-        assert!(!is_of_device(&EngineError::EmptyPrompt));
-        let (context, bytes) = (8, 1 << 40);
-        assert!(is_of_device(&EngineError::OutOfMemory { context, bytes }));
     }
 }

@@ -129,7 +129,8 @@ pub fn gather_rows<const D: usize>(x: Tensor<D>, list: Tensor<1, Int>, count: us
     composed::gather_rows(x, list, count)
 }
 
-/// `x: [rows, ..]` with the rows at the first numbers of `list`, which must not repeat, replaced by `rows: [count, ..]`.
+/// `x: [rows, ..]` with the rows at the first numbers of `list`, which must not repeat, replaced by `rows: [count,
+/// ..]`.
 pub fn scatter_rows<const D: usize>(
     x: Tensor<D>,
     rows: Tensor<D>,
@@ -145,9 +146,9 @@ pub fn scatter_rows<const D: usize>(
     composed::scatter_rows(x, rows, list)
 }
 
-/// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)`
-/// of position `p` by the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions`, one for each of
-/// the `batch · seq` vectors, says otherwise.
+/// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)` of position `p` by
+/// the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions`, one for each of the `batch ·
+/// seq` vectors, says otherwise.
 pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&Arc<[u32]>>) -> Tensor<3> {
     if is_fused(&x) {
         return Tensor::from_dispatch(Dispatch::fused_rotary(

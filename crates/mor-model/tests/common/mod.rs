@@ -4,7 +4,8 @@
 #[cfg(feature = "gpu")]
 pub mod gpu;
 
-/// Makes tests of functions that take a device: each on the CPU, and all of them on the GPU with kernels of each variant.
+/// Makes tests of functions that take a device: each on the CPU, and all of them on the GPU with kernels of each
+/// variant.
 #[macro_export]
 macro_rules! on_every_device {
     ($($name:ident),+ $(,)?) => {

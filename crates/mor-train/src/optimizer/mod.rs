@@ -63,9 +63,9 @@ impl Optimizer {
         matches!(self.slots, Slots::Device(_))
     }
 
-    /// One step: the gradients are scaled by `scale` (the place for clipping), the parameters
-    /// move by at most about `learning_rate` each. A parameter without a gradient stays as it is. Gradients that are not
-    /// where the optimizer is change nothing.
+    /// One step: the gradients are scaled by `scale` (the place for clipping), the parameters move by at most about
+    /// `learning_rate` each. A parameter without a gradient stays as it is. Gradients that are not where the
+    /// optimizer is change nothing.
     pub fn step(
         &mut self,
         model: Model,

@@ -91,7 +91,8 @@ pub struct TrainSettings {
     /// exported; absent: no average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Precision of the matrix products in training steps; measuring always uses `f32`.
+    /// Precision of the matrix products in training steps; measuring always uses `f32`. On a GPU f16 is what activations
+    /// are stored in too, and bf16 is f32.
     #[serde(default)]
     pub matmul: Matmul,
     /// Factor on the loss at the start of a run with `matmul = "f16"`, which adapts it from then on.

@@ -81,14 +81,15 @@ pub(super) trait Kernels: Backend {
         d_out: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 3];
 
-    /// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places of
-    /// a list as long; and four numbers, the first of which is how many there are.
+    /// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places
+    /// of a list as long; and four numbers, the first of which is how many there are.
     fn select(depths: IntTensor<Self>, step: u32) -> (IntTensor<Self>, IntTensor<Self>);
 
     /// The rows of `x` at the first `count` numbers of `list`.
     fn gather(x: FloatTensor<Self>, list: IntTensor<Self>, count: usize) -> FloatTensor<Self>;
 
-    /// `x` with `rows` in place of the rows at the first numbers of `list`, in its memory where nothing else holds that.
+    /// `x` with `rows` in place of the rows at the first numbers of `list`, in its memory where nothing else holds
+    /// that.
     fn scatter(
         x: FloatTensor<Self>,
         rows: FloatTensor<Self>,
