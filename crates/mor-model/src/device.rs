@@ -127,7 +127,7 @@ fn gpu() -> Result<ChosenDevice, DeviceError> {
 
 #[cfg(feature = "gpu")]
 fn gpu_if_hardware() -> Result<Option<ChosenDevice>, DeviceError> {
-    if !crate::gpu::may_have_hardware() {
+    if !mor_shaders::may_have_hardware() {
         // Also where it will not be used, a mistake is one.
         crate::gpu::variant_of_environment()?;
         return Err(DeviceError::NoAdapter("no driver is loaded".to_owned()));

@@ -1,6 +1,5 @@
 //! The GPU adapter that Burn runs on, opened once in a process.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
@@ -9,9 +8,6 @@ pub use mor_shaders::Variant;
 
 use crate::device::{ChosenDevice, DeviceError};
 use crate::ops::gpu;
-
-/// Overrides the variant of the kernels.
-const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
 
 /// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders
 /// lack too much, and it talks to the screen.
@@ -39,19 +35,6 @@ pub fn set_variant(variant: Variant) {
 /// The variant in use.
 pub fn variant() -> Variant {
     gpu::variant()
-}
-
-/// Whether it is worth looking for an adapter that is hardware. On Linux a GPU's driver shows in `/dev`; without one,
-/// loading Vulkan would find programs at most, and take its time and say things about screens.
-pub(crate) fn may_have_hardware() -> bool {
-    const NODES: [&str; 5] = [
-        "/dev/dri",
-        "/dev/nvidiactl",
-        "/dev/dxg",
-        "/dev/mali0",
-        "/dev/kgsl-3d0",
-    ];
-    !cfg!(target_os = "linux") || NODES.iter().any(|node| Path::new(node).exists())
 }
 
 /// The adapter, opened on the first call.
@@ -92,12 +75,8 @@ fn open_first() -> Result<Gpu, DeviceError> {
     let info = setup.adapter.get_info();
     let is_software = is_software(&setup);
     let features = setup.device.features();
-    let fitting = match (is_software, features.contains(wgpu::Features::SUBGROUP)) {
-        (true, _) => Variant::Portable,
-        (false, true) => Variant::Subgroup,
-        (false, false) => Variant::Workgroup,
-    };
-    let variant = asked.unwrap_or(fitting);
+    let subgroups = features.contains(wgpu::Features::SUBGROUP);
+    let variant = asked.unwrap_or(Variant::suited_to(is_software, subgroups));
     gpu::set_variant(variant);
     Ok(Gpu {
         device: ChosenDevice {
@@ -116,29 +95,5 @@ fn is_software(setup: &WgpuSetup) -> bool {
 
 /// The variant that `MOR_GPU_VARIANT` asks for, if it is set.
 pub(crate) fn variant_of_environment() -> Result<Option<Variant>, DeviceError> {
-    asked_variant(std::env::var(VARIANT_VARIABLE).ok().as_deref())
-}
-
-fn asked_variant(text: Option<&str>) -> Result<Option<Variant>, DeviceError> {
-    let parsed = text.map(str::parse::<Variant>).transpose();
-    parsed.map_err(|error| DeviceError::Variant(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variants_are_asked_for_by_name() {
-        assert_eq!(asked_variant(None).expect("none"), None);
-        let asked = asked_variant(Some("workgroup")).expect("known");
-        assert_eq!(asked, Some(Variant::Workgroup));
-        let error = asked_variant(Some("fast"))
-            .expect_err("unknown")
-            .to_string();
-        assert!(
-            error.contains("MOR_GPU_VARIANT: `fast` is no kernel variant"),
-            "{error}"
-        );
-    }
+    Variant::from_environment().map_err(|error| DeviceError::Variant(error.to_string()))
 }

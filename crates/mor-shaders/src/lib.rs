@@ -4,6 +4,7 @@
 //! text. Nothing here knows a graphics interface: the inference engine compiles the text with wgpu, training hands it to
 //! Burn, and the tests validate all of it with naga.
 
+mod adapter;
 mod attention;
 mod decision;
 mod element;
@@ -14,6 +15,7 @@ mod shader;
 mod storage;
 mod variant;
 
+pub use adapter::{VARIANT_VARIABLE, may_have_hardware};
 pub use attention::Attention;
 pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
 pub use linear::{Activation, Matmul, Matvec, Residual, Target};

@@ -59,3 +59,17 @@ impl FromStr for Variant {
         named.ok_or_else(|| ParseVariantError(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_others_told() {
+        for variant in Variant::ALL {
+            assert_eq!(variant.name().parse(), Ok(variant));
+        }
+        let error = "fast".parse::<Variant>().expect_err("unknown");
+        assert!(error.to_string().starts_with("`fast` is no kernel variant"));
+    }
+}

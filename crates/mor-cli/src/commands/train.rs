@@ -1,11 +1,12 @@
 //! `mor train`: a recipe and data in, a run folder out.
 
 use std::io::IsTerminal;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use mor_report::metrics::{StepMetrics, ValidationMetrics};
 use mor_train::recipe::Override;
@@ -128,10 +129,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
     .context("cannot listen for Ctrl-C")?;
 
     let mut display = Display::new()?;
-    let outcome = trainer.run(&stop, &mut |event| {
-        if first {
-            display.show(event);
-        }
+    let outcome = guarded(device.is_gpu, || {
+        let outcome = trainer.run(&stop, &mut |event| {
+            if first {
+                display.show(event);
+            }
+        });
+        Ok(outcome?)
     })?;
     display.bar.finish_and_clear();
     if !first {
@@ -161,6 +165,35 @@ pub(crate) fn run(args: Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Runs something, on a GPU with a word about what to do when that fails: Burn's backend for GPUs does not return what a
+/// driver reports (a device that was lost, or whose memory is full), it panics.
+fn guarded<T>(on_gpu: bool, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !on_gpu {
+        return run();
+    }
+    let said = Arc::new(Mutex::new(None));
+    let heard = Arc::clone(&said);
+    // The first one is the cause; others follow from it.
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic
+            .payload_as_str()
+            .unwrap_or("no reason given")
+            .to_owned();
+        let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        said.get_or_insert(text);
+    }));
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(run));
+    drop(std::panic::take_hook());
+    outcome.unwrap_or_else(|_| {
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = said.as_deref().unwrap_or("no reason given").to_owned();
+        Err(anyhow!(
+            "the GPU failed: {reason}; checkpoints are whole, so go on with the same command and --resume, and with \
+             --device cpu or smaller batches if it fails again"
+        ))
+    })
 }
 
 fn plan(trainer: Trainer) -> Result<()> {
@@ -331,5 +364,23 @@ fn duration(seconds: f64) -> String {
         format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60)
     } else {
         format!("{}m{:02}s", seconds / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_panics_becomes_an_error_with_a_remedy() {
+        let error = guarded(true, || -> Result<()> { panic!("device lost") }).expect_err("failed");
+        let error = error.to_string();
+        assert!(
+            error.contains("device lost") && error.contains("--resume"),
+            "{error}"
+        );
+        assert_eq!(guarded(true, || Ok(3)).expect("nothing happened"), 3);
+        let other = guarded(true, || -> Result<()> { Err(anyhow!("disk full")) });
+        assert_eq!(other.expect_err("passed on").to_string(), "disk full");
     }
 }

@@ -8,9 +8,6 @@ use mor_shaders::{Shader, Variant};
 use super::pipeline::Pipeline;
 use crate::{EngineError, Result};
 
-/// Environment variable that overrides the choice of kernels: `portable`, `workgroup` or `subgroup`.
-pub const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
-
 /// Storage buffers that a kernel may need.
 const STORAGE_BUFFERS: u32 = 8;
 
@@ -92,17 +89,13 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the fastest GPU. Its kernels are as [`VARIANT_VARIABLE`] says, or such as suit it.
+    /// Opens the fastest GPU. Its kernels are as [`mor_shaders::VARIANT_VARIABLE`] says, or such as suit it.
     ///
     /// # Errors
     /// [`EngineError::NoAdapter`], [`EngineError::MissingFeature`], [`EngineError::GpuLimit`] or
     /// [`EngineError::Variant`].
     pub async fn open() -> Result<Arc<Self>> {
-        let variant = match std::env::var(VARIANT_VARIABLE) {
-            Ok(name) => Some(name.parse()?),
-            Err(_) => None,
-        };
-        Self::open_with(variant).await
+        Self::open_with(Variant::from_environment()?).await
     }
 
     /// As [`Self::open`], with a variant of the kernels.
@@ -240,10 +233,7 @@ fn suitable(
             remedy: "set MOR_GPU_VARIANT to workgroup or portable, or not at all",
         }),
         Some(variant) => Ok(variant),
-        // There a barrier costs more than the work around it.
-        None if adapter.software => Ok(Variant::Portable),
-        None if subgroups => Ok(Variant::Subgroup),
-        None => Ok(Variant::Workgroup),
+        None => Ok(Variant::suited_to(adapter.software, subgroups)),
     }
 }
 

@@ -24,10 +24,10 @@ mod record;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;
-pub use adapter::{AdapterDescription, Gpu, VARIANT_VARIABLE};
+pub use adapter::{AdapterDescription, Gpu};
 pub use decoder::GpuDecoder;
 pub use model::GpuModel;
-pub use mor_shaders::Variant;
+pub use mor_shaders::{VARIANT_VARIABLE, Variant, may_have_hardware};
 
 /// What a decoder asked of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

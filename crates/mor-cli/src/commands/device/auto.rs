@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use mor_config::{CONFIG_FILE, WEIGHTS_FILE, write_atomic};
-use mor_engine::gpu::Gpu;
+use mor_engine::gpu::{Gpu, Variant, may_have_hardware};
 use mor_engine::{Context, EngineError, SamplingOptions};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
@@ -40,10 +40,13 @@ type Trials = BTreeMap<String, Trial>;
 
 /// A context on the faster device, which is said with the reason.
 pub(super) fn place(placement: &Placement) -> Result<Context> {
+    // A misspelt variable is for its author to correct, GPU or not.
+    Variant::from_environment()?;
+    if !may_have_hardware() {
+        return placement.on_cpu();
+    }
     let gpu = match block_on(Gpu::open()) {
         Ok(gpu) => gpu,
-        // A misspelt variable is for its author to correct.
-        Err(error @ EngineError::Variant(_)) => return Err(error.into()),
         // Most machines without a GPU are used on purpose: nothing to report.
         Err(_) => return placement.on_cpu(),
     };

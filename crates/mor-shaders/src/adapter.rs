@@ -1,0 +1,54 @@
+//! What can be said of a GPU before, and of its kernels after it is opened.
+
+use std::path::Path;
+
+use crate::{ParseVariantError, Variant};
+
+/// Environment variable that overrides the choice of kernels: `portable`, `workgroup` or `subgroup`.
+pub const VARIANT_VARIABLE: &str = "MOR_GPU_VARIANT";
+
+impl Variant {
+    /// What [`VARIANT_VARIABLE`] asks for, if it is set.
+    ///
+    /// # Errors
+    /// [`ParseVariantError`] when that is no variant's name.
+    pub fn from_environment() -> Result<Option<Self>, ParseVariantError> {
+        let asked = std::env::var(VARIANT_VARIABLE).ok();
+        asked.as_deref().map(str::parse).transpose()
+    }
+
+    /// The variant that suits an adapter: whether it is the processor, and whether it has subgroup operations.
+    pub fn suited_to(software: bool, subgroups: bool) -> Self {
+        match (software, subgroups) {
+            // There a barrier costs more than the work around it.
+            (true, _) => Self::Portable,
+            (false, true) => Self::Subgroup,
+            (false, false) => Self::Workgroup,
+        }
+    }
+}
+
+/// Whether it is worth looking for an adapter that is hardware. On Linux a GPU's driver shows in `/dev`; without one,
+/// loading Vulkan would find programs at most, and take its time and say things about screens.
+pub fn may_have_hardware() -> bool {
+    const NODES: [&str; 5] = [
+        "/dev/dri",
+        "/dev/nvidiactl",
+        "/dev/dxg",
+        "/dev/mali0",
+        "/dev/kgsl-3d0",
+    ];
+    !cfg!(target_os = "linux") || NODES.iter().any(|node| Path::new(node).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_suit_the_adapter() {
+        assert_eq!(Variant::suited_to(true, true), Variant::Portable);
+        assert_eq!(Variant::suited_to(false, true), Variant::Subgroup);
+        assert_eq!(Variant::suited_to(false, false), Variant::Workgroup);
+    }
+}
