@@ -13,6 +13,7 @@ mod adapter;
 pub mod bench;
 mod buffer;
 mod buffers;
+mod choose;
 mod decode;
 mod decoder;
 mod kernels;
@@ -21,6 +22,7 @@ mod model;
 mod pipeline;
 mod prefill;
 mod record;
+mod upload;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;

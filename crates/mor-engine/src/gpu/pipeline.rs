@@ -13,7 +13,6 @@ pub(super) struct Pipeline {
     /// Whether its last buffer is that of the launch's numbers.
     pub(super) params: bool,
     pub(super) label: String,
-    units_per_workgroup: u32,
     shader: Shader,
 }
 
@@ -79,14 +78,12 @@ impl Pipeline {
             layout,
             params: shader.bindings.iter().any(|b| b.name == PARAMS),
             label: shader.label.clone(),
-            units_per_workgroup: shader.units_per_workgroup,
             shader: shader.clone(),
         }
     }
 
     /// Workgroups for a number of units.
     pub(super) fn grid(&self, units: u32) -> [u32; 3] {
-        debug_assert!(self.units_per_workgroup > 0);
         self.shader.grid(units)
     }
 }
