@@ -12,6 +12,7 @@ test.describe("on a phone", () => {
     await send(page);
     await answered(page);
     expect(await overflow()).toBeLessThanOrEqual(0);
+    await expect(page.getByRole("banner")).toContainText("CPU");
     for (const name of ["New chat", "Settings", "About", "Send"]) {
       await expect(page.getByRole("button", { name, exact: true })).toBeInViewport({ ratio: 1 });
     }
