@@ -5,7 +5,6 @@ mod auto;
 #[cfg(feature = "gpu")]
 mod gpu;
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +29,8 @@ pub(crate) struct Placement {
     load: LoadOptions,
     decode: DecodeOptions,
     /// GPUs that were lost so far.
-    losses: Cell<u32>,
+    #[cfg(feature = "gpu")]
+    losses: std::cell::Cell<u32>,
 }
 
 /// GPUs that may be lost before the CPU goes on.
@@ -44,7 +44,8 @@ impl Placement {
             folder: folder.to_owned(),
             load,
             decode,
-            losses: Cell::new(0),
+            #[cfg(feature = "gpu")]
+            losses: std::cell::Cell::new(0),
         }
     }
 
