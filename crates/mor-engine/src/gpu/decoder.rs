@@ -273,6 +273,8 @@ impl GpuDecoder {
     }
 
     fn truncate(&mut self, len: usize) {
+        // What was not checked is the last token, and gone.
+        self.unchecked &= len >= self.ids.len();
         self.ids.truncate(len);
         self.visible.truncate(len);
         self.routed = self.routed.min(len);
