@@ -50,7 +50,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut session = ChatSession::new(context, tokenizer)?;
     let interactive = std::io::stdin().is_terminal();
     if interactive {
-        note!("{}: {HELP}", args.model.display());
+        let device = session.context().device();
+        note!("{} on {device}: {HELP}", args.model.display());
     }
     let mut lines = std::io::stdin().lock().lines();
     loop {
