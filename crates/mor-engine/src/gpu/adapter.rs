@@ -37,12 +37,14 @@ impl std::fmt::Display for AdapterDescription {
 /// The GPUs that this machine has drivers for; the processor is one where a driver plays a GPU on it.
 #[cfg(not(target_arch = "wasm32"))]
 pub async fn adapters() -> Vec<AdapterDescription> {
-    let found = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    let found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
     found.iter().map(describe).collect()
 }
 
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // Not OpenGL, which others in a program may have switched on: its compute shaders lack too much.
+    descriptor.backends = wgpu::Backends::PRIMARY;
     // Sizes of dispatches that kernels write are right by construction; checking them would cost a kernel each.
     descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
     wgpu::Instance::new(descriptor)
