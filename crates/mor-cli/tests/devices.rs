@@ -154,6 +154,40 @@ fn without_a_driver_the_gpu_says_what_to_install_and_auto_takes_the_cpu() {
 }
 
 #[test]
+fn auto_tries_both_once_and_says_which_is_faster() {
+    let memory = tempfile::tempdir().expect("a folder");
+    let model = model();
+    let folder = model.to_str().expect("text");
+    let write = |more: &[&str]| {
+        let output = mor(&["generate", "--model", folder, "--prompt-ids", "5,6"])
+            .args(["--max-new-tokens", "2", "--device", "auto"])
+            .args(more)
+            .env("MOR_CACHE_DIR", memory.path())
+            .env("MOR_TRY_SOFTWARE_GPU", "1")
+            .output()
+            .expect("the program starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        errors
+    };
+    let first = write(&[]);
+    let figures = "tokens/s on the GPU";
+    assert!(
+        first.contains(figures) && !first.contains("tried before"),
+        "{first}"
+    );
+    let remembered = std::fs::read_to_string(memory.path().join("devices.json"));
+    assert!(remembered.expect("a file").contains(figures));
+    let second = write(&[]);
+    assert!(
+        second.contains("as tried before") && second.contains(figures),
+        "{second}"
+    );
+    // Another depth is another question.
+    assert!(!write(&["--depth", "1"]).contains("tried before"));
+}
+
+#[test]
 fn kernels_can_be_chosen_and_misspelling_is_told() {
     let output = mor(&["devices", "--json"])
         .env("MOR_GPU_VARIANT", "workgroup")

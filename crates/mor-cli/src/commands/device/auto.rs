@@ -17,6 +17,8 @@ use super::Placement;
 
 /// Environment variable that names the folder of what is remembered.
 const FOLDER_VARIABLE: &str = "MOR_CACHE_DIR";
+/// Environment variable that has a program which plays a GPU on the processor tried like a GPU: for tests.
+const SOFTWARE_VARIABLE: &str = "MOR_TRY_SOFTWARE_GPU";
 /// Tokens that each device decodes while it is timed.
 const TOKENS: usize = 8;
 /// Days after which devices are tried anew: drivers change.
@@ -42,7 +44,8 @@ type Trials = BTreeMap<String, Trial>;
 pub(super) fn place(placement: &Placement) -> Result<Context> {
     // A misspelt variable is for its author to correct, GPU or not.
     Variant::from_environment()?;
-    if !may_have_hardware() {
+    let try_software = std::env::var_os(SOFTWARE_VARIABLE).is_some();
+    if !may_have_hardware() && !try_software {
         return placement.on_cpu();
     }
     let gpu = match block_on(Gpu::open()) {
@@ -50,7 +53,7 @@ pub(super) fn place(placement: &Placement) -> Result<Context> {
         // Most machines without a GPU are used on purpose: nothing to report.
         Err(_) => return placement.on_cpu(),
     };
-    if gpu.description().software {
+    if gpu.description().software && !try_software {
         return placement.on_cpu();
     }
     let adapter = format!("{} {}", gpu.description(), gpu.description().driver);
