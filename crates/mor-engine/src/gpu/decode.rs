@@ -1,9 +1,12 @@
 //! One token.
 
+use std::sync::Arc;
+
 use super::buffer::Slice;
+use super::buffers::Cache;
 use super::decoder::{GpuDecoder, Mode};
 use super::kernels::{Kernel, StepKernels};
-use super::model::GpuLayer;
+use super::model::{GpuLayer, GpuPositions};
 use super::record::{Grid, Params, Recorder};
 use crate::model::NormOrder;
 
@@ -18,7 +21,7 @@ struct Row<'a> {
 impl GpuDecoder {
     /// Takes the token at `position` through all layers, whose routers `decide` or follow their last decision.
     pub(super) fn decode(&mut self, position: usize, decide: bool) {
-        let model = std::sync::Arc::clone(&self.model);
+        let model = Arc::clone(&self.model);
         let params = self.params(1, position);
         let width = self.width() as u64 * 4;
         self.embed(&self.buffers.x.clone(), params);
@@ -78,7 +81,7 @@ impl GpuDecoder {
     pub(super) fn embed(&mut self, to: &Slice, params: Params) {
         let (model, buffers) = (&self.model, &self.buffers);
         let mut bound = vec![&buffers.ids, &model.table.slice];
-        if let super::model::GpuPositions::Added(table) = &model.positions {
+        if let GpuPositions::Added(table) = &model.positions {
             bound.push(table);
         }
         bound.extend(&model.embedding_norm);
@@ -139,7 +142,7 @@ impl GpuDecoder {
         params: Params,
         routed: bool,
     ) {
-        let model = std::sync::Arc::clone(&self.model);
+        let model = Arc::clone(&self.model);
         let layer = &model.layers[index];
         let buffers = &self.buffers;
         let post = model.norm_order == NormOrder::Post;
@@ -200,8 +203,8 @@ impl GpuDecoder {
                 attended: &buffers.attended,
                 inner: &buffers.inner,
                 angles: match &model.positions {
-                    super::model::GpuPositions::Rotary(angles) => Some(angles),
-                    super::model::GpuPositions::Added(_) => None,
+                    GpuPositions::Rotary(angles) => Some(angles),
+                    GpuPositions::Added(_) => None,
                 },
             },
             params,
@@ -242,7 +245,7 @@ struct StepBuffers<'a> {
     width: usize,
     post: bool,
     row: Row<'a>,
-    cache: &'a super::buffers::Cache,
+    cache: &'a Cache,
     visible: &'a Slice,
     z: &'a Slice,
     queries: &'a Slice,

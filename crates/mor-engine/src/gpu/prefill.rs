@@ -10,7 +10,7 @@ use super::decoder::{GpuDecoder, Mode};
 use super::kernels::{BlockKernels, BlockOp, Product};
 use super::model::{GpuLayer, GpuLinear, GpuPositions};
 use super::pipeline::Pipeline;
-use super::record::{Grid, Numbers, Params};
+use super::record::{Grid, Numbers, Params, Recorder};
 use crate::model::NormOrder;
 
 /// How many rows a step has.
@@ -347,7 +347,7 @@ impl GpuDecoder {
 
 /// Launches the parts of a step of many rows.
 struct Launches<'a> {
-    recorder: &'a mut super::record::Recorder,
+    recorder: &'a mut Recorder,
     kernels: &'a BlockKernels,
     params: Params,
     count: Count,
