@@ -318,22 +318,8 @@ impl Decoder {
 
     /// `decide` makes locked routers decide anew, as they also do on the first tokens of all.
     fn append(&mut self, ids: &[u32], visible: Option<&[bool]>, decide: bool) -> Result<()> {
-        let ModelConfig {
-            vocab_size,
-            pad_token_id,
-            ..
-        } = self.model.config;
-        if ids.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
-            return Err(EngineError::TokenOutOfRange { id, vocab_size });
-        }
-        let start = self.ids.len();
-        if ids.len() > self.capacity() - start {
-            let (tokens, limit) = (start + ids.len(), self.capacity());
-            return Err(EngineError::ContextFull { tokens, limit });
-        }
+        let start = check_tokens(&self.model.config, self.ids.len(), ids)?;
+        let pad_token_id = self.model.config.pad_token_id;
         self.masked |= visible.is_some();
         for (i, &id) in ids.iter().enumerate() {
             let position = start + i;
@@ -397,5 +383,24 @@ impl Decoder {
         model
             .kernels
             .vector_on(&mut self.pool, &model.head, row, logits);
+    }
+}
+
+/// Whether `ids` can follow `len` tokens; returns the position of the first of them, which is `len`.
+///
+/// # Errors
+/// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`].
+pub(crate) fn check_tokens(config: &ModelConfig, len: usize, ids: &[u32]) -> Result<usize> {
+    let vocab_size = config.vocab_size;
+    if ids.is_empty() {
+        return Err(EngineError::EmptyPrompt);
+    }
+    if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
+        return Err(EngineError::TokenOutOfRange { id, vocab_size });
+    }
+    let (tokens, limit) = (len + ids.len(), config.max_position_embeddings);
+    match tokens > limit {
+        true => Err(EngineError::ContextFull { tokens, limit }),
+        false => Ok(len),
     }
 }

@@ -12,7 +12,7 @@ use super::pipeline::Pipeline;
 use super::record::{Params, Recorder};
 use super::{Counters, Gpu};
 use crate::model::NormOrder;
-use crate::{DecodeOptions, EngineError, Result, Routing};
+use crate::{DecodeOptions, Result, Routing};
 
 /// Who decides depth, and when it is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +49,15 @@ pub struct GpuDecoder {
     pub(super) recorder: Recorder,
     pub(super) ids: Vec<u32>,
     /// Which of them can be seen as keys.
-    visible: Vec<bool>,
+    pub(super) visible: Vec<bool>,
     /// Whether some of `visible` came from the caller, and so does not follow from the ids.
-    masked: bool,
+    pub(super) masked: bool,
     /// Steps at the last token whose results were read.
     pub(super) steps: Vec<u8>,
     /// Whether routers have decided since the context was last empty.
-    decided: bool,
+    pub(super) decided: bool,
     /// Positions at the start that routers decided on; the others follow a locked depth.
-    routed: usize,
+    pub(super) routed: usize,
     /// For a live router: how many positions have taken each step of each layer, and the layers' depths.
     pub(super) done: Vec<Vec<usize>>,
     pub(super) depths: Vec<usize>,
@@ -84,8 +84,8 @@ impl GpuDecoder {
     /// An empty context with all memory it will ever need, and all kernels compiled.
     ///
     /// # Errors
-    /// [`EngineError::Config`] when the depth exceeds the model's `max_steps`, [`EngineError::GpuLimit`],
-    /// [`EngineError::GpuOutOfMemory`] or [`EngineError::DeviceLost`].
+    /// [`crate::EngineError::Config`] when the depth exceeds the model's `max_steps`, [`crate::EngineError::GpuLimit`],
+    /// [`crate::EngineError::GpuOutOfMemory`] or [`crate::EngineError::DeviceLost`].
     pub async fn new(model: Arc<GpuModel>, options: DecodeOptions) -> Result<Self> {
         let config = &model.config;
         let pooling = config.routing.pooling;
@@ -272,152 +272,6 @@ impl GpuDecoder {
         self.unchecked = false;
     }
 
-    fn truncate(&mut self, len: usize) {
-        // What was not checked is the last token, and gone.
-        self.unchecked &= len >= self.ids.len();
-        self.ids.truncate(len);
-        self.visible.truncate(len);
-        self.routed = self.routed.min(len);
-        self.settled = false;
-        self.masked &= len > 0;
-    }
-
-    /// Appends tokens, reading them in blocks; as [`crate::Decoder::prefill`].
-    ///
-    /// # Errors
-    /// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`], when the
-    /// context is as before; or the device's, when it must be read anew.
-    pub async fn prefill(&mut self, ids: &[u32]) -> Result<()> {
-        self.append(ids, None, false).await
-    }
-
-    /// As [`Self::prefill`], where `visible` says which of the tokens later ones may see, as
-    /// [`crate::Decoder::prefill_masked`].
-    ///
-    /// # Errors
-    /// As for [`Self::prefill`], or [`EngineError::Option`] when the lengths differ.
-    pub async fn prefill_masked(&mut self, ids: &[u32], visible: &[bool]) -> Result<()> {
-        if ids.len() != visible.len() {
-            return Err(EngineError::Option {
-                option: "visible",
-                value: format!("{} long", visible.len()),
-                allowed: "as long as the tokens",
-            });
-        }
-        self.append(ids, Some(visible), false).await
-    }
-
-    /// Appends one token.
-    ///
-    /// # Errors
-    /// As for [`Self::prefill`].
-    pub async fn push(&mut self, id: u32) -> Result<()> {
-        self.append(&[id], None, false).await
-    }
-
-    /// Makes `ids` the context, reusing what it has in common with the present one; as
-    /// [`crate::Decoder::set_context`].
-    ///
-    /// # Errors
-    /// As for [`Self::prefill`].
-    pub async fn set_context(&mut self, ids: &[u32]) -> Result<()> {
-        self.replace(ids, true).await
-    }
-
-    /// As [`Self::set_context`], but locked depths stay.
-    pub(crate) async fn slide_to(&mut self, ids: &[u32]) -> Result<()> {
-        self.replace(ids, false).await
-    }
-
-    async fn replace(&mut self, ids: &[u32], decide: bool) -> Result<()> {
-        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b);
-        // The last token always runs, for its logits.
-        let common = common.count().min(ids.len().saturating_sub(1));
-        let own_depths = self.config().routing.pooling == Pooling::Prefix;
-        let reusable = match (self.options.routing, self.mode) {
-            _ if self.masked => 0,
-            (Routing::Live, _) | (_, Mode::Fixed(_)) => common,
-            // As on the CPU.
-            (Routing::Locked, _) if own_depths && decide => common.min(self.routed),
-            (Routing::Locked, _) if own_depths => 0,
-            // Which steps earlier positions have taken is known on the GPU only.
-            (Routing::Locked, _) if decide => 0,
-            (Routing::Locked, _) => common,
-        };
-        self.truncate(reusable);
-        self.append(&ids[reusable..], None, decide).await
-    }
-
-    /// `decide` makes locked routers decide anew, as they also do on the first tokens of all.
-    async fn append(&mut self, ids: &[u32], visible: Option<&[bool]>, decide: bool) -> Result<()> {
-        let ModelConfig {
-            vocab_size,
-            pad_token_id,
-            ..
-        } = self.model.config;
-        if ids.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
-            return Err(EngineError::TokenOutOfRange { id, vocab_size });
-        }
-        let start = self.ids.len();
-        if ids.len() > self.capacity() - start {
-            let (tokens, limit) = (start + ids.len(), self.capacity());
-            return Err(EngineError::ContextFull { tokens, limit });
-        }
-        self.gpu().check()?;
-        self.confirm().await?;
-        self.masked |= visible.is_some();
-        let seen = ids.iter().enumerate().map(|(i, id)| {
-            let seen = visible.map_or(*id != pad_token_id, |visible| visible[i]);
-            if seen { u32::MAX } else { 0 }
-        });
-        let visible: Vec<u32> = seen.collect();
-        let at = start as u64 * 4;
-        let queue = &self.model.gpu.queue;
-        queue.write_buffer(&self.buffers.ids.buffer, at, bytemuck::cast_slice(ids));
-        queue.write_buffer(
-            &self.buffers.visible.buffer,
-            at,
-            bytemuck::cast_slice(&visible),
-        );
-        self.ids.extend_from_slice(ids);
-        self.visible.truncate(start);
-        self.visible.extend(visible.iter().map(|seen| *seen != 0));
-        let decide = decide || self.options.routing == Routing::Live || !self.decided;
-        let result = match self.mode {
-            Mode::Live if ids.len() == 1 && start > 0 => {
-                self.decode(start, true);
-                (self.unchecked, self.stale) = (true, true);
-                Ok(())
-            }
-            Mode::Live => {
-                let start = if self.stale { 0 } else { start };
-                self.live(start).await
-            }
-            Mode::Fixed(_) | Mode::OnDevice if ids.len() == 1 => {
-                self.decode(start, decide);
-                Ok(())
-            }
-            Mode::Fixed(_) | Mode::OnDevice => {
-                self.read_rows(start, decide);
-                Ok(())
-            }
-        };
-        if let Err(error) = result {
-            // What the device holds is unknown now.
-            self.reset();
-            return Err(error);
-        }
-        if decide {
-            self.decided = true;
-            self.routed = self.ids.len();
-        }
-        self.settled = true;
-        Ok(())
-    }
-
     /// Numbers for launches over `rows` rows from position `first` on.
     pub(super) fn params(&self, rows: usize, first: usize) -> Params {
         let visible = self.visible.get(first).copied().unwrap_or(true);
@@ -440,18 +294,6 @@ impl GpuDecoder {
     /// Elements between rows.
     pub(super) fn width(&self) -> usize {
         stride(self.model.config.hidden_size)
-    }
-
-    /// Makes sure that a live router's last decision is the one that earlier positions obeyed.
-    async fn confirm(&mut self) -> Result<()> {
-        if !self.unchecked {
-            return Ok(());
-        }
-        let routing = self.read_routing().await?;
-        match self.know_steps(&routing) {
-            true => Ok(()),
-            false => self.read_again().await,
-        }
     }
 
     /// Submits, and reads the header of `routing`.

@@ -16,6 +16,7 @@ mod buffers;
 mod choose;
 mod decode;
 mod decoder;
+mod grow;
 mod kernels;
 mod live;
 mod model;
@@ -36,8 +37,6 @@ pub use mor_shaders::{VARIANT_VARIABLE, Variant, may_have_hardware};
 pub struct Counters {
     /// Kernels launched, without those whose dispatch turned out to be empty.
     pub launches: u64,
-    /// Kernels whose dispatch a router sized, empty or not.
-    pub conditional_launches: u64,
     /// Command buffers handed over.
     pub submits: u64,
     /// Results waited for.
@@ -52,7 +51,6 @@ impl std::ops::Add for Counters {
     fn add(self, more: Self) -> Self {
         Self {
             launches: self.launches + more.launches,
-            conditional_launches: self.conditional_launches + more.conditional_launches,
             submits: self.submits + more.submits,
             readbacks: self.readbacks + more.readbacks,
             bytes_read: self.bytes_read + more.bytes_read,
@@ -66,7 +64,6 @@ impl std::ops::Sub for Counters {
     fn sub(self, before: Self) -> Self {
         Self {
             launches: self.launches - before.launches,
-            conditional_launches: self.conditional_launches - before.conditional_launches,
             submits: self.submits - before.submits,
             readbacks: self.readbacks - before.readbacks,
             bytes_read: self.bytes_read - before.bytes_read,

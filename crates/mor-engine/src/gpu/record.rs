@@ -164,38 +164,19 @@ impl Recorder {
         if self.groups.len() > BIND_GROUPS {
             self.groups.clear();
         }
-        if !self.groups.contains_key(&key) {
-            let entries: Vec<_> = key
-                .1
-                .iter()
-                .zip(0..)
-                .map(|(slice, binding)| wgpu::BindGroupEntry {
-                    binding,
-                    resource: slice.binding(),
-                })
-                .collect();
-            let group = self
-                .gpu
-                .device
-                .create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some(&pipeline.label),
-                    layout: &pipeline.layout,
-                    entries: &entries,
-                });
-            self.groups.insert(key.clone(), group);
-        }
-        let Some(bindings) = self.groups.get(&key) else {
-            return;
-        };
-        match grid {
-            Grid::Known(_) => {
-                self.counters.launches += 1;
-                self.counters.bytes_read += reads;
+        let bindings = match self.groups.get(&key) {
+            Some(group) => group.clone(),
+            None => {
+                let group = bind(&self.gpu.device, pipeline, &key.1);
+                self.groups.insert(key, group.clone());
+                group
             }
-            // Whether it runs is known only later.
-            Grid::Decided(..) => self.counters.conditional_launches += 1,
+        };
+        // Whether the others run is known only later.
+        if let Grid::Known(_) = grid {
+            self.counters.launches += 1;
+            self.counters.bytes_read += reads;
         }
-        let bindings = bindings.clone();
         self.ops.push(Op::Launch {
             pipeline: Arc::clone(pipeline),
             bindings,
@@ -301,4 +282,20 @@ impl Recorder {
         staging.unmap();
         Ok(bytes)
     }
+}
+
+/// The buffers of a launch, in the order of its bindings.
+fn bind(device: &wgpu::Device, pipeline: &Pipeline, buffers: &[Slice]) -> wgpu::BindGroup {
+    let entries = buffers.iter().zip(0..);
+    let entries: Vec<_> = entries
+        .map(|(slice, binding)| wgpu::BindGroupEntry {
+            binding,
+            resource: slice.binding(),
+        })
+        .collect();
+    device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&pipeline.label),
+        layout: &pipeline.layout,
+        entries: &entries,
+    })
 }
