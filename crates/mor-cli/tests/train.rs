@@ -2,7 +2,8 @@
 #![cfg(feature = "train")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 const RECIPE: &str = r#"
 [model]
@@ -217,11 +218,11 @@ fn stops_on_control_c_and_goes_on() {
         .spawn()
         .expect("runs");
     let metrics = folder.path("run").join("metrics.jsonl");
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     while std::fs::metadata(&metrics).map_or(0, |file| file.len()) == 0 {
         assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
         assert!(child.try_wait().expect("alive").is_none(), "ended early");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     let interrupt = Command::new("kill")
         .arg("-INT")
@@ -241,6 +242,29 @@ fn stops_on_control_c_and_goes_on() {
     assert!(lines.contains(&format!("\"step\":{steps},")), "{lines}");
 }
 
+/// Kills `child` once its metrics have grown `growths` times, and a pause later. False if it ended by itself before.
+///
+/// Progress decides, not the clock: a fast machine ends a whole run in the time that a slow one needs for a step.
+#[cfg(unix)]
+fn kill_after(child: &mut Child, metrics: &Path, growths: u64, pause: Duration) -> bool {
+    let size = || std::fs::metadata(metrics).map_or(0, |file| file.len());
+    let mut seen = size();
+    let mut grown = 0;
+    while grown < growths {
+        if let Some(status) = child.try_wait().expect("a child") {
+            assert!(status.success(), "a resumed run failed");
+            return false;
+        }
+        let now = size();
+        grown += u64::from(now > seen);
+        seen = now;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(pause);
+    child.kill().expect("killed");
+    !child.wait().expect("gone").success()
+}
+
 /// Kills a run at random moments, mostly while it writes a checkpoint, since it writes one after every step. What comes
 /// out in the end is, to the bit, what a run that nobody disturbed gives.
 #[cfg(unix)]
@@ -258,55 +282,61 @@ fn twenty_kills_change_nothing() {
     );
     folder.write("recipe.toml", &recipe);
     let model = |run: &Path| std::fs::read(run.join("model/model.safetensors")).expect("a model");
-    let straight = folder.path("straight");
-    let arguments = |run: &Path| ["--output".to_owned(), run.display().to_string()];
     let train = |run: &Path, resume: bool| {
-        let mut more = arguments(run).to_vec();
+        let run = run.display().to_string();
+        let mut more = vec!["--output", &run];
         if resume {
-            more.push("--resume".to_owned());
+            more.push("--resume");
         }
-        let more: Vec<&str> = more.iter().map(String::as_str).collect();
         folder.train(&more)
     };
+    let straight = folder.path("straight");
     succeed(&mut train(&straight, false));
 
     let mut random = 0x9E37_79B9_u64;
+    let mut below = |bound: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
     let mut kills = 0;
-    let mut round = 0;
-    while kills < KILLS {
-        round += 1;
-        assert!(round < 20, "only {kills} kills met a running process");
+    // A run that ends before it was killed often enough is compared, and another begins.
+    for round in 0.. {
         let run = folder.path(&format!("killed-{round}"));
-        loop {
-            let resume = run.join("checkpoints").is_dir()
-                && std::fs::read_dir(run.join("checkpoints"))
-                    .expect("readable")
-                    .flatten()
-                    .any(|entry| entry.file_name().to_string_lossy().starts_with("step-"));
-            let mut command = train(&run, resume);
-            if kills == KILLS {
-                succeed(&mut command);
+        while kills < KILLS {
+            let child = train(&run, has_checkpoint(&run))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            let (growths, pause) = (below(4), Duration::from_millis(below(40)));
+            let metrics = run.join("metrics.jsonl");
+            if !kill_after(&mut child.expect("starts"), &metrics, growths, pause) {
                 break;
             }
-            let command = command.stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = command.spawn().expect("starts");
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            std::thread::sleep(std::time::Duration::from_millis(100 + (random >> 33) % 900));
-            if let Some(status) = child.try_wait().expect("a child") {
-                assert!(status.success(), "a resumed run failed");
-                break;
-            }
-            child.kill().expect("killed");
-            child.wait().expect("gone");
             kills += 1;
+        }
+        if kills == KILLS {
+            succeed(&mut train(&run, has_checkpoint(&run)));
         }
         assert!(
             model(&run) == model(&straight),
             "other weights after {kills} kills"
         );
+        if kills == KILLS {
+            break;
+        }
+        assert!(round < 50, "only {kills} kills met a running process");
     }
+}
+
+/// Whether a run has a whole checkpoint to go on from.
+#[cfg(unix)]
+fn has_checkpoint(run: &Path) -> bool {
+    std::fs::read_dir(run.join("checkpoints")).is_ok_and(|entries| {
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("step-"))
+    })
 }
 
 #[test]

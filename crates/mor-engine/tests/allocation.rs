@@ -1,12 +1,14 @@
 //! Decoding a token allocates nothing.
 //!
-//! Alone in its file: the allocator counts for the whole process.
+//! Alone in its file and without the standard test harness: the allocator counts for the whole process, and that harness
+//! allocates in a thread of its own while a test runs.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use libtest_mimic::{Arguments, Trial};
 use mor_config::{Depth, ModelConfig, Pooling, Preset};
 use mor_engine::{
     DecodeOptions, Decoder, LoadOptions, Model, Sampler, SamplingOptions, WeightPrecision,
@@ -46,8 +48,17 @@ fn small(mut config: ModelConfig) -> ModelConfig {
     config
 }
 
-/// One test, since the allocator counts what other threads do as well.
-#[test]
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // In the main thread, beside no other.
+    arguments.test_threads = Some(1);
+    let trial = Trial::test("decoding_allocates_nothing", || {
+        decoding_allocates_nothing();
+        Ok(())
+    });
+    libtest_mimic::run(&arguments, vec![trial]).exit();
+}
+
 fn decoding_allocates_nothing() {
     for precision in [
         WeightPrecision::F32,

@@ -73,12 +73,13 @@ fn rust_tests(phases: &mut Phases) -> Result<()> {
         tools::run(std::process::Command::new(mor).arg("devices"))
     })?;
     if !tools::has_nextest() {
-        return phases.run("tests", || test(&[]));
+        return phases.run("tests", || test(&["--no-fail-fast"]));
     }
     phases.run("tests", || {
         tools::run(
             tools::cargo()
-                .args(["nextest", "run", "--workspace"])
+                // One failure does not hide the others.
+                .args(["nextest", "run", "--workspace", "--no-fail-fast"])
                 .args(features),
         )
     })?;
