@@ -52,7 +52,7 @@ pub use linear::{
     linear_backward_weight_accumulate, linear_forward, linear_gelu_forward,
 };
 pub use muon::muon_orthogonalize;
-pub use optimizer::{AdamW, adamw_step, sum_squares};
+pub use optimizer::{AdamW, AdamWFactors, adamw_step, sum_squares};
 pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
 pub use profile::{Kernel, start_profile, stop_profile};
 pub use rotary::{rotary_backward, rotary_forward};

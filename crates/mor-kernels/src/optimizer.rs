@@ -29,6 +29,30 @@ pub struct AdamW {
     pub step: u64,
 }
 
+/// What a step's settings amount to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWFactors {
+    /// Of the first moment, corrected for its bias.
+    pub step_size: f32,
+    /// Of the second moment's root, correcting its bias.
+    pub root_scale: f32,
+    /// What the parameter keeps of itself.
+    pub keep: f32,
+}
+
+impl AdamW {
+    /// What these settings amount to.
+    pub fn factors(&self) -> AdamWFactors {
+        let power = |beta: f32| f64::from(beta).powf(self.step.max(1) as f64);
+        let step_size = f64::from(self.learning_rate) / (1.0 - power(self.beta1));
+        AdamWFactors {
+            step_size: step_size as f32,
+            root_scale: (1.0 / (1.0 - power(self.beta2)).sqrt()) as f32,
+            keep: 1.0 - self.learning_rate * self.weight_decay,
+        }
+    }
+}
+
 /// One AdamW step on `param`, with the gradient and both moments, all of one length; `param`,
 /// `first` and `second` are updated in place.
 pub fn adamw_step(
@@ -42,13 +66,7 @@ pub fn adamw_step(
     check_len("grad", grad, &[param.len()]);
     check_len("first", first, &[param.len()]);
     check_len("second", second, &[param.len()]);
-    let power = |beta: f32| f64::from(beta).powf(settings.step.max(1) as f64);
-    let step_size = f64::from(settings.learning_rate) / (1.0 - power(settings.beta1));
-    let factors = Factors {
-        step_size: step_size as f32,
-        root_scale: (1.0 / (1.0 - power(settings.beta2)).sqrt()) as f32,
-        keep: 1.0 - settings.learning_rate * settings.weight_decay,
-    };
+    let factors = settings.factors();
     let isa = Isa::current();
     param
         .par_chunks_mut(CHUNK)
@@ -64,17 +82,10 @@ pub fn adamw_step(
         });
 }
 
-/// What a step's settings amount to.
-struct Factors {
-    step_size: f32,
-    root_scale: f32,
-    keep: f32,
-}
-
 dispatch! {
     fn adamw(
         settings: &AdamW,
-        factors: &Factors,
+        factors: &AdamWFactors,
         param: &mut [f32],
         grad: &[f32],
         first: &mut [f32],
@@ -85,7 +96,7 @@ dispatch! {
 #[inline(always)]
 unsafe fn adamw_body<S: Simd>(
     settings: &AdamW,
-    factors: &Factors,
+    factors: &AdamWFactors,
     param: &mut [f32],
     grad: &[f32],
     first: &mut [f32],

@@ -211,21 +211,46 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.without_autodiff().flatten(0, D - 1)
 }
 
-/// The values of tensors. Each read from a GPU waits for all that is queued, so there is one.
+/// Values that are read from a GPU at once, 64 MiB: adapters hold no more than twice that in one binding.
+const READ_TOGETHER: usize = 1 << 24;
+
+/// The values of tensors. Each read from a GPU waits for all that is queued, so small ones come together.
 fn read_together(tensors: Vec<Option<Tensor<1>>>) -> Vec<Option<Vec<f32>>> {
-    let there = || tensors.iter().flatten();
-    if there().all(|tensor| ops::is_cpu(&tensor.device())) {
-        return tensors.into_iter().map(|x| x.map(into_values)).collect();
-    }
-    let joined = into_values(Tensor::cat(there().cloned().collect(), 0));
-    let mut rest = joined.as_slice();
-    let mut next = |tensor: Tensor<1>| {
+    let mut values: Vec<Option<Vec<f32>>> = tensors.iter().map(|_| None).collect();
+    let mut waiting = Vec::new();
+    let mut elements = 0;
+    for (place, tensor) in tensors.into_iter().enumerate() {
+        let Some(tensor) = tensor else { continue };
         let [len] = tensor.dims();
-        let (values, after) = rest.split_at(len.min(rest.len()));
+        if ops::is_cpu(&tensor.device()) || len >= READ_TOGETHER {
+            values[place] = Some(into_values(tensor));
+            continue;
+        }
+        if elements + len > READ_TOGETHER {
+            read(std::mem::take(&mut waiting), &mut values);
+            elements = 0;
+        }
+        elements += len;
+        waiting.push((place, tensor));
+    }
+    read(waiting, &mut values);
+    values
+}
+
+/// Reads tensors by one copy into their places.
+fn read(tensors: Vec<(usize, Tensor<1>)>, values: &mut [Option<Vec<f32>>]) {
+    let (places, tensors): (Vec<usize>, Vec<Tensor<1>>) = tensors.into_iter().unzip();
+    if tensors.is_empty() {
+        return;
+    }
+    let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[0]).collect();
+    let joined = into_values(Tensor::cat(tensors, 0));
+    let mut rest = joined.as_slice();
+    for (place, len) in places.into_iter().zip(lengths) {
+        let (own, after) = rest.split_at(len.min(rest.len()));
         rest = after;
-        values.to_vec()
-    };
-    tensors.into_iter().map(|x| x.map(&mut next)).collect()
+        values[place] = Some(own.to_vec());
+    }
 }
 
 /// The values of a tensor; without a copy where it is the only owner of its memory.

@@ -3,7 +3,9 @@
 mod common;
 
 use common::check;
-use mor_shaders::{Attention, Gather, Scatter, Select, Variant};
+use mor_shaders::{
+    Attention, Gather, Scatter, Select, Variant, adamw, momentum, scaled_sum, sum_squares,
+};
 
 #[test]
 fn attention() {
@@ -42,5 +44,15 @@ fn routing() {
             check(&Scatter { stride: 48, half }.shader(variant));
             check(&Scatter { stride: 48, half }.clear(variant));
         }
+    }
+}
+
+#[test]
+fn optimizer() {
+    check(&adamw());
+    check(&momentum());
+    check(&scaled_sum());
+    for variant in Variant::ALL {
+        check(&sum_squares(variant));
     }
 }

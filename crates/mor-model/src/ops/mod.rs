@@ -8,6 +8,7 @@ pub(crate) mod fused;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 mod record;
+pub mod update;
 
 use std::sync::Arc;
 

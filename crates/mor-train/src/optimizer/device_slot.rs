@@ -1,12 +1,9 @@
 //! The optimizer's state of one parameter on a GPU. The formulas are those of `mor-kernels`, whose names they keep.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use mor_model::ops::update::{AdamW, adamw, momentum, scaled_sum};
 
 use super::slot::{MUON_RMS, Slot, State};
-
-/// Coefficients and number of the Newton-Schulz steps; see `mor_kernels::muon_orthogonalize`.
-const QUINTIC: [f64; 3] = [3.4445, -4.7750, 2.0315];
-const STEPS: usize = 5;
 
 /// One parameter's state.
 #[derive(Debug)]
@@ -41,8 +38,30 @@ impl DeviceSlot {
         slot
     }
 
-    /// The parameter `values` after a step along `gradient`, which is scaled first.
-    pub(super) fn step(
+    /// The shape of the matrix, where its update is to be orthogonalized.
+    pub(super) fn matrix(&self) -> Option<[usize; 2]> {
+        match self.slot.state {
+            State::Muon { .. } => Some([self.slot.shape[0], self.slot.shape[1]]),
+            State::AdamW { .. } => None,
+        }
+    }
+
+    /// The part of a step before the parameter moves: what Muon orthogonalizes, made of the gradient, which is scaled
+    /// first; else the gradient as it is.
+    pub(super) fn prepare(&mut self, gradient: Tensor<1>, scale: f64) -> Tensor<1> {
+        let State::Muon { decay, .. } = self.slot.state else {
+            return gradient;
+        };
+        let Some(before) = self.vectors.pop() else {
+            return gradient;
+        };
+        let (ahead, after) = momentum(gradient, before, decay, scale);
+        self.vectors.push(after);
+        ahead
+    }
+
+    /// The parameter `values` after a step along its prepared gradient.
+    pub(super) fn apply(
         &mut self,
         values: Tensor<1>,
         gradient: Tensor<1>,
@@ -51,58 +70,36 @@ impl DeviceSlot {
     ) -> Tensor<1> {
         let Self { slot, vectors } = self;
         let learning_rate = learning_rate * slot.rate;
-        let kept = values * (1.0 - learning_rate * slot.weight_decay);
-        let gradient = gradient * scale;
-        match (&mut slot.state, vectors.as_mut_slice()) {
-            (
-                State::AdamW {
-                    betas: [beta1, beta2],
-                    epsilon,
-                    steps,
-                    ..
-                },
-                [first, second],
-            ) => {
+        match &mut slot.state {
+            State::AdamW {
+                betas,
+                epsilon,
+                steps,
+                ..
+            } => {
                 *steps += 1;
-                let bias = |beta: f64| 1.0 - beta.powf(*steps as f64);
-                let square = gradient.clone() * gradient.clone();
-                *first = first.clone() * *beta1 + gradient * (1.0 - *beta1);
-                *second = second.clone() * *beta2 + square * (1.0 - *beta2);
-                let root = second.clone().sqrt() * bias(*beta2).sqrt().recip() + *epsilon;
-                kept - first.clone() * (learning_rate / bias(*beta1)) / root
+                let settings = AdamW {
+                    learning_rate: learning_rate as f32,
+                    beta1: betas[0] as f32,
+                    beta2: betas[1] as f32,
+                    eps: *epsilon as f32,
+                    weight_decay: slot.weight_decay as f32,
+                    grad_scale: scale as f32,
+                    step: *steps,
+                };
+                let (Some(second), Some(first)) = (vectors.pop(), vectors.pop()) else {
+                    return values;
+                };
+                let (values, moments) = adamw(&settings, values, gradient, [first, second]);
+                vectors.extend(moments);
+                values
             }
-            (State::Muon { decay, .. }, [momentum]) => {
-                *momentum = momentum.clone() * *decay + gradient.clone() * (1.0 - *decay);
-                // Nesterov's look ahead.
-                let ahead = momentum.clone() * *decay + gradient * (1.0 - *decay);
-                let shape = [slot.shape[0], slot.shape[1]];
-                let update = orthogonalize(ahead.reshape(shape)).flatten(0, 1);
-                let longer = shape[0].max(shape[1]) as f64;
-                kept - update * (learning_rate * MUON_RMS * longer.sqrt())
+            State::Muon { .. } => {
+                let longer = slot.shape.iter().copied().max().unwrap_or(1) as f64;
+                let step = learning_rate * MUON_RMS * longer.sqrt();
+                let keep = 1.0 - learning_rate * slot.weight_decay;
+                scaled_sum(gradient, -step, values, keep)
             }
-            // Each state has the vectors it was made with.
-            _ => kept,
         }
     }
-}
-
-/// Replaces the singular values of `g` by about one.
-fn orthogonalize(g: Tensor<2>) -> Tensor<2> {
-    let [rows, cols] = g.dims();
-    let [a, b, c] = QUINTIC;
-    let norm = (g.clone() * g.clone()).sum().sqrt() + 1e-7;
-    let mut x = g / norm.reshape([1, 1]);
-    for _ in 0..STEPS {
-        // The Gram matrix over the shorter side.
-        x = if rows <= cols {
-            let gram = x.clone().matmul(x.clone().transpose());
-            let square = gram.clone().matmul(gram.clone()) * c + gram * b;
-            square.matmul(x.clone()) + x * a
-        } else {
-            let gram = x.clone().transpose().matmul(x.clone());
-            let square = gram.clone().matmul(gram.clone()) * c + gram * b;
-            x.clone().matmul(square) + x * a
-        };
-    }
-    x
 }

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Gradients as Recorded, Tensor};
 use mor_model::Model;
+use mor_model::ops::update::{scaled_sum, sum_squares};
 use rayon::prelude::*;
 
 /// Gradients in the order of [`mor_config::ModelConfig::tensors`]; `None` where a parameter took no part.
@@ -31,12 +32,11 @@ impl Gradients {
                 squares.sqrt()
             }
             Self::Device(gradients) => {
-                let squares = gradients.iter().flatten();
-                let squares: Vec<_> = squares.map(|g| (g.clone() * g.clone()).sum()).collect();
-                if squares.is_empty() {
+                let there: Vec<_> = gradients.iter().flatten().cloned().collect();
+                if there.is_empty() {
                     return 0.0;
                 }
-                let sum = Tensor::cat(squares, 0).sum();
+                let sum = sum_squares(&there);
                 f64::from(sum.into_scalar::<f32>()).sqrt()
             }
         }
@@ -54,7 +54,7 @@ impl Gradients {
                 });
             }),
             (Self::Device(sum), Self::Device(more)) => add_each(sum, more, |sum, more| {
-                *sum = sum.clone() + more;
+                *sum = scaled_sum(more, 1.0, sum.clone(), 1.0);
             }),
             // A run keeps them in one place.
             (Self::Host(_), Self::Device(_)) | (Self::Device(_), Self::Host(_)) => {}

@@ -5,6 +5,7 @@
 
 mod device_slot;
 mod gradients;
+mod orthogonalize;
 mod slot;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ use crate::recipe::OptimizerSettings;
 use crate::{Result, TrainError};
 use device_slot::DeviceSlot;
 pub use gradients::Gradients;
+use orthogonalize::orthogonalize_all;
 use slot::Slot;
 
 /// An optimizer with the state of every parameter.
@@ -78,11 +80,17 @@ impl Optimizer {
                 step_on_host(slots, model, gradients, learning_rate, scale)
             }
             (Slots::Device(slots), Gradients::Device(mut gradients)) => {
+                for (slot, gradient) in slots.iter_mut().zip(&mut gradients) {
+                    *gradient = gradient.take().map(|taken| slot.prepare(taken, scale));
+                }
+                let matrices = slots.iter().zip(0..gradients.len());
+                let matrices = matrices.filter_map(|(slot, at)| Some((slot.matrix()?, at)));
+                orthogonalize_all(matrices, &mut gradients);
                 model.update_tensors(|index, values| {
                     let gradient = gradients.get_mut(index).and_then(Option::take);
                     match (slots.get_mut(index), gradient) {
                         (Some(slot), Some(gradient)) => {
-                            slot.step(values, gradient, learning_rate, scale)
+                            slot.apply(values, gradient, learning_rate, scale)
                         }
                         _ => values,
                     }

@@ -9,7 +9,9 @@ use burn::cubecl::CubeCount;
 use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments};
-use mor_shaders::{Attention, Gather, Scatter, Select, Shader, Variant};
+use mor_shaders::{
+    Attention, Gather, Scatter, Select, Shader, Variant, adamw, momentum, scaled_sum, sum_squares,
+};
 
 /// The variant of every kernel in this process, by its place among all.
 static VARIANT: AtomicU8 = AtomicU8::new(0);
@@ -36,6 +38,10 @@ pub(super) enum Op {
     Gather(Gather),
     Scatter(Scatter),
     Clear(Scatter),
+    AdamW,
+    Momentum,
+    ScaledSum,
+    SumSquares,
 }
 
 impl Op {
@@ -48,6 +54,10 @@ impl Op {
             Self::Gather(op) => op.shader(variant),
             Self::Scatter(op) => op.shader(variant),
             Self::Clear(op) => op.clear(variant),
+            Self::AdamW => adamw(),
+            Self::Momentum => momentum(),
+            Self::ScaledSum => scaled_sum(),
+            Self::SumSquares => sum_squares(variant),
         }
     }
 }
@@ -84,8 +94,23 @@ fn shader(op: Op, variant: Variant) -> Arc<Shader> {
 
 /// Queues a shader on these buffers, in the order of its bindings.
 pub(super) fn launch(client: &Client, op: Op, grid: [u32; 3], buffers: Vec<Handle>) {
+    launch_sized(client, op, |_| grid, buffers);
+}
+
+/// As [`launch`], with workgroups for so many units.
+pub(super) fn launch_units(client: &Client, op: Op, units: u32, buffers: Vec<Handle>) {
+    launch_sized(client, op, |shader| shader.grid(units), buffers);
+}
+
+fn launch_sized(
+    client: &Client,
+    op: Op,
+    grid: impl FnOnce(&Shader) -> [u32; 3],
+    buffers: Vec<Handle>,
+) {
     let variant = variant();
     let shader = shader(op, variant);
+    let grid = grid(&shader);
     let size = CubeDim::new_1d(shader.workgroup_size);
     let kernel = Kernel {
         op,
@@ -103,5 +128,16 @@ pub(super) fn launch(client: &Client, op: Op, grid: [u32; 3], buffers: Vec<Handl
 pub(super) fn numbers(client: &Client, values: &[usize]) -> Handle {
     // A shader counts in u32, and Burn refuses tensors that would not fit.
     let values: Vec<u32> = values.iter().map(|value| *value as u32).collect();
-    client.create_from_slice(bytemuck::cast_slice(&values))
+    words(client, &values)
+}
+
+/// As [`numbers`], with the bits of floats after them.
+pub(super) fn numbers_and_floats(client: &Client, numbers: &[usize], floats: &[f32]) -> Handle {
+    let numbers = numbers.iter().map(|value| *value as u32);
+    let values: Vec<u32> = numbers.chain(floats.iter().map(|x| x.to_bits())).collect();
+    words(client, &values)
+}
+
+fn words(client: &Client, values: &[u32]) -> Handle {
+    client.create_from_slice(bytemuck::cast_slice(values))
 }

@@ -2,5 +2,7 @@
 
 mod kernels;
 mod launch;
+mod update;
 
 pub(crate) use launch::{set_variant, variant};
+pub(super) use update::UpdateOps;

@@ -1,0 +1,122 @@
+//! What an optimizer does to a parameter, on a GPU.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
+use burn::backend::{Backend, TensorMetadata, backend_extension};
+use mor_kernels::AdamW;
+use mor_shaders::SUM_SQUARES_CHUNK;
+
+use super::launch::{Op, launch_units, numbers, numbers_and_floats};
+
+/// The operations of [`crate::ops::update`], arguments and shapes as there.
+#[backend_extension(Cube)]
+#[allow(
+    missing_docs,
+    reason = "each is documented where the crate's users see it"
+)]
+pub(in crate::ops) trait UpdateOps: Backend {
+    fn adamw(
+        values: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        settings: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    fn momentum(
+        gradient: FloatTensor<Self>,
+        momentum: FloatTensor<Self>,
+        decay: f32,
+        scale: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    fn scaled_sum(x: FloatTensor<Self>, a: f32, y: FloatTensor<Self>, b: f32) -> FloatTensor<Self>;
+
+    /// `sums` with those of `x` from `place` on.
+    fn sum_squares(
+        x: FloatTensor<Self>,
+        sums: FloatTensor<Self>,
+        place: usize,
+    ) -> FloatTensor<Self>;
+}
+
+impl UpdateOps for CubeBackend {
+    fn adamw(
+        values: CubeTensor,
+        gradient: CubeTensor,
+        first: CubeTensor,
+        second: CubeTensor,
+        settings: AdamW,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        let gradient = into_contiguous(gradient);
+        let [values, first, second] = [values, first, second].map(writable);
+        let client = values.client.clone();
+        let factors = settings.factors();
+        let params = numbers_and_floats(
+            &client,
+            &[elements(&values) as usize],
+            &[
+                settings.grad_scale,
+                settings.beta1,
+                settings.beta2,
+                factors.keep,
+                factors.step_size,
+                factors.root_scale,
+                settings.eps,
+            ],
+        );
+        let buffers = vec![
+            gradient.handle,
+            values.handle.clone(),
+            first.handle.clone(),
+            second.handle.clone(),
+            params,
+        ];
+        launch_units(&client, Op::AdamW, elements(&values), buffers);
+        (values, first, second)
+    }
+
+    fn momentum(
+        gradient: CubeTensor,
+        momentum: CubeTensor,
+        decay: f32,
+        scale: f32,
+    ) -> (CubeTensor, CubeTensor) {
+        let [gradient, momentum] = [gradient, momentum].map(writable);
+        let client = momentum.client.clone();
+        let len = elements(&momentum);
+        let params = numbers_and_floats(&client, &[len as usize], &[decay, (1.0 - decay) * scale]);
+        let buffers = vec![gradient.handle.clone(), momentum.handle.clone(), params];
+        launch_units(&client, Op::Momentum, len, buffers);
+        (gradient, momentum)
+    }
+
+    fn scaled_sum(x: CubeTensor, a: f32, y: CubeTensor, b: f32) -> CubeTensor {
+        let (x, y) = (into_contiguous(x), writable(y));
+        let client = y.client.clone();
+        let params = numbers_and_floats(&client, &[elements(&y) as usize], &[a, b]);
+        let buffers = vec![x.handle, y.handle.clone(), params];
+        launch_units(&client, Op::ScaledSum, elements(&y), buffers);
+        y
+    }
+
+    fn sum_squares(x: CubeTensor, sums: CubeTensor, place: usize) -> CubeTensor {
+        let (x, sums) = (into_contiguous(x), writable(sums));
+        let client = x.client.clone();
+        let units = elements(&x).div_ceil(SUM_SQUARES_CHUNK);
+        let params = numbers(&client, &[elements(&x) as usize, place]);
+        let buffers = vec![x.handle, sums.handle.clone(), params];
+        launch_units(&client, Op::SumSquares, units, buffers);
+        sums
+    }
+}
+
+fn elements(x: &CubeTensor) -> u32 {
+    x.shape().num_elements() as u32
+}
+
+/// A tensor to write over: itself where nothing else holds its memory, else a copy.
+fn writable(x: CubeTensor) -> CubeTensor {
+    let x = into_contiguous(x);
+    if x.can_mut() { x } else { x.copy() }
+}
