@@ -15,11 +15,15 @@ fn gpu() -> ChosenDevice {
 
 /// The losses of a run's steps.
 fn losses(output: &Path) -> Vec<f64> {
-    let metrics = metrics(output);
-    metrics
-        .iter()
-        .filter_map(|line| line["loss"].as_f64())
-        .collect()
+    let metrics = metrics(output).into_iter();
+    metrics.filter_map(|line| line["loss"].as_f64()).collect()
+}
+
+/// The losses of its validations: of the averages of its weights, where it has some.
+fn validations(output: &Path) -> Vec<f64> {
+    let metrics = metrics(output).into_iter();
+    let losses = metrics.filter_map(|line| line["validation"]["loss"].as_f64());
+    losses.collect()
 }
 
 /// Runs a recipe on both devices, and compares the loss of every step.
@@ -28,7 +32,9 @@ fn same_losses(text: &str, tolerance: f64) {
     let (cpu, other) = (dir.path().join("cpu"), dir.path().join("gpu"));
     run(text, &cpu, false, None);
     run_on(&gpu().device, text, &other, false, None);
-    let (expected, found) = (losses(&cpu), losses(&other));
+    let all = |run: &Path| [losses(run), validations(run)].concat();
+    assert!(!validations(&cpu).is_empty());
+    let (expected, found) = (all(&cpu), all(&other));
     assert_eq!(found.len(), expected.len());
     let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs());
     let worst = worst.fold(0.0, f64::max);

@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod average;
 mod pass;
 mod plan;
 mod resume;
@@ -30,6 +31,7 @@ use crate::recipe::Recipe;
 use crate::run::RunFolder;
 use crate::schedule::{Budget, Moment, Position};
 use crate::{Result, TrainError};
+use average::Average;
 use save::Records;
 
 /// Steps in a row whose loss or gradient is not a finite number before a run gives up.
@@ -100,8 +102,7 @@ pub struct Trainer {
     valid: Option<Dataset>,
     model: Model,
     optimizer: Optimizer,
-    /// Moving averages of the weights, in the order of the configuration's tensors.
-    average: Option<Vec<Vec<f32>>>,
+    average: Option<Average>,
     state: State,
     depths: DepthPlan,
     order: Order,

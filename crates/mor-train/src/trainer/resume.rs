@@ -2,8 +2,7 @@
 
 use mor_model::Model;
 
-use crate::checkpoint::{AVERAGE_PREFIX, Checkpoint, link_copy};
-use crate::optimizer::read_into;
+use crate::checkpoint::{Checkpoint, link_copy};
 use crate::recipe::{Matmul, Recipe, TrainSettings};
 use crate::run::RunFolder;
 use crate::{Result, TrainError};
@@ -123,24 +122,6 @@ pub(super) fn check_same_run(recipe: &Recipe, data: &str, checkpoint: &Checkpoin
         return fail("was trained on other data than --data names".to_owned());
     }
     Ok(())
-}
-
-pub(super) fn restore_average(
-    recipe: &Recipe,
-    checkpoint: &Checkpoint,
-) -> Result<Option<Vec<Vec<f32>>>> {
-    if recipe.train.ema.is_none() {
-        return Ok(None);
-    }
-    let specs = recipe.model.tensors();
-    let mut average = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let mut values = vec![0.0; spec.shape.iter().product()];
-        let name = format!("{AVERAGE_PREFIX}{}", spec.name);
-        read_into(&checkpoint.optimizer, &name, &mut values)?;
-        average.push(values);
-    }
-    Ok(Some(average))
 }
 
 pub(super) fn values_of(model: &Model) -> Vec<Vec<f32>> {

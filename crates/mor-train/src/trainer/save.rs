@@ -1,14 +1,11 @@
 //! What a run writes as it goes: checkpoints, metrics, events and the report.
 
-use std::borrow::Cow;
-
-use mor_model::Model;
 use mor_report::metrics::{StepMetrics, ValidationMetrics};
 use mor_report::tensorboard::EventWriter;
 use mor_report::{MetricsFile, RunFacts, write_report};
 
 use super::{Clock, Event, Paths, Trainer};
-use crate::checkpoint::{self, AVERAGE_PREFIX, Best, Contents, State, Tensors};
+use crate::checkpoint::{self, Best, Contents, State};
 use crate::data::Dataset;
 use crate::evaluate::{EvaluateOptions, evaluate};
 use crate::recipe::Recipe;
@@ -123,9 +120,13 @@ impl Trainer {
             return Ok(self);
         }
         // The average is what will be used, so it is what gets measured.
-        (self.model, self.average) = swap(self.model, self.average);
+        if let Some(average) = &mut self.average {
+            self.model = average.exchange(self.model);
+        }
         let (measured, samples) = self.measure(on_event);
-        (self.model, self.average) = swap(self.model, self.average);
+        if let Some(average) = &mut self.average {
+            self.model = average.exchange(self.model);
+        }
         let (report, samples) = (measured?, samples?);
         self.state.seconds = clock.seconds();
         let metrics = ValidationMetrics {
@@ -190,7 +191,7 @@ impl Trainer {
         let dir = self.folder.checkpoint(self.state.step);
         let mut optimizer = self.optimizer.tensors();
         if let Some(average) = &self.average {
-            optimizer.extend(named_average(&self.model, average));
+            optimizer.extend(average.tensors(self.model.config()));
         }
         let contents = Contents {
             model: &self.model,
@@ -222,27 +223,4 @@ impl Records {
             Err(_) => {}
         }
     }
-}
-
-fn named_average<'a>(model: &Model, average: &'a [Vec<f32>]) -> Tensors<'a> {
-    let specs = model.config().tensors().into_iter().zip(average);
-    specs
-        .map(|(spec, values)| {
-            let name = format!("{AVERAGE_PREFIX}{}", spec.name);
-            (name, spec.shape, Cow::Borrowed(values.as_slice()))
-        })
-        .collect()
-}
-
-/// Exchanges the weights with their moving averages; without averages nothing changes.
-fn swap(model: Model, mut average: Option<Vec<Vec<f32>>>) -> (Model, Option<Vec<Vec<f32>>>) {
-    let Some(values) = &mut average else {
-        return (model, average);
-    };
-    let model = model.update(|parameter| {
-        if let Some(average) = values.get_mut(parameter.index) {
-            parameter.values.swap_with_slice(average);
-        }
-    });
-    (model, average)
 }

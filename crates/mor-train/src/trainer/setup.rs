@@ -7,9 +7,8 @@ use mor_config::{ModelConfig, WEIGHTS_FILE, Weights};
 use mor_model::{DeviceError, Model};
 use mor_text::Tokenizer;
 
-use super::resume::{
-    check_same_run, find_checkpoint, restore_average, restore_best, set_aside, values_of,
-};
+use super::average::Average;
+use super::resume::{check_same_run, find_checkpoint, restore_best, set_aside, values_of};
 use super::save::Records;
 use super::{Paths, Trainer};
 use crate::checkpoint::{Checkpoint, State};
@@ -67,21 +66,26 @@ impl Trainer {
 
         let settings = &recipe.train;
         let mut optimizer = Optimizer::new(&recipe.model, &settings.optimizer);
+        let gpu = on_gpu.then(|| device.clone());
         let device = device.clone().autodiff();
         let (model, average, mut state) = match checkpoint {
             Some(checkpoint) => {
                 check_same_run(&recipe, train.fingerprint(), checkpoint)?;
                 let model = Model::from_weights(&recipe.model, &checkpoint.weights, &device)?;
                 optimizer.restore(&checkpoint.optimizer)?;
-                let average = restore_average(&recipe, checkpoint)?;
-                (model, average, checkpoint.state.clone())
+                let average = settings
+                    .ema
+                    .map(|decay| Average::restore(decay, &recipe.model, checkpoint, gpu.as_ref()));
+                (model, average.transpose()?, checkpoint.state.clone())
             }
             None => {
                 let model = match &paths.init {
                     Some(dir) => initial_model(&recipe, dir, &device)?,
                     None => Model::new(&recipe.model, &device, settings.seed)?,
                 };
-                let average = settings.ema.map(|_| values_of(&model));
+                let average = settings
+                    .ema
+                    .map(|decay| Average::new(decay, values_of(&model), gpu.as_ref()));
                 let data = train.fingerprint().to_owned();
                 (model, average, State::new(settings.clone(), data))
             }

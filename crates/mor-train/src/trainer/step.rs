@@ -56,7 +56,9 @@ impl Trainer {
             self.model = self
                 .optimizer
                 .step(self.model, pass.gradients, learning_rate, scale);
-            self = self.update_average();
+            if let Some(average) = &mut self.average {
+                self.model = average.follow(self.model, self.state.step);
+            }
             self.state.tokens += pass.counted as u64;
             self.state.skipped_in_a_row = 0;
             self.state.loss_scale_steps += 1;
@@ -118,33 +120,5 @@ impl Trainer {
         } else {
             self.state.skipped_in_a_row += 1;
         }
-    }
-
-    /// Lets the moving averages follow the weights.
-    fn update_average(mut self) -> Self {
-        let (Some(decay), Some(average)) = (self.recipe.train.ema, &mut self.average) else {
-            return self;
-        };
-        // Early on the average would mostly remember the random start: let it follow faster.
-        let steps = self.state.step as f64 + 1.0;
-        let decay = decay.min(steps / (steps + 9.0)) as f32;
-        let mut follow = |index: usize, values: &[f32]| {
-            if let Some(average) = average.get_mut(index) {
-                for (a, p) in average.iter_mut().zip(values) {
-                    *a += (1.0 - decay) * (p - *a);
-                }
-            }
-        };
-        if self.on_gpu {
-            let values = self.model.values();
-            values
-                .iter()
-                .enumerate()
-                .for_each(|(index, values)| follow(index, values));
-        } else {
-            let model = self.model;
-            self.model = model.update(|parameter| follow(parameter.index, parameter.values));
-        }
-        self
     }
 }

@@ -3,21 +3,21 @@
 use std::io::Write;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
 use mor_config::{Depth, Preset};
 use mor_engine::bench::Memory;
 use mor_kernels::{start_profile, stop_profile};
 use mor_model::{ForwardOptions, Model, RouterLoss};
-use mor_train::Device;
 use mor_train::optimizer::{Gradients, Optimizer, clip_scale};
 use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
+use mor_train::{DeviceChoice, open_device};
 use serde::Serialize;
 
 /// Tokens per second of whole training steps: forward, backward, clipping and AdamW.
 ///
 /// The model has random weights and reads random tokens, with the dropout of its preset. The table says where the
-/// time goes: the kernels that have to wait for each other add up to a step, but for what lies between them.
+/// time goes on the CPU: the kernels that have to wait for each other add up to a step, but for what lies between them.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor bench train --preset technical-card --batch 16 --seq 127 --depth 4 --json"
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Steps to time, after one that is not; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
+    /// Where to train: on a GPU, on the CPU, or, with auto, on a GPU if the machine has one.
+    #[arg(long, value_name = "auto|cpu|gpu", default_value_t)]
+    device: DeviceChoice,
     /// Precision of matrix products: f32, bf16 or f16.
     #[arg(long, value_name = "NAME", default_value = "f32", value_parser = parse_matmul)]
     matmul: Matmul,
@@ -62,6 +65,7 @@ struct Json {
     program: String,
     preset: String,
     parameters: usize,
+    device: String,
     batch: usize,
     seq: usize,
     depth: Option<usize>,
@@ -79,8 +83,12 @@ struct Json {
 /// Measures and prints.
 pub(super) fn run(args: &Args) -> Result<()> {
     let config = args.preset.parse::<Preset>()?.config();
+    let chosen = open_device(args.device)?;
+    if chosen.is_gpu && args.matmul != Matmul::F32 {
+        bail!("on a GPU only f32 products are measured; leave --matmul out");
+    }
     mor_kernels::set_matmul_precision(args.matmul.into());
-    let device = Device::flex().autodiff();
+    let device = chosen.device.clone().autodiff();
     let mut model = Model::new(&config, &device, 1)?;
     let adamw = AdamWSettings {
         betas: [0.9, 0.99],
@@ -88,6 +96,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         weight_decay: 0.01,
     };
     let mut optimizer = Optimizer::new(&config, &OptimizerSettings::AdamW(adamw));
+    if chosen.is_gpu {
+        optimizer = optimizer.on_device(&chosen.device);
+    }
     let options = ForwardOptions {
         depth: args.depth.map_or(Depth::Configured, Depth::Forced),
         training: true,
@@ -112,10 +123,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let targets = tensor(&ids[1..=count]);
         let losses = model.objective(&output, targets, -1, &RouterLoss::default())?;
         drop(output);
-        let gradients = Gradients::take(&model, &mut losses.total.backward(), false);
+        let gradients = Gradients::take(&model, &mut losses.total.backward(), chosen.is_gpu);
         drop(losses.language);
         let scale = clip_scale(gradients.norm(), 1.0);
         model = optimizer.step(model, gradients, 5e-4, scale);
+        if chosen.is_gpu {
+            // What is queued counts when it is done.
+            drop(model.tensor_values(0));
+        }
         seconds.push(started.elapsed().as_secs_f64());
     }
     let kernels = stop_profile();
@@ -127,6 +142,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         program: format!("mor {}", env!("CARGO_PKG_VERSION")),
         preset: args.preset.clone(),
         parameters: config.parameter_count().total,
+        device: chosen.description,
         batch: args.batch,
         seq: args.seq,
         depth: args.depth,
@@ -145,6 +161,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         writeln!(stdout)?;
         return Ok(());
     }
+    writeln!(stdout, "{}", json.device)?;
     writeln!(
         stdout,
         "{:.0} tokens/s, {:.2} s a step{}",
@@ -154,6 +171,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
             format!(", at most {:.0} MB of memory", bytes as f64 * 1e-6)
         })
     )?;
+    if chosen.is_gpu {
+        // Its kernels have no clock here.
+        return Ok(());
+    }
     let inside: f64 = json
         .seconds_by_kernel
         .iter()
