@@ -3,7 +3,7 @@
 mod common;
 
 use common::check;
-use mor_shaders::{Attention, Gather, Scatter, Select, Variant};
+use mor_shaders::{Attention, Gather, LayerNormTraining, RotaryTraining, Scatter, Select, Variant};
 
 #[test]
 fn attention() {
@@ -41,6 +41,43 @@ fn routing() {
             check(&Gather { stride: 48, half }.shader(variant));
             check(&Scatter { stride: 48, half }.shader(variant));
             check(&Scatter { stride: 48, half }.clear(variant));
+        }
+    }
+}
+
+#[test]
+fn layer_norm() {
+    for variant in Variant::ALL {
+        for dim in [1, 33, 384, 3072] {
+            for (residual, half) in [(false, false), (false, true), (true, false), (true, true)] {
+                let op = LayerNormTraining {
+                    dim,
+                    residual,
+                    half,
+                };
+                check(&op.shader(variant));
+                check(&op.backward(variant));
+                check(&op.backward_chunks(variant));
+                check(&op.backward_sum(variant));
+            }
+        }
+    }
+}
+
+#[test]
+fn rotary() {
+    for variant in Variant::ALL {
+        for (dim, head_dim) in [(48, 12), (384, 64), (256, 256), (6, 2), (10, 5)] {
+            for flags in 0..8_u32 {
+                let op = RotaryTraining {
+                    dim,
+                    head_dim,
+                    indexed: flags & 1 > 0,
+                    inverse: flags & 2 > 0,
+                    half: flags & 4 > 0,
+                };
+                check(&op.shader(variant));
+            }
         }
     }
 }

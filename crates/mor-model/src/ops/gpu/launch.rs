@@ -9,7 +9,9 @@ use burn::cubecl::CubeCount;
 use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments};
-use mor_shaders::{Attention, Gather, Scatter, Select, Shader, Variant};
+use mor_shaders::{
+    Attention, Gather, LayerNormTraining, RotaryTraining, Scatter, Select, Shader, Variant,
+};
 
 /// The variant of every kernel in this process, by its place among all.
 static VARIANT: AtomicU8 = AtomicU8::new(0);
@@ -36,6 +38,11 @@ pub(super) enum Op {
     Gather(Gather),
     Scatter(Scatter),
     Clear(Scatter),
+    LayerNorm(LayerNormTraining),
+    LayerNormBackward(LayerNormTraining),
+    LayerNormBackwardChunks(LayerNormTraining),
+    LayerNormBackwardSum(LayerNormTraining),
+    Rotary(RotaryTraining),
 }
 
 impl Op {
@@ -48,6 +55,11 @@ impl Op {
             Self::Gather(op) => op.shader(variant),
             Self::Scatter(op) => op.shader(variant),
             Self::Clear(op) => op.clear(variant),
+            Self::LayerNorm(op) => op.shader(variant),
+            Self::LayerNormBackward(op) => op.backward(variant),
+            Self::LayerNormBackwardChunks(op) => op.backward_chunks(variant),
+            Self::LayerNormBackwardSum(op) => op.backward_sum(variant),
+            Self::Rotary(op) => op.shader(variant),
         }
     }
 }
@@ -97,6 +109,12 @@ pub(super) fn launch(client: &Client, op: Op, grid: [u32; 3], buffers: Vec<Handl
         CubeCount::Static(grid[0], grid[1], grid[2]),
         KernelArguments::new().with_buffers(buffers.into_iter().map(Handle::binding).collect()),
     );
+}
+
+/// Queues a shader that goes by units on that many of them.
+pub(super) fn launch_units(client: &Client, op: Op, units: usize, buffers: Vec<Handle>) {
+    let grid = shader(op, variant()).grid(units as u32);
+    launch(client, op, grid, buffers);
 }
 
 /// A buffer of numbers that a shader reads.
