@@ -1,7 +1,9 @@
-//! Attention, layer norm, rotary positions and routing: operations with kernels of their own on CPU and GPU, and one definition for both.
+//! Attention, layer norm, rotary positions and routing: operations with kernels of their own on CPU and GPU, and one
+//! definition for both.
 //!
 //! [`CustomOps`] is what Burn dispatches: to a backend, or, when a tensor is tracked, to `Autodiff`, which records the
-//! backward passes of the modules here. Those call [`Kernels`], which each backend has: the CPU in [`super::fused`] over `mor-kernels`, GPUs in `super::gpu` over the shaders that the inference engine uses too.
+//! backward passes of the modules here. Those call [`Kernels`], which each backend has: the CPU in [`super::fused`] over
+//! `mor-kernels`, GPUs in `super::gpu` over the shaders of `mor-shaders`.
 
 mod attention;
 mod layer_norm;

@@ -1,8 +1,9 @@
 //! The operations on Burn's CPU backend, over the kernels of `mor-kernels`: forward and backward
 //! each in one pass, on the tensors' own memory, with only what the backward needs kept.
 //!
-//! [`FusedOps`] is a backend extension: Burn dispatches to the implementation for `Flex`, or, when
-//! a tensor is tracked, to the one for `Autodiff<Flex>`, which records the hand-written backward.
+//! Those that GPUs have too are in [`Kernels`](super::custom::Kernels), the others in [`FusedOps`], a backend extension:
+//! Burn dispatches to the implementation for `Flex`, or, when a tensor is tracked, to the one for `Autodiff<Flex>`,
+//! which records the hand-written backward.
 
 mod attention;
 mod buffers;
