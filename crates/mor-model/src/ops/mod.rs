@@ -71,9 +71,9 @@ pub fn layer_norm(
     bias: Tensor<1>,
     eps: f32,
 ) -> Tensor<3> {
-    // Parameters stay in f32 where activations are f16.
-    let in_full = [&gain, &bias].map(|tensor| tensor.dtype() == DType::F32);
-    if is_custom(&x) && in_full == [true; 2] {
+    // Where activations are f16, parameters stay f32.
+    let full = gain.dtype() == DType::F32 && bias.dtype() == DType::F32;
+    if full && is_custom(&x) {
         return Tensor::from_dispatch(Dispatch::custom_layer_norm(
             x.into_dispatch(),
             maybe_float(residual),
