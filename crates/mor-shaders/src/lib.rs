@@ -14,6 +14,7 @@ mod routing;
 mod rows;
 mod shader;
 mod storage;
+mod training;
 mod variant;
 
 pub use adapter::{VARIANT_VARIABLE, may_have_hardware};
@@ -25,4 +26,5 @@ pub use routing::{Gather, Scatter, Select};
 pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
 pub use shader::{Binding, Shader};
 pub use storage::Storage;
+pub use training::{LayerNormTraining, RotaryTraining};
 pub use variant::{ParseVariantError, Variant};

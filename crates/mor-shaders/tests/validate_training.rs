@@ -6,6 +6,7 @@ use common::check;
 use mor_shaders::{
     Attention, Gather, Scatter, Select, Variant, adamw, momentum, scaled_sum, sum_squares,
 };
+use mor_shaders::{Attention, Gather, LayerNormTraining, RotaryTraining, Scatter, Select, Variant};
 
 #[test]
 fn attention() {
@@ -54,5 +55,38 @@ fn optimizer() {
     check(&scaled_sum());
     for variant in Variant::ALL {
         check(&sum_squares(variant));
+fn layer_norm() {
+    for variant in Variant::ALL {
+        for dim in [1, 33, 384, 3072] {
+            for (residual, half) in [(false, false), (false, true), (true, false), (true, true)] {
+                let op = LayerNormTraining {
+                    dim,
+                    residual,
+                    half,
+                };
+                check(&op.shader(variant));
+                check(&op.backward(variant));
+                check(&op.backward_chunks(variant));
+                check(&op.backward_sum(variant));
+            }
+        }
+    }
+}
+
+#[test]
+fn rotary() {
+    for variant in Variant::ALL {
+        for (dim, head_dim) in [(48, 12), (384, 64), (256, 256), (6, 2), (10, 5)] {
+            for flags in 0..8_u32 {
+                let op = RotaryTraining {
+                    dim,
+                    head_dim,
+                    indexed: flags & 1 > 0,
+                    inverse: flags & 2 > 0,
+                    half: flags & 4 > 0,
+                };
+                check(&op.shader(variant));
+            }
+        }
     }
 }

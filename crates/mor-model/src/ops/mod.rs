@@ -1,6 +1,6 @@
 //! The operations a model is made of, each in two forms: composed from Burn's operations (any
-//! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention and
-//! routing have kernels on GPUs too.
+//! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention,
+//! layer norm, rotary positions and routing have kernels on GPUs too.
 
 pub mod composed;
 mod custom;
@@ -72,8 +72,10 @@ pub fn layer_norm(
     bias: Tensor<1>,
     eps: f32,
 ) -> Tensor<3> {
-    if is_fused(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_layer_norm(
+    // Where activations are f16, parameters stay f32.
+    let full = gain.dtype() == DType::F32 && bias.dtype() == DType::F32;
+    if full && is_custom(&x) {
+        return Tensor::from_dispatch(Dispatch::custom_layer_norm(
             x.into_dispatch(),
             maybe_float(residual),
             gain.into_dispatch(),
@@ -151,8 +153,8 @@ pub fn scatter_rows<const D: usize>(
 /// the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions`, one for each of the `batch ·
 /// seq` vectors, says otherwise.
 pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&Arc<[u32]>>) -> Tensor<3> {
-    if is_fused(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_rotary(
+    if is_custom(&x) {
+        return Tensor::from_dispatch(Dispatch::custom_rotary(
             x.into_dispatch(),
             heads,
             base,

@@ -1,17 +1,24 @@
-//! Attention and routing: operations with kernels of their own on CPU and GPU, and one definition for both.
+//! Attention, layer norm, rotary positions and routing: operations with kernels of their own on CPU and GPU, and one
+//! definition for both.
 //!
 //! [`CustomOps`] is what Burn dispatches: to a backend, or, when a tensor is tracked, to `Autodiff`, which records the
-//! backward passes of [`attention`] and [`rows`]. Those call [`Kernels`], which each backend has: the CPU in
-//! [`super::fused`] over `mor-kernels`, GPUs in `super::gpu` over the shaders that the inference engine uses too.
+//! backward passes of the modules here. Those call [`Kernels`], which each backend has: the CPU in [`super::fused`] over
+//! `mor-kernels`, GPUs in `super::gpu` over the shaders of `mor-shaders`.
 
 mod attention;
+mod layer_norm;
+mod rotary;
 mod rows;
+
+use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 #[cfg(feature = "gpu")]
 use burn::backend::wgpu::CubeBackend;
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+
+use super::fused::MaybeFloat;
 
 /// A Boolean operand that may be absent.
 #[derive(ExtensionType)]
@@ -44,6 +51,21 @@ pub(super) trait CustomOps: Backend {
         v: FloatTensor<Self>,
         #[extension_type] key_mask: MaybeBool<Self>,
         heads: usize,
+    ) -> FloatTensor<Self>;
+
+    fn custom_layer_norm(
+        x: FloatTensor<Self>,
+        #[extension_type] residual: MaybeFloat<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
+
+    fn custom_rotary(
+        x: FloatTensor<Self>,
+        heads: usize,
+        base: f32,
+        positions: Option<Arc<[u32]>>,
     ) -> FloatTensor<Self>;
 
     fn custom_select(depths: IntTensor<Self>, step: u32) -> (IntTensor<Self>, IntTensor<Self>);
@@ -81,6 +103,24 @@ pub(super) trait Kernels: Backend {
         d_out: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 3];
 
+    /// Layer norm of `x`, or of `x + residual`, and what its backward needs. `gain` and `bias` are f32.
+    fn layer_norm_forward(
+        x: FloatTensor<Self>,
+        residual: Option<FloatTensor<Self>>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> (FloatTensor<Self>, layer_norm::Saved<Self>);
+
+    /// Gradients of what was normalised, of gain and of bias, given that of the output.
+    fn layer_norm_backward(
+        saved: layer_norm::Saved<Self>,
+        dy: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3];
+
+    /// `x` with its heads rotated, in its memory where nothing else holds that.
+    fn rotate(x: FloatTensor<Self>, rotation: &rotary::Rotation) -> FloatTensor<Self>;
+
     /// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places
     /// of a list as long; and four numbers, the first of which is how many there are.
     fn select(depths: IntTensor<Self>, step: u32) -> (IntTensor<Self>, IntTensor<Self>);
@@ -116,6 +156,26 @@ macro_rules! untracked {
             ) -> FloatTensor<Self> {
                 let [q, k, v] = [q, k, v].map(Self::contiguous);
                 Self::attention_forward(q, k, v, key_mask.given(), heads).0
+            }
+
+            fn custom_layer_norm(
+                x: FloatTensor<Self>,
+                residual: MaybeFloat<Self>,
+                gain: FloatTensor<Self>,
+                bias: FloatTensor<Self>,
+                eps: f32,
+            ) -> FloatTensor<Self> {
+                layer_norm::forward::<Self>(x, residual.given(), gain, bias, eps).0
+            }
+
+            fn custom_rotary(
+                x: FloatTensor<Self>,
+                heads: usize,
+                base: f32,
+                positions: Option<Arc<[u32]>>,
+            ) -> FloatTensor<Self> {
+                let rotation = Rotation::forward(heads, base, positions);
+                Self::rotate(Self::contiguous(x), &rotation)
             }
 
             fn custom_select(
@@ -159,6 +219,25 @@ impl<B: Kernels, C: CheckpointStrategy> CustomOps for Autodiff<B, C> {
         attention::record::<B, C>(q, k, v, key_mask.given(), heads)
     }
 
+    fn custom_layer_norm(
+        x: FloatTensor<Self>,
+        residual: MaybeFloat<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        layer_norm::record::<B, C>(x, residual.given(), gain, bias, eps)
+    }
+
+    fn custom_rotary(
+        x: FloatTensor<Self>,
+        heads: usize,
+        base: f32,
+        positions: Option<Arc<[u32]>>,
+    ) -> FloatTensor<Self> {
+        rotary::record::<B, C>(x, Rotation::forward(heads, base, positions))
+    }
+
     fn custom_select(depths: IntTensor<Self>, step: u32) -> (IntTensor<Self>, IntTensor<Self>) {
         B::select(depths, step)
     }
@@ -181,3 +260,5 @@ impl<B: Kernels, C: CheckpointStrategy> CustomOps for Autodiff<B, C> {
 }
 
 pub(super) use attention::Saved as SavedAttention;
+pub(super) use layer_norm::Saved as SavedLayerNorm;
+pub(super) use rotary::Rotation;

@@ -1,10 +1,10 @@
-//! Attention and routing on the CPU.
+//! Attention, layer norm, rotary positions and routing on the CPU.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 
-use super::{attention, buffers, rows};
-use crate::ops::custom::{Kernels, SavedAttention};
+use super::{attention, buffers, layer_norm, rotary, rows};
+use crate::ops::custom::{Kernels, Rotation, SavedAttention, SavedLayerNorm};
 
 impl Kernels for Flex {
     fn contiguous(x: FlexTensor) -> FlexTensor {
@@ -23,6 +23,24 @@ impl Kernels for Flex {
 
     fn attention_backward(saved: SavedAttention<Self>, d_out: FlexTensor) -> [FlexTensor; 3] {
         attention::backward(saved, d_out)
+    }
+
+    fn layer_norm_forward(
+        x: FlexTensor,
+        residual: Option<FlexTensor>,
+        gain: FlexTensor,
+        bias: FlexTensor,
+        eps: f32,
+    ) -> (FlexTensor, SavedLayerNorm<Self>) {
+        layer_norm::forward(x, residual, gain, &bias, eps)
+    }
+
+    fn layer_norm_backward(saved: SavedLayerNorm<Self>, dy: FlexTensor) -> [FlexTensor; 3] {
+        layer_norm::backward(&saved, &dy)
+    }
+
+    fn rotate(x: FlexTensor, rotation: &Rotation) -> FlexTensor {
+        rotary::rotate(x, rotation)
     }
 
     fn select(depths: FlexTensor, step: u32) -> (FlexTensor, FlexTensor) {

@@ -1,8 +1,9 @@
 //! The operations on Burn's CPU backend, over the kernels of `mor-kernels`: forward and backward
 //! each in one pass, on the tensors' own memory, with only what the backward needs kept.
 //!
-//! [`FusedOps`] is a backend extension: Burn dispatches to the implementation for `Flex`, or, when
-//! a tensor is tracked, to the one for `Autodiff<Flex>`, which records the hand-written backward.
+//! Those that GPUs have too are in [`Kernels`](super::custom::Kernels), the others in [`FusedOps`], a backend extension:
+//! Burn dispatches to the implementation for `Flex`, or, when a tensor is tracked, to the one for `Autodiff<Flex>`,
+//! which records the hand-written backward.
 
 mod attention;
 mod buffers;
@@ -18,8 +19,6 @@ mod rows;
 mod shared_losses;
 
 pub(super) use shared_losses::SharedLosses;
-
-use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -40,7 +39,7 @@ pub(super) enum MaybeFloat<B: Backend> {
 }
 
 impl<B: Backend> MaybeFloat<B> {
-    fn given(self) -> Option<FloatTensor<B>> {
+    pub(super) fn given(self) -> Option<FloatTensor<B>> {
         match self {
             Self::Given(tensor) => Some(tensor),
             Self::Absent => None,
@@ -67,21 +66,6 @@ pub(super) trait FusedOps: Backend {
         #[extension_type] bias: MaybeFloat<Self>,
     ) -> FloatTensor<Self>;
 
-    fn fused_layer_norm(
-        x: FloatTensor<Self>,
-        #[extension_type] residual: MaybeFloat<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        eps: f32,
-    ) -> FloatTensor<Self>;
-
-    fn fused_rotary(
-        x: FloatTensor<Self>,
-        heads: usize,
-        base: f32,
-        positions: Option<Arc<[u32]>>,
-    ) -> FloatTensor<Self>;
-
     fn fused_dropout(x: FloatTensor<Self>, probability: f32, seed: u64) -> FloatTensor<Self>;
 
     fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
@@ -102,25 +86,6 @@ impl FusedOps for Flex {
 
     fn fused_linear_gelu(x: FlexTensor, weight: FlexTensor, bias: MaybeFloat<Self>) -> FlexTensor {
         linear::forward_gelu(x, weight, bias.given()).0
-    }
-
-    fn fused_layer_norm(
-        x: FlexTensor,
-        residual: MaybeFloat<Self>,
-        gain: FlexTensor,
-        bias: FlexTensor,
-        eps: f32,
-    ) -> FlexTensor {
-        layer_norm::forward(x, residual.given(), gain, bias, eps).0
-    }
-
-    fn fused_rotary(
-        x: FlexTensor,
-        heads: usize,
-        base: f32,
-        positions: Option<Arc<[u32]>>,
-    ) -> FlexTensor {
-        rotary::forward(x, &(heads, base, positions))
     }
 
     fn fused_dropout(x: FlexTensor, probability: f32, seed: u64) -> FlexTensor {
@@ -178,38 +143,6 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                 || linear::forward_gelu(x, weight, None),
             ),
         }
-    }
-
-    fn fused_layer_norm(
-        x: Tracked,
-        residual: MaybeFloat<Self>,
-        gain: Tracked,
-        bias: Tracked,
-        eps: f32,
-    ) -> Tracked {
-        let (x, x_node) = x.into_parts();
-        let (gain, gain_node) = gain.into_parts();
-        let (bias, bias_node) = bias.into_parts();
-        match residual.given().map(Tracked::into_parts) {
-            Some((residual, residual_node)) => record::<Flex, C, _, _, 4>(
-                layer_norm::LayerNormBackward,
-                [gain_node, bias_node, x_node, residual_node],
-                || layer_norm::forward(x, Some(residual), gain, bias, eps),
-            ),
-            None => record::<Flex, C, _, _, 3>(
-                layer_norm::LayerNormBackward,
-                [gain_node, bias_node, x_node],
-                || layer_norm::forward(x, None, gain, bias, eps),
-            ),
-        }
-    }
-
-    fn fused_rotary(x: Tracked, heads: usize, base: f32, positions: Option<Arc<[u32]>>) -> Tracked {
-        let turn = (heads, base, positions);
-        let (x, node) = x.into_parts();
-        record::<Flex, C, _, _, 1>(rotary::RotaryBackward, [node], || {
-            (rotary::forward(x, &turn), turn)
-        })
     }
 
     fn fused_dropout(x: Tracked, probability: f32, seed: u64) -> Tracked {

@@ -1,4 +1,4 @@
-//! The kernels of attention and routing, given Burn's tensors.
+//! What a GPU computes, given Burn's tensors: attention and routing here, the rest in modules of its own.
 
 use burn::backend::TensorMetadata;
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
@@ -7,10 +7,11 @@ use burn::tensor::{DType, IntDType, Shape};
 use mor_shaders::{Attention, Gather, Scatter, Select};
 
 use super::launch::{Op, launch, numbers, variant};
-use crate::ops::custom::{Kernels, SavedAttention};
+use super::{layer_norm, rotary};
+use crate::ops::custom::{Kernels, Rotation, SavedAttention, SavedLayerNorm};
 
 /// A tensor for a kernel to overwrite, on the device of another.
-fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let shape = shape.into();
     let handle = like.client.empty(shape.num_elements() * dtype.size());
     CubeTensor::new_contiguous(
@@ -27,7 +28,7 @@ fn words(x: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::int_cast(x, IntDType::I32))
 }
 
-fn is_half(x: &CubeTensor) -> bool {
+pub(super) fn is_half(x: &CubeTensor) -> bool {
     x.dtype == DType::F16
 }
 
@@ -129,6 +130,24 @@ impl Kernels for CubeBackend {
         // As many keys as rows.
         launch(&client, Op::AttentionBackwardKv(op), grid, buffers);
         [dq, dk, dv]
+    }
+
+    fn layer_norm_forward(
+        x: CubeTensor,
+        residual: Option<CubeTensor>,
+        gain: CubeTensor,
+        bias: CubeTensor,
+        eps: f32,
+    ) -> (CubeTensor, SavedLayerNorm<Self>) {
+        layer_norm::forward(x, residual, gain, bias, eps)
+    }
+
+    fn layer_norm_backward(saved: SavedLayerNorm<Self>, dy: CubeTensor) -> [CubeTensor; 3] {
+        layer_norm::backward(saved, dy)
+    }
+
+    fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {
+        rotary::rotate(x, rotation)
     }
 
     fn select(depths: CubeTensor, step: u32) -> (CubeTensor, CubeTensor) {

@@ -10,7 +10,8 @@ use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments};
 use mor_shaders::{
-    Attention, Gather, Scatter, Select, Shader, Variant, adamw, momentum, scaled_sum, sum_squares,
+    Attention, Gather, LayerNormTraining, RotaryTraining, Scatter, Select, Shader, Variant, adamw,
+    momentum, scaled_sum, sum_squares,
 };
 
 /// The variant of every kernel in this process, by its place among all.
@@ -42,6 +43,11 @@ pub(super) enum Op {
     Momentum,
     ScaledSum,
     SumSquares,
+    LayerNorm(LayerNormTraining),
+    LayerNormBackward(LayerNormTraining),
+    LayerNormBackwardChunks(LayerNormTraining),
+    LayerNormBackwardSum(LayerNormTraining),
+    Rotary(RotaryTraining),
 }
 
 impl Op {
@@ -58,6 +64,11 @@ impl Op {
             Self::Momentum => momentum(),
             Self::ScaledSum => scaled_sum(),
             Self::SumSquares => sum_squares(variant),
+            Self::LayerNorm(op) => op.shader(variant),
+            Self::LayerNormBackward(op) => op.backward(variant),
+            Self::LayerNormBackwardChunks(op) => op.backward_chunks(variant),
+            Self::LayerNormBackwardSum(op) => op.backward_sum(variant),
+            Self::Rotary(op) => op.shader(variant),
         }
     }
 }
@@ -122,6 +133,12 @@ fn launch_sized(
         CubeCount::Static(grid[0], grid[1], grid[2]),
         KernelArguments::new().with_buffers(buffers.into_iter().map(Handle::binding).collect()),
     );
+}
+
+/// Queues a shader that goes by units on that many of them.
+pub(super) fn launch_units(client: &Client, op: Op, units: usize, buffers: Vec<Handle>) {
+    let grid = shader(op, variant()).grid(units as u32);
+    launch(client, op, grid, buffers);
 }
 
 /// A buffer of numbers that a shader reads.

@@ -1,0 +1,66 @@
+//! Rotary positions, in place where nobody else holds the tensor, from tables of angles that stay on the device.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use burn::backend::TensorMetadata;
+use burn::backend::wgpu::CubeTensor;
+use burn::cubecl::Device;
+use burn::cubecl::server::Handle;
+use mor_shaders::RotaryTraining;
+
+use super::kernels::is_half;
+use super::launch::{Op, launch_units, numbers};
+use crate::ops::custom::Rotation;
+
+pub(super) fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {
+    let x = if x.can_mut() { x } else { x.copy() };
+    let [batch, seq, dim] = x.shape().dims::<3>();
+    let head_dim = dim / rotation.heads;
+    let positions = rotation.positions.as_deref();
+    let op = RotaryTraining {
+        dim: dim as u32,
+        head_dim: head_dim as u32,
+        indexed: positions.is_some(),
+        inverse: rotation.inverse,
+        half: is_half(&x),
+    };
+    let units = batch * seq * op.pairs() as usize;
+    let last = positions.map(|all| all.iter().max().map_or(0, |last| *last as usize + 1));
+    let client = x.client.clone();
+    let mut buffers = vec![
+        x.handle.clone(),
+        angles(&x, rotation.base, head_dim, last.unwrap_or(seq)),
+    ];
+    buffers.extend(positions.map(|all| client.create_from_slice(bytemuck::cast_slice(all))));
+    buffers.push(numbers(&client, &[units, seq]));
+    launch_units(&client, Op::Rotary(op), units, buffers);
+    x
+}
+
+/// Cosines and sines of at least that many positions, `[positions, head_dim / 2, 2]`, on the device of a tensor.
+fn angles(like: &CubeTensor, base: f32, head_dim: usize, positions: usize) -> Handle {
+    /// By device, base and size of a head: how many positions there are, and the table.
+    type Known = HashMap<(Device, u32, usize), (usize, Handle)>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let key = (like.device.clone(), base.to_bits(), head_dim);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((there, table)) = known.get(&key)
+        && *there >= positions
+    {
+        return table.clone();
+    }
+    // So that lengths which grow bit by bit do not make a table each.
+    let positions = positions.next_power_of_two();
+    let half = head_dim / 2;
+    let table: Vec<[f32; 2]> = (0..positions * half)
+        .map(|at| {
+            let exponent = -2.0 * (at % half) as f64 / head_dim as f64;
+            let angle = (at / half) as f64 * f64::from(base).powf(exponent);
+            [angle.cos() as f32, angle.sin() as f32]
+        })
+        .collect();
+    let table = like.client.create_from_slice(bytemuck::cast_slice(&table));
+    known.insert(key, (positions, table.clone()));
+    table
+}
