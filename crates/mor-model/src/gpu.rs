@@ -27,7 +27,7 @@ pub(crate) struct Gpu {
     pub(crate) is_software: bool,
 }
 
-/// Makes the kernels of attention and routing use this variant from now on, in the whole process; for tests.
+/// Makes the kernels of this project use this variant from now on, in the whole process; for tests.
 pub fn set_variant(variant: Variant) {
     gpu::set_variant(variant);
 }

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Shapes are written `[batch, seq, dim]`. On the CPU ([`burn::tensor::Device::flex`]) the heavy operations run on
-//! the kernels of `mor-kernels` with hand-written gradients; on a GPU attention and routing run on the shaders of
-//! `mor-shaders`, and the others are composed from Burn's own operations ([`ops`]).
+//! the kernels of `mor-kernels` with hand-written gradients; on a GPU attention, routing, GELU and the cross-entropy run on
+//! the shaders of `mor-shaders`, and the others are composed from Burn's own operations ([`ops`]).
 
 mod attention;
 mod block;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::check;
-use mor_shaders::{Attention, Gather, Scatter, Select, Variant};
+use mor_shaders::{Attention, Gather, Gelu, RowLosses, Scatter, Select, Variant};
 
 #[test]
 fn attention() {
@@ -41,6 +41,28 @@ fn routing() {
             check(&Gather { stride: 48, half }.shader(variant));
             check(&Scatter { stride: 48, half }.shader(variant));
             check(&Scatter { stride: 48, half }.clear(variant));
+        }
+    }
+}
+
+#[test]
+fn gelu_and_row_losses() {
+    for variant in Variant::ALL {
+        for half in [false, true] {
+            for (stride, biased) in [(1, false), (1536, true), (3072, true)] {
+                let op = Gelu {
+                    stride,
+                    biased,
+                    half,
+                };
+                check(&op.shader(variant));
+                check(&op.backward(variant));
+            }
+            for vocab in [1, 7, 50_260, 300_000] {
+                let op = RowLosses { vocab, half };
+                check(&op.shader(variant));
+                check(&op.backward(variant));
+            }
         }
     }
 }

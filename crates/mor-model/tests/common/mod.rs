@@ -3,6 +3,7 @@
 
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod gradients;
 
 /// Makes tests of functions that take a device: each on the CPU, and all of them on the GPU with kernels of each
 /// variant.

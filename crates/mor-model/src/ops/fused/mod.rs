@@ -40,7 +40,8 @@ pub(super) enum MaybeFloat<B: Backend> {
 }
 
 impl<B: Backend> MaybeFloat<B> {
-    fn given(self) -> Option<FloatTensor<B>> {
+    /// The operand, if it is there.
+    pub(super) fn given(self) -> Option<FloatTensor<B>> {
         match self {
             Self::Given(tensor) => Some(tensor),
             Self::Absent => None,

@@ -10,7 +10,7 @@ use super::launch::{Op, launch, numbers, variant};
 use crate::ops::custom::{Kernels, SavedAttention};
 
 /// A tensor for a kernel to overwrite, on the device of another.
-fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let shape = shape.into();
     let handle = like.client.empty(shape.num_elements() * dtype.size());
     CubeTensor::new_contiguous(
@@ -23,11 +23,11 @@ fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor
 }
 
 /// Integers as shaders read them.
-fn words(x: CubeTensor) -> CubeTensor {
+pub(super) fn words(x: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::int_cast(x, IntDType::I32))
 }
 
-fn is_half(x: &CubeTensor) -> bool {
+pub(super) fn is_half(x: &CubeTensor) -> bool {
     x.dtype == DType::F16
 }
 

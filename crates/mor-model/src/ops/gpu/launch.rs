@@ -9,7 +9,7 @@ use burn::cubecl::CubeCount;
 use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments};
-use mor_shaders::{Attention, Gather, Scatter, Select, Shader, Variant};
+use mor_shaders::{Attention, Gather, Gelu, RowLosses, Scatter, Select, Shader, Variant};
 
 /// The variant of every kernel in this process, by its place among all.
 static VARIANT: AtomicU8 = AtomicU8::new(0);
@@ -36,6 +36,10 @@ pub(super) enum Op {
     Gather(Gather),
     Scatter(Scatter),
     Clear(Scatter),
+    Gelu(Gelu),
+    GeluBackward(Gelu),
+    RowLosses(RowLosses),
+    RowLossesBackward(RowLosses),
 }
 
 impl Op {
@@ -48,6 +52,10 @@ impl Op {
             Self::Gather(op) => op.shader(variant),
             Self::Scatter(op) => op.shader(variant),
             Self::Clear(op) => op.clear(variant),
+            Self::Gelu(op) => op.shader(variant),
+            Self::GeluBackward(op) => op.backward(variant),
+            Self::RowLosses(op) => op.shader(variant),
+            Self::RowLossesBackward(op) => op.backward(variant),
         }
     }
 }
