@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Shapes are written `[batch, seq, dim]`. On the CPU ([`burn::tensor::Device::flex`]) the heavy operations run on
-//! the kernels of `mor-kernels` with hand-written gradients; on a GPU attention, layer norm, rotary
-//! positions and routing run on the shaders of `mor-shaders`, and the others are composed from Burn's own operations
+//! the kernels of `mor-kernels` with hand-written gradients; on a GPU attention, layer norm, rotary positions, GELU, the
+//! cross-entropy and routing run on the shaders of `mor-shaders`, and the others are composed from Burn's own operations
 //! ([`ops`]).
 
 mod attention;

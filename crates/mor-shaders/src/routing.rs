@@ -3,8 +3,8 @@
 use crate::shader::Builder;
 use crate::{Shader, Variant, element};
 
-/// Columns that a workgroup moves of a row.
-const COLUMNS: u32 = 1024;
+/// Columns of a row that a workgroup takes in [`grid`].
+pub(crate) const COLUMNS: u32 = 1024;
 /// The most workgroups of a dimension that every adapter takes.
 const MOST: u32 = 65_535;
 
@@ -111,7 +111,8 @@ impl Scatter {
     }
 }
 
-fn grid(stride: u32, rows: u32) -> [u32; 3] {
+/// Rows, slices of [`COLUMNS`] columns, and more rows.
+pub(crate) fn grid(stride: u32, rows: u32) -> [u32; 3] {
     [
         rows.min(MOST),
         stride.div_ceil(COLUMNS),

@@ -44,14 +44,18 @@ const GRID_X: u32 = 32_768;
 impl Shader {
     /// Workgroups for a number of units.
     pub fn grid(&self, units: u32) -> [u32; 3] {
-        let groups = units.div_ceil(self.units_per_workgroup);
-        [groups.min(GRID_X), groups.div_ceil(GRID_X), 1]
+        grid(units.div_ceil(self.units_per_workgroup))
     }
 
     /// The source with every buffer writable, for runtimes that bind all of them so.
     pub fn source_read_write(&self) -> String {
         self.source.replace(READ_ONLY, "var<storage, read_write>")
     }
+}
+
+/// A grid of at least this many workgroups, counted along x first.
+pub(crate) fn grid(groups: u32) -> [u32; 3] {
+    [groups.min(GRID_X), groups.div_ceil(GRID_X), 1]
 }
 
 const READ_ONLY: &str = "var<storage, read>";

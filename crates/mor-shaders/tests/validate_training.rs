@@ -4,9 +4,9 @@ mod common;
 
 use common::check;
 use mor_shaders::{
-    Attention, Gather, Scatter, Select, Variant, adamw, momentum, scaled_sum, sum_squares,
+    Attention, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter, Select,
+    Variant, adamw, momentum, scaled_sum, sum_squares,
 };
-use mor_shaders::{Attention, Gather, LayerNormTraining, RotaryTraining, Scatter, Select, Variant};
 
 #[test]
 fn attention() {
@@ -49,12 +49,6 @@ fn routing() {
 }
 
 #[test]
-fn optimizer() {
-    check(&adamw());
-    check(&momentum());
-    check(&scaled_sum());
-    for variant in Variant::ALL {
-        check(&sum_squares(variant));
 fn layer_norm() {
     for variant in Variant::ALL {
         for dim in [1, 33, 384, 3072] {
@@ -88,5 +82,37 @@ fn rotary() {
                 check(&op.shader(variant));
             }
         }
+    }
+}
+
+#[test]
+fn gelu_and_row_losses() {
+    for variant in Variant::ALL {
+        for half in [false, true] {
+            for (stride, biased) in [(1, false), (1536, true), (3072, true)] {
+                let op = Gelu {
+                    stride,
+                    biased,
+                    half,
+                };
+                check(&op.shader(variant));
+                check(&op.backward(variant));
+            }
+            for vocab in [1, 7, 50_260, 300_000] {
+                let op = RowLosses { vocab, half };
+                check(&op.shader(variant));
+                check(&op.backward(variant));
+            }
+        }
+    }
+}
+
+#[test]
+fn optimizer() {
+    check(&adamw());
+    check(&momentum());
+    check(&scaled_sum());
+    for variant in Variant::ALL {
+        check(&sum_squares(variant));
     }
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use burn::cubecl::config::profiling::ProfilingLogLevel;
-use burn::cubecl::config::{CubeClRuntimeConfig, LogCrateLevel, RuntimeConfig};
+use burn::cubecl::config::logger::LogCrateLevel;
+use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use common::run_on;
 use mor_train::{DeviceChoice, open_device};
 

@@ -6,7 +6,7 @@ use burn::tensor::{
 };
 
 /// A parameter in the precision of the activations it meets; its gradient comes back in its own.
-fn stored_as<const D: usize>(parameter: Tensor<D>, dtype: DType) -> Tensor<D> {
+pub(super) fn stored_as<const D: usize>(parameter: Tensor<D>, dtype: DType) -> Tensor<D> {
     match parameter.dtype() == dtype {
         true => parameter,
         false => parameter.cast(dtype),

@@ -1,6 +1,6 @@
 //! The operations a model is made of, each in two forms: composed from Burn's operations (any
 //! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention,
-//! layer norm, rotary positions and routing have kernels on GPUs too.
+//! layer norm, rotary positions, routing, GELU and the cross-entropy have kernels on GPUs too.
 
 pub mod composed;
 mod custom;
@@ -59,6 +59,10 @@ pub fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> 
             weight.into_dispatch(),
             maybe_float(bias),
         ));
+    }
+    #[cfg(feature = "gpu")]
+    if is_custom(&x) {
+        return gpu::linear_gelu(x, weight, bias);
     }
     composed::linear_gelu(x, weight, bias)
 }
@@ -195,9 +199,23 @@ pub fn linear_cross_entropy(
         ));
         return (mean, RowLosses::Values(losses.take()));
     }
-    let losses = composed::linear_cross_entropy_losses(hidden, weight, targets.clone(), ignore);
+    let losses = linear_cross_entropy_losses(hidden, weight, targets.clone(), ignore);
     let mean = composed::mean_of_counted(losses.clone(), targets, ignore);
     (mean, RowLosses::Tensor(Box::new(losses)))
+}
+
+/// The rows' losses of [`linear_cross_entropy`], `[rows]`.
+fn linear_cross_entropy_losses(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    ignore: i64,
+) -> Tensor<1> {
+    #[cfg(feature = "gpu")]
+    if is_custom(&hidden) {
+        return gpu::linear_cross_entropy_losses(hidden, weight, targets, ignore);
+    }
+    composed::linear_cross_entropy_losses(hidden, weight, targets, ignore)
 }
 
 /// The loss of each row, zero where its target is ignored; on a GPU not read back before it is asked for.

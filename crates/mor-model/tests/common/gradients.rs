@@ -11,6 +11,7 @@ pub fn noise(len: usize, seed: usize) -> Vec<f32> {
         .collect()
 }
 
+/// A tensor of these values.
 pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
@@ -38,7 +39,7 @@ pub fn differentiate(
 }
 
 /// Gradients by central differences, in f32: good for three digits.
-fn differences(
+pub fn differences(
     device: &Device,
     operands: &[(Vec<f32>, [usize; 3])],
     f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
@@ -72,6 +73,7 @@ fn differences(
         .collect()
 }
 
+/// Holds values to a part of the largest of those they should be, or of 1.
 pub fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
     let worst = distance(found, expected);

@@ -39,6 +39,7 @@ pub(super) enum MaybeFloat<B: Backend> {
 }
 
 impl<B: Backend> MaybeFloat<B> {
+    /// The operand, if it is there.
     pub(super) fn given(self) -> Option<FloatTensor<B>> {
         match self {
             Self::Given(tensor) => Some(tensor),

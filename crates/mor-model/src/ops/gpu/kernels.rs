@@ -24,7 +24,7 @@ pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) ->
 }
 
 /// Integers as shaders read them.
-fn words(x: CubeTensor) -> CubeTensor {
+pub(super) fn words(x: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::int_cast(x, IntDType::I32))
 }
 

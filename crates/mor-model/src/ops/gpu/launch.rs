@@ -10,8 +10,8 @@ use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments};
 use mor_shaders::{
-    Attention, Gather, LayerNormTraining, RotaryTraining, Scatter, Select, Shader, Variant, adamw,
-    momentum, scaled_sum, sum_squares,
+    Attention, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter, Select, Shader,
+    Variant, adamw, momentum, scaled_sum, sum_squares,
 };
 
 /// The variant of every kernel in this process, by its place among all.
@@ -48,6 +48,10 @@ pub(super) enum Op {
     LayerNormBackwardChunks(LayerNormTraining),
     LayerNormBackwardSum(LayerNormTraining),
     Rotary(RotaryTraining),
+    Gelu(Gelu),
+    GeluBackward(Gelu),
+    RowLosses(RowLosses),
+    RowLossesBackward(RowLosses),
 }
 
 impl Op {
@@ -69,6 +73,10 @@ impl Op {
             Self::LayerNormBackwardChunks(op) => op.backward_chunks(variant),
             Self::LayerNormBackwardSum(op) => op.backward_sum(variant),
             Self::Rotary(op) => op.shader(variant),
+            Self::Gelu(op) => op.shader(variant),
+            Self::GeluBackward(op) => op.backward(variant),
+            Self::RowLosses(op) => op.shader(variant),
+            Self::RowLossesBackward(op) => op.backward(variant),
         }
     }
 }
@@ -105,23 +113,8 @@ fn shader(op: Op, variant: Variant) -> Arc<Shader> {
 
 /// Queues a shader on these buffers, in the order of its bindings.
 pub(super) fn launch(client: &Client, op: Op, grid: [u32; 3], buffers: Vec<Handle>) {
-    launch_sized(client, op, |_| grid, buffers);
-}
-
-/// As [`launch`], with workgroups for so many units.
-pub(super) fn launch_units(client: &Client, op: Op, units: u32, buffers: Vec<Handle>) {
-    launch_sized(client, op, |shader| shader.grid(units), buffers);
-}
-
-fn launch_sized(
-    client: &Client,
-    op: Op,
-    grid: impl FnOnce(&Shader) -> [u32; 3],
-    buffers: Vec<Handle>,
-) {
     let variant = variant();
     let shader = shader(op, variant);
-    let grid = grid(&shader);
     let size = CubeDim::new_1d(shader.workgroup_size);
     let kernel = Kernel {
         op,

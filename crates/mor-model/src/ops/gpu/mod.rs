@@ -1,10 +1,15 @@
-//! Attention, layer norm, rotary positions and routing on a GPU, over the WGSL of `mor-shaders`.
+//! Attention, layer norm, rotary positions, GELU, the rows' cross-entropy, routing and what optimizers do on a GPU, over
+//! the WGSL of `mor-shaders`.
 
+mod extension;
+mod gelu;
 mod kernels;
 mod launch;
 mod layer_norm;
 mod rotary;
+mod row_losses;
 mod update;
 
+pub(super) use extension::{linear_cross_entropy_losses, linear_gelu};
 pub(crate) use launch::{set_variant, variant};
 pub(super) use update::UpdateOps;

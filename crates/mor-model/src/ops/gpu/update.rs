@@ -54,7 +54,7 @@ impl UpdateOps for CubeBackend {
         let factors = settings.factors();
         let params = numbers_and_floats(
             &client,
-            &[elements(&values) as usize],
+            &[elements(&values)],
             &[
                 settings.grad_scale,
                 settings.beta1,
@@ -85,7 +85,7 @@ impl UpdateOps for CubeBackend {
         let [gradient, momentum] = [gradient, momentum].map(writable);
         let client = momentum.client.clone();
         let len = elements(&momentum);
-        let params = numbers_and_floats(&client, &[len as usize], &[decay, (1.0 - decay) * scale]);
+        let params = numbers_and_floats(&client, &[len], &[decay, (1.0 - decay) * scale]);
         let buffers = vec![gradient.handle.clone(), momentum.handle.clone(), params];
         launch_units(&client, Op::Momentum, len, buffers);
         (gradient, momentum)
@@ -94,7 +94,7 @@ impl UpdateOps for CubeBackend {
     fn scaled_sum(x: CubeTensor, a: f32, y: CubeTensor, b: f32) -> CubeTensor {
         let (x, y) = (into_contiguous(x), writable(y));
         let client = y.client.clone();
-        let params = numbers_and_floats(&client, &[elements(&y) as usize], &[a, b]);
+        let params = numbers_and_floats(&client, &[elements(&y)], &[a, b]);
         let buffers = vec![x.handle, y.handle.clone(), params];
         launch_units(&client, Op::ScaledSum, elements(&y), buffers);
         y
@@ -103,16 +103,16 @@ impl UpdateOps for CubeBackend {
     fn sum_squares(x: CubeTensor, sums: CubeTensor, place: usize) -> CubeTensor {
         let (x, sums) = (into_contiguous(x), writable(sums));
         let client = x.client.clone();
-        let units = elements(&x).div_ceil(SUM_SQUARES_CHUNK);
-        let params = numbers(&client, &[elements(&x) as usize, place]);
+        let units = elements(&x).div_ceil(SUM_SQUARES_CHUNK as usize);
+        let params = numbers(&client, &[elements(&x), place]);
         let buffers = vec![x.handle, sums.handle.clone(), params];
         launch_units(&client, Op::SumSquares, units, buffers);
         sums
     }
 }
 
-fn elements(x: &CubeTensor) -> u32 {
-    x.shape().num_elements() as u32
+fn elements(x: &CubeTensor) -> usize {
+    x.shape().num_elements()
 }
 
 /// A tensor to write over: itself where nothing else holds its memory, else a copy.

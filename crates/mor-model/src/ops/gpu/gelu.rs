@@ -1,0 +1,89 @@
+//! The exact GELU, recorded for its backward pass.
+
+use burn::backend::TensorMetadata;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::ops::{FloatTensorOps, ModuleOps};
+use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
+use burn::tensor::FloatDType;
+use mor_shaders::Gelu;
+
+use super::extension::Tracked;
+use super::kernels::{empty, is_half};
+use super::launch::{Op, launch, numbers};
+use crate::ops::record;
+
+/// What the backward needs: the input, and the bias.
+type Saved = (CubeTensor, Option<CubeTensor>);
+
+/// The shader for `x: [.., dim]`, and its number of rows.
+fn shader(x: &CubeTensor, biased: bool) -> (Gelu, usize) {
+    let elements = x.shape().num_elements();
+    let dim = x.shape().last().copied().unwrap_or(1);
+    let op = Gelu {
+        stride: dim as u32,
+        biased,
+        half: is_half(x),
+    };
+    (op, elements / dim.max(1))
+}
+
+/// `gelu(x + bias)` of `x: [.., dim]` and `bias: [dim]` in f32, both contiguous.
+pub(super) fn forward(x: CubeTensor, bias: Option<CubeTensor>) -> (CubeTensor, Saved) {
+    let (op, rows) = shader(&x, bias.is_some());
+    let y = empty(&x, x.shape(), x.dtype);
+    let mut buffers = vec![x.handle.clone()];
+    buffers.extend(bias.as_ref().map(|bias| bias.handle.clone()));
+    buffers.push(y.handle.clone());
+    buffers.push(numbers(&x.client, &[rows]));
+    let grid = op.workgroups(rows as u32);
+    launch(&x.client, Op::Gelu(op), grid, buffers);
+    (y, (x, bias))
+}
+
+/// The gradient of `x` from that of the output, in its memory where nothing else holds that.
+fn backward((x, bias): Saved, d_y: CubeTensor) -> CubeTensor {
+    let d = if d_y.can_mut() { d_y } else { d_y.copy() };
+    let (op, rows) = shader(&x, bias.is_some());
+    let mut buffers = vec![x.handle];
+    buffers.extend(bias.map(|bias| bias.handle));
+    buffers.push(d.handle.clone());
+    buffers.push(numbers(&d.client, &[rows]));
+    let grid = op.workgroups(rows as u32);
+    launch(&d.client, Op::GeluBackward(op), grid, buffers);
+    d
+}
+
+pub(super) fn record<C: CheckpointStrategy>(x: Tracked, bias: Option<Tracked>) -> Tracked {
+    let (x, x_node) = x.into_parts();
+    match bias.map(Tracked::into_parts) {
+        Some((bias, bias_node)) => {
+            record::record::<CubeBackend, C, _, _, 2>(GeluBackward, [x_node, bias_node], || {
+                forward(into_contiguous(x), Some(into_contiguous(bias)))
+            })
+        }
+        None => record::record::<CubeBackend, C, _, _, 1>(GeluBackward, [x_node], || {
+            forward(into_contiguous(x), None)
+        }),
+    }
+}
+
+/// Parents: the input, and the bias where there is one.
+#[derive(Debug)]
+struct GeluBackward;
+
+impl<const N: usize> Backward<CubeBackend, N> for GeluBackward {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_y = into_contiguous(grads.consume::<CubeBackend>(&ops.node));
+        let d_x = backward(ops.state.clone(), d_y);
+        record::register::<CubeBackend, _, N>(&ops, grads, 1, || {
+            let sum = CubeBackend::linear_bias_backward(d_x.clone());
+            CubeBackend::float_cast(sum, FloatDType::F32)
+        });
+        record::register::<CubeBackend, _, N>(&ops, grads, 0, || d_x);
+    }
+}

@@ -1,0 +1,48 @@
+//! The activation of a feed-forward network in training.
+
+use crate::routing::{COLUMNS, grid};
+use crate::shader::Builder;
+use crate::{Shader, Variant, element};
+
+/// `y = gelu(x)` of rows, or `gelu(x + bias)`, with the exact GELU. See `shaders/gelu.wgsl`.
+///
+/// Bindings: `x: [rows][stride]`; if `biased` `bias: [stride]` of f32; `y`, shaped as `x`; `params` of u32: rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Gelu {
+    /// Elements of a row.
+    pub stride: u32,
+    /// Whether a bias is added first.
+    pub biased: bool,
+    /// Whether `x` and `y` are f16.
+    pub half: bool,
+}
+
+impl Gelu {
+    /// The forward pass.
+    pub fn shader(&self, variant: Variant) -> Shader {
+        let file = include_str!("../../../shaders/gelu.wgsl");
+        self.build("gelu", variant, file)
+    }
+
+    /// The backward pass. Bindings as of the forward pass, with `d` in place of `y`: the gradient of the output, which
+    /// that of `x` takes the place of. Grid: [`Self::workgroups`].
+    pub fn backward(&self, variant: Variant) -> Shader {
+        let file = include_str!("../../../shaders/gelu_backward.wgsl");
+        self.build("gelu backward", variant, file)
+    }
+
+    /// The grid over `rows`.
+    pub fn workgroups(&self, rows: u32) -> [u32; 3] {
+        grid(self.stride, rows)
+    }
+
+    /// Nothing is shared, so every variant is the portable one.
+    fn build(&self, name: &str, _: Variant, file: &str) -> Shader {
+        let builder = Builder::new(name, Variant::Portable, 64)
+            .constant("STRIDE", self.stride)
+            .constant("COLUMNS", COLUMNS)
+            .flag("BIAS", self.biased)
+            .include(include_str!("../../../shaders/include/activation.wgsl"));
+        element::build(builder, file, self.half)
+    }
+}
