@@ -6,7 +6,7 @@ mod common;
 
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 use common::gpu::gpu;
-use common::gradients::{check, close, differentiate, noise, tensor};
+use common::gradients::{check, check_within, close, differentiate, noise, tensor};
 use common::{distance, values};
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, RowLosses, composed};
@@ -109,10 +109,14 @@ fn losses(variant: Variant) {
             (scaled(noise(vocab * dim, 2), 2.0), [1, vocab, dim]),
         ];
         let targets = targets(rows, vocab);
-        let what = format!("{variant} losses of {rows}, {dim}, {vocab}");
-        check(&what, &device, &operands, &|x| row_losses(x, &targets));
-        let what = format!("{variant} mean of {rows}, {dim}, {vocab}");
-        check(&what, &device, &operands, &|x| mean_loss(x, &targets));
+        // The gradient of `hidden` is a sum over the vocabulary, which each device adds up in its own order.
+        let tolerance = 2e-5_f32.max(vocab as f32 * 4e-9);
+        let check = |what: &str, f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>| {
+            let what = format!("{variant} {what} of {rows}, {dim}, {vocab}");
+            check_within(tolerance, &what, &device, &operands, f);
+        };
+        check("losses", &|x| row_losses(x, &targets));
+        check("mean", &|x| mean_loss(x, &targets));
     }
 }
 

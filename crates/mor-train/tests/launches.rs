@@ -8,8 +8,6 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use burn::cubecl::config::profiling::ProfilingLogLevel;
-use burn::cubecl::config::logger::LogCrateLevel;
 use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use common::run_on;
 use mor_train::{DeviceChoice, open_device};
@@ -79,10 +77,8 @@ kind = "KIND"
 fn a_step_launches_few_kernels() {
     log::set_logger(&Counter).expect("no other logger");
     log::set_max_level(log::LevelFilter::Trace);
-    let mut config = CubeClRuntimeConfig::default();
-    config.profiling.logger.level = ProfilingLogLevel::Minimal;
-    config.profiling.logger.log = Some(LogCrateLevel::Info);
-    CubeClRuntimeConfig::set(config);
+    let config = "[profiling]\nlogger = { level = 'minimal', log = 'info' }";
+    CubeClRuntimeConfig::set(toml::from_str(config).expect("a configuration"));
     let gpu = open_device(DeviceChoice::Gpu).unwrap_or_else(|error| panic!("{error}"));
 
     for kind in ["adamw", "muon"] {

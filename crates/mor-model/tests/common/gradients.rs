@@ -88,10 +88,21 @@ pub fn check(
     operands: &[(Vec<f32>, [usize; 3])],
     f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
 ) {
+    check_within(2e-5, what, gpu, operands, f);
+}
+
+/// As [`check`], with a tolerance between GPU and CPU.
+pub fn check_within(
+    tolerance: f32,
+    what: &str,
+    gpu: &Device,
+    operands: &[(Vec<f32>, [usize; 3])],
+    f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
+) {
     let found = differentiate(gpu, operands, f);
     let expected = differentiate(&Device::flex(), operands, f);
     for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        close(&format!("{what}, result {at}"), found, expected, 2e-5);
+        close(&format!("{what}, result {at}"), found, expected, tolerance);
     }
     if operands.iter().all(|(values, _)| values.len() <= 64) {
         let expected = differences(gpu, operands, f);
