@@ -108,13 +108,11 @@ pub enum EngineError {
     /// The GPU's memory is full.
     #[cfg(feature = "gpu")]
     #[error(
-        "the GPU has no room for {what} of {bytes} bytes; close what else uses it, use a smaller --dtype, or the CPU"
+        "the GPU has no room for {what}; close what else uses it, use a smaller --dtype, or the CPU"
     )]
     GpuOutOfMemory {
         /// What was to be stored.
         what: String,
-        /// Its size.
-        bytes: u64,
     },
     /// The GPU went away: a driver reset, a suspended machine, or a browser that took it back.
     #[cfg(feature = "gpu")]

@@ -1,6 +1,7 @@
 //! Finding a GPU, and noticing when it fails.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mor_shaders::{Shader, Variant};
@@ -70,6 +71,8 @@ pub struct Gpu {
     variant: Variant,
     pub(super) limits: wgpu::Limits,
     faults: Arc<Mutex<Faults>>,
+    /// Bytes that were written since the last submit.
+    pub(super) waiting: AtomicUsize,
     pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
 }
 
@@ -78,6 +81,7 @@ pub struct Gpu {
 struct Faults {
     lost: Option<String>,
     error: Option<String>,
+    /// Stays: what was to be there is not.
     out_of_memory: bool,
 }
 
@@ -148,7 +152,10 @@ impl Gpu {
                 true => "the driver gave no reason".to_owned(),
                 false => message,
             };
-            lock(&seen).lost.get_or_insert(message);
+            let mut seen = lock(&seen);
+            // Some drivers have no other way to say so.
+            seen.out_of_memory |= message.to_lowercase().contains("out of memory");
+            seen.lost.get_or_insert(message);
         });
         let seen = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -163,6 +170,7 @@ impl Gpu {
             variant,
             limits,
             faults,
+            waiting: AtomicUsize::new(0),
             pipelines: Mutex::new(HashMap::new()),
         }))
     }
@@ -175,6 +183,11 @@ impl Gpu {
     /// The kernels it runs.
     pub fn variant(&self) -> Variant {
         self.variant
+    }
+
+    /// Notes that its memory is full, after which it is good for nothing.
+    pub(super) fn set_full(&self) {
+        lock(&self.faults).out_of_memory = true;
     }
 
     /// Whether it went away; what it held is gone, and another must be opened.
@@ -193,15 +206,15 @@ impl Gpu {
     /// What the driver has reported since the last call, if anything.
     pub(super) fn check(&self) -> Result<()> {
         let mut faults = lock(&self.faults);
+        if faults.out_of_memory {
+            return Err(EngineError::GpuOutOfMemory {
+                what: "the work at hand".to_owned(),
+            });
+        }
         if let Some(reason) = faults.lost.clone() {
             return Err(EngineError::DeviceLost { reason });
         }
-        let out_of_memory = std::mem::take(&mut faults.out_of_memory);
         match faults.error.take() {
-            Some(_) if out_of_memory => Err(EngineError::GpuOutOfMemory {
-                what: "the work at hand".to_owned(),
-                bytes: 0,
-            }),
             Some(message) => Err(EngineError::Gpu { message }),
             None => Ok(()),
         }

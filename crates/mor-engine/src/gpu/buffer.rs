@@ -1,12 +1,16 @@
 //! Memory on a GPU.
 
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::Ordering;
 
 use super::Gpu;
 use crate::{EngineError, Result};
 
 /// What offsets of bindings are multiples of, on every adapter: elements of 4 bytes.
 pub(super) const ALIGN: usize = 64;
+
+/// Bytes that may wait to be written, 64 MiB: all weights at once would take their memory twice.
+const MOST_WAITING: usize = 1 << 26;
 
 /// Rounds a number of elements up to where a binding can begin.
 pub(super) fn stride(len: usize) -> usize {
@@ -130,6 +134,13 @@ impl Gpu {
     pub(super) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Slice> {
         let slice = self.storage(what, bytes.len() / 4)?;
         self.queue.write_buffer(&slice.buffer, 0, bytes);
+        // What is written waits in memory of its own for the next submit.
+        if self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) >= MOST_WAITING {
+            self.waiting.store(0, Ordering::Relaxed);
+            self.queue.submit([]);
+            // Where that cannot wait, in browsers, it need not. A failure shows in what follows.
+            let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        }
         Ok(slice)
     }
 
@@ -140,19 +151,20 @@ impl Gpu {
     pub(super) async fn allocate<T>(
         &self,
         what: &str,
-        bytes: u64,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let made = make();
-        let error = scope.pop().await;
-        self.check()?;
-        if error.is_some() {
-            return Err(EngineError::GpuOutOfMemory {
-                what: what.to_owned(),
-                bytes,
-            });
+        // Before all that comes of it: writing to a buffer that is not there is an error too.
+        if scope.pop().await.is_some() {
+            self.set_full();
         }
-        made
+        match self.check() {
+            Ok(()) => made,
+            Err(EngineError::GpuOutOfMemory { .. }) => Err(EngineError::GpuOutOfMemory {
+                what: what.to_owned(),
+            }),
+            Err(other) => Err(other),
+        }
     }
 }

@@ -138,9 +138,10 @@ impl GpuDecoder {
         let caches: u64 = needs.iter().map(|needs| needs.steps as u64).sum();
         let gpu = Arc::clone(&model.gpu);
         let buffers = gpu
-            .allocate("the caches", caches * 2 * context * width * 4, || {
-                Buffers::new(&model, &needs, operations)
-            })
+            .allocate(
+                &format!("caches of {} bytes", caches * 2 * context * width * 4),
+                || Buffers::new(&model, &needs, operations),
+            )
             .await?;
         let mut recorder = Recorder::new(Arc::clone(&gpu))?;
         recorder.counters = Counters::default();

@@ -149,10 +149,9 @@ impl GpuModel {
         precision: WeightPrecision,
         tensor: &'a TensorSource<'a>,
     ) -> Result<Self> {
-        let bytes = config.parameter_count().total as u64 * 4;
         let device = Arc::clone(&gpu);
         device
-            .allocate("the model's weights", bytes, || {
+            .allocate("the model's weights", || {
                 Self::place(gpu, config, precision, tensor)
             })
             .await

@@ -236,7 +236,6 @@ mod tests {
         assert!(matches!(context, Context::Gpu(_)));
         let full = EngineError::GpuOutOfMemory {
             what: "weights".into(),
-            bytes: 1 << 40,
         };
         let context = shipped().recover(full).expect("another context");
         assert!(matches!(context, Context::Cpu(_)));

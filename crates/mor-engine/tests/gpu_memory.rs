@@ -1,0 +1,98 @@
+//! A GPU whose memory is full: said as such, and another device goes on.
+//!
+//! Alone in its file: the memory that is taken away is the whole process's, from which drivers that play a GPU on the
+//! processor take theirs.
+#![cfg(all(feature = "gpu", target_os = "linux"))]
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use mor_config::{ModelConfig, Preset};
+use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel};
+use mor_engine::{
+    Context, DecodeOptions, Decoder, EngineError, LoadOptions, Model, SamplingOptions,
+    WeightPrecision,
+};
+use pollster::block_on;
+
+/// Room for what the test itself allocates, less than any driver takes at once for weights.
+const SLACK: u64 = 40 << 20;
+
+/// Weights of 240 MB in matrices of at most 6.
+fn config() -> ModelConfig {
+    let mut config = Preset::TechnicalCard.config();
+    config.vocab_size = 4_000;
+    config.num_hidden_layers = 24;
+    config
+}
+
+/// Runs something in a process whose address space may grow by [`SLACK`] and no more.
+fn without_memory<T>(run: impl FnOnce() -> T) -> T {
+    let limit = format!("prlimit --pid={} --as=", std::process::id());
+    // Waits since before: a process without memory starts no other.
+    let mut lift = Command::new("sh")
+        .args(["-c", &format!("read line; {limit}unlimited:unlimited")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let set = format!("{limit}{}:unlimited", taken() + SLACK);
+    let set = Command::new("sh").args(["-c", &set]).status();
+    assert!(
+        set.expect("there is a shell").success(),
+        "prlimit is part of util-linux"
+    );
+    let result = run();
+    drop(lift.stdin.take());
+    lift.wait().expect("a child");
+    result
+}
+
+/// The address space that this process has.
+fn taken() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").expect("readable");
+    let pages = status.split_whitespace().next().expect("a number");
+    pages.parse::<u64>().expect("a number") * 4096
+}
+
+fn gpu_model(gpu: Arc<Gpu>) -> mor_engine::Result<GpuModel> {
+    let precision = WeightPrecision::F32;
+    block_on(GpuModel::random(gpu, config(), 5, precision))
+}
+
+fn greedy(mut context: Context, prompt: &[u32]) -> Vec<u32> {
+    let mut sampler = context
+        .sampler(SamplingOptions::default())
+        .expect("in range");
+    block_on(context.set_context(prompt)).expect("fits");
+    for _ in 0..4 {
+        let choice = block_on(context.choose(&mut sampler)).expect("a token");
+        block_on(context.push(choice.id)).expect("fits");
+    }
+    context.ids().to_vec()
+}
+
+#[test]
+fn a_full_gpu_says_so_and_when_there_is_room_again_it_works() {
+    let gpu = block_on(Gpu::open()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(gpu.description().software, "not a test for hardware");
+    let error = without_memory(|| gpu_model(Arc::clone(&gpu)).map(drop));
+    let error = error.expect_err("there is no room");
+    assert!(
+        matches!(error, EngineError::GpuOutOfMemory { .. }),
+        "{error:?}"
+    );
+    assert!(error.is_of_device());
+    let text = error.to_string();
+    assert!(
+        text.contains("the model's weights") && text.contains("the CPU"),
+        "{text}"
+    );
+
+    let gpu = block_on(Gpu::open()).expect("opens again");
+    let other = Arc::new(gpu_model(gpu).expect("there is room"));
+    let other = block_on(GpuDecoder::new(other, DecodeOptions::default())).expect("a decoder");
+    let model = Model::random(config(), 5, LoadOptions::default()).expect("a model");
+    let here = Decoder::new(Arc::new(model), DecodeOptions::default()).expect("a decoder");
+    let prompt = [5, 80, 300, 21];
+    assert_eq!(greedy(other.into(), &prompt), greedy(here.into(), &prompt));
+}
