@@ -6,7 +6,7 @@ mod common;
 
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 use common::gpu::gpu;
-use common::gradients::{check, close, differentiate, noise, tensor};
+use common::gradients::{check, close, differentiate, noise};
 use common::values;
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, composed};
