@@ -1,9 +1,9 @@
 //! The optimizer's state of one parameter on a GPU. The formulas are those of `mor-kernels`, whose names they keep.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mor_model::ops::update::{AdamW, adamw, momentum, scaled_sum};
+use mor_model::ops::update::{adamw, momentum, scaled_sum};
 
-use super::slot::{MUON_RMS, Slot, State};
+use super::slot::{Slot, State, Step};
 
 /// One parameter's state.
 #[derive(Debug)]
@@ -68,38 +68,16 @@ impl DeviceSlot {
         learning_rate: f64,
         scale: f64,
     ) -> Tensor<1> {
-        let Self { slot, vectors } = self;
-        let learning_rate = learning_rate * slot.rate;
-        match &mut slot.state {
-            State::AdamW {
-                betas,
-                epsilon,
-                steps,
-                ..
-            } => {
-                *steps += 1;
-                let settings = AdamW {
-                    learning_rate: learning_rate as f32,
-                    beta1: betas[0] as f32,
-                    beta2: betas[1] as f32,
-                    eps: *epsilon as f32,
-                    weight_decay: slot.weight_decay as f32,
-                    grad_scale: scale as f32,
-                    step: *steps,
-                };
-                let (Some(second), Some(first)) = (vectors.pop(), vectors.pop()) else {
+        match self.slot.next_step(learning_rate, scale) {
+            Step::AdamW(settings) => {
+                let (Some(second), Some(first)) = (self.vectors.pop(), self.vectors.pop()) else {
                     return values;
                 };
                 let (values, moments) = adamw(&settings, values, gradient, [first, second]);
-                vectors.extend(moments);
+                self.vectors.extend(moments);
                 values
             }
-            State::Muon { .. } => {
-                let longer = slot.shape.iter().copied().max().unwrap_or(1) as f64;
-                let step = learning_rate * MUON_RMS * longer.sqrt();
-                let keep = 1.0 - learning_rate * slot.weight_decay;
-                scaled_sum(gradient, -step, values, keep)
-            }
+            Step::Muon { size, keep } => scaled_sum(gradient, -size, values, keep),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::recipe::OptimizerSettings;
 
 /// Root mean square of a Muon update, that of a typical AdamW step (Liu et al. 2025, "Muon is
 /// scalable for LLM training"): the orthogonalised matrix is scaled by `0.2 · √max(out, in)`.
-pub(super) const MUON_RMS: f64 = 0.2;
+const MUON_RMS: f64 = 0.2;
 
 /// One parameter's state.
 #[derive(Clone, Debug)]
@@ -37,6 +37,16 @@ pub(super) enum State {
     Muon {
         decay: f64,
         momentum: Vec<f32>,
+    },
+}
+
+/// What a step does with a parameter and its prepared gradient.
+pub(super) enum Step {
+    AdamW(AdamW),
+    /// `keep` times the parameter, less `size` times the gradient.
+    Muon {
+        size: f64,
+        keep: f64,
     },
 }
 
@@ -108,6 +118,37 @@ impl Slot {
         *gradient = update;
     }
 
+    /// What the next step does, which counts as taken.
+    pub(super) fn next_step(&mut self, learning_rate: f64, scale: f64) -> Step {
+        let learning_rate = learning_rate * self.rate;
+        match &mut self.state {
+            State::AdamW {
+                betas,
+                epsilon,
+                steps,
+                ..
+            } => {
+                *steps += 1;
+                Step::AdamW(AdamW {
+                    learning_rate: learning_rate as f32,
+                    beta1: betas[0] as f32,
+                    beta2: betas[1] as f32,
+                    eps: *epsilon as f32,
+                    weight_decay: self.weight_decay as f32,
+                    grad_scale: scale as f32,
+                    step: *steps,
+                })
+            }
+            State::Muon { .. } => {
+                let longer = self.shape.iter().copied().max().unwrap_or(1) as f64;
+                Step::Muon {
+                    size: learning_rate * MUON_RMS * longer.sqrt(),
+                    keep: 1.0 - learning_rate * self.weight_decay,
+                }
+            }
+        }
+    }
+
     /// Moves the parameter along its prepared gradient.
     pub(super) fn apply(
         &mut self,
@@ -116,35 +157,19 @@ impl Slot {
         learning_rate: f64,
         scale: f64,
     ) {
-        let learning_rate = learning_rate * self.rate;
-        match &mut self.state {
-            State::AdamW {
-                betas,
-                epsilon,
-                steps,
-                first,
-                second,
-            } => {
-                *steps += 1;
-                let settings = AdamW {
-                    learning_rate: learning_rate as f32,
-                    beta1: betas[0] as f32,
-                    beta2: betas[1] as f32,
-                    eps: *epsilon as f32,
-                    weight_decay: self.weight_decay as f32,
-                    grad_scale: scale as f32,
-                    step: *steps,
-                };
+        let step = self.next_step(learning_rate, scale);
+        match (step, &mut self.state) {
+            (Step::AdamW(settings), State::AdamW { first, second, .. }) => {
                 adamw_step(&settings, values, gradient, first, second);
             }
-            State::Muon { .. } => {
-                let longer = self.shape.iter().copied().max().unwrap_or(1) as f64;
-                let step = (learning_rate * MUON_RMS * longer.sqrt()) as f32;
-                let keep = (1.0 - learning_rate * self.weight_decay) as f32;
+            (Step::Muon { size, keep }, _) => {
+                let (size, keep) = (size as f32, keep as f32);
                 for (p, u) in values.iter_mut().zip(gradient) {
-                    *p = *p * keep - step * u;
+                    *p = *p * keep - size * u;
                 }
             }
+            // A step is of the kind of its state.
+            (Step::AdamW(_), State::Muon { .. }) => {}
         }
     }
 
