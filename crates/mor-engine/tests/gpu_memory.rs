@@ -74,7 +74,10 @@ fn greedy(mut context: Context, prompt: &[u32]) -> Vec<u32> {
 #[test]
 fn a_full_gpu_says_so_and_when_there_is_room_again_it_works() {
     let gpu = block_on(Gpu::open()).unwrap_or_else(|error| panic!("{error}"));
-    assert!(gpu.description().software, "not a test for hardware");
+    if !gpu.description().software {
+        println!("{} has memory of its own, which stays", gpu.description());
+        return;
+    }
     let error = without_memory(|| gpu_model(Arc::clone(&gpu)).map(drop));
     let error = error.expect_err("there is no room");
     assert!(
