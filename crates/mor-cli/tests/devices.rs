@@ -207,3 +207,31 @@ fn kernels_can_be_chosen_and_misspelling_is_told() {
         "{errors}"
     );
 }
+
+#[cfg(feature = "train")]
+#[test]
+fn training_is_measured_on_a_gpu_too() {
+    let bench = |more: &[&str]| {
+        let all = [
+            "bench",
+            "train",
+            "--preset",
+            "technical-10m",
+            "--depth",
+            "1",
+        ];
+        let small = [
+            "--batch", "1", "--seq", "4", "--steps", "1", "--device", "gpu",
+        ];
+        run(&[&all[..], &small, more].concat())
+    };
+    let output = bench(&["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let device = report["device"].as_str();
+    assert!(device.is_some_and(|name| name.contains("GPU")), "{report}");
+    assert!(number(&report, "tokens_per_second") > 0.0);
+    let refused = bench(&["--matmul", "bf16"]);
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("--matmul"), "{errors}");
+}

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use burn::tensor::{Int, Tensor, TensorData};
 use mor_config::{Depth, Preset};
 use mor_engine::bench::Memory;
@@ -13,6 +13,8 @@ use mor_train::optimizer::{Gradients, Optimizer, clip_scale};
 use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
 use mor_train::{DeviceChoice, open_device};
 use serde::Serialize;
+
+use crate::commands::Usage;
 
 /// Tokens per second of whole training steps: forward, backward, clipping and AdamW.
 ///
@@ -85,7 +87,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let config = args.preset.parse::<Preset>()?.config();
     let chosen = open_device(args.device)?;
     if chosen.is_gpu && args.matmul != Matmul::F32 {
-        bail!("on a GPU only f32 products are measured; leave --matmul out");
+        let wrong = "on a GPU only f32 products are measured; leave --matmul out";
+        return Err(Usage(wrong.to_owned()).into());
     }
     mor_kernels::set_matmul_precision(args.matmul.into());
     let device = chosen.device.clone().autodiff();
