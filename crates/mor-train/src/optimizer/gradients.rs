@@ -54,7 +54,8 @@ impl Gradients {
                 });
             }),
             (Self::Device(sum), Self::Device(more)) => add_each(sum, more, |sum, more| {
-                *sum = scaled_sum(more, 1.0, sum.clone(), 1.0);
+                // In the memory of what nobody else holds.
+                *sum = scaled_sum(sum.clone(), 1.0, more, 1.0);
             }),
             // A run keeps them in one place.
             (Self::Host(_), Self::Device(_)) | (Self::Device(_), Self::Host(_)) => {}
