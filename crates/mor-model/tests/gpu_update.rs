@@ -5,18 +5,13 @@ mod common;
 
 use burn::tensor::{Device, Tensor};
 use common::gpu::gpu;
+use common::gradients::noise;
 use common::{distance, values};
 use mor_model::gpu::Variant;
 use mor_model::ops::update::{AdamW, adamw, momentum, scaled_sum, sum_squares};
 
 /// One element, less and more than a workgroup's, and more than a row of workgroups has.
 const LENGTHS: [usize; 4] = [1, 61, 1_025, 2_100_000];
-
-fn noise(len: usize, seed: usize) -> Vec<f32> {
-    (0..len)
-        .map(|i| ((i * 7919 + seed * 104_729 + 13) as f32 * 0.618).sin())
-        .collect()
-}
 
 fn vector(values: &[f32], device: &Device) -> Tensor<1> {
     Tensor::from_data(values, device)

@@ -11,7 +11,7 @@ use burn::tensor::FloatDType;
 use mor_shaders::Gelu;
 
 use super::extension::Tracked;
-use super::kernels::{empty, is_half};
+use super::kernels::{empty, is_half, writable};
 use super::launch::{Op, launch, numbers};
 use crate::ops::record;
 
@@ -45,7 +45,7 @@ pub(super) fn forward(x: CubeTensor, bias: Option<CubeTensor>) -> (CubeTensor, S
 
 /// The gradient of `x` from that of the output, in its memory where nothing else holds that.
 fn backward((x, bias): Saved, d_y: CubeTensor) -> CubeTensor {
-    let d = if d_y.can_mut() { d_y } else { d_y.copy() };
+    let d = writable(d_y);
     let (op, rows) = shader(&x, bias.is_some());
     let mut buffers = vec![x.handle];
     buffers.extend(bias.map(|bias| bias.handle));

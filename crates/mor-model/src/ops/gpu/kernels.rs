@@ -23,6 +23,11 @@ pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) ->
     )
 }
 
+/// A contiguous tensor to write over: itself where nothing else holds its memory, else a copy.
+pub(super) fn writable(x: CubeTensor) -> CubeTensor {
+    if x.can_mut() { x } else { x.copy() }
+}
+
 /// Integers as shaders read them.
 pub(super) fn words(x: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::int_cast(x, IntDType::I32))
@@ -195,7 +200,7 @@ impl Kernels for CubeBackend {
     }
 
     fn scatter(x: CubeTensor, rows: CubeTensor, list: CubeTensor) -> CubeTensor {
-        let x = if x.can_mut() { x } else { x.copy() };
+        let x = writable(x);
         let count = rows.shape()[0];
         let op = Scatter {
             stride: stride(&x),
@@ -218,7 +223,7 @@ impl Kernels for CubeBackend {
     }
 
     fn clear(x: CubeTensor, list: CubeTensor, count: usize) -> CubeTensor {
-        let x = if x.can_mut() { x } else { x.copy() };
+        let x = writable(x);
         let op = Scatter {
             stride: stride(&x),
             half: is_half(&x),

@@ -9,12 +9,12 @@ use burn::cubecl::Device;
 use burn::cubecl::server::Handle;
 use mor_shaders::RotaryTraining;
 
-use super::kernels::is_half;
+use super::kernels::{is_half, writable};
 use super::launch::{Op, launch_units, numbers};
 use crate::ops::custom::Rotation;
 
 pub(super) fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {
-    let x = if x.can_mut() { x } else { x.copy() };
+    let x = writable(x);
     let [batch, seq, dim] = x.shape().dims::<3>();
     let head_dim = dim / rotation.heads;
     let positions = rotation.positions.as_deref();

@@ -11,7 +11,7 @@ use burn::tensor::DType;
 use mor_shaders::RowLosses;
 
 use super::extension::Tracked;
-use super::kernels::{empty, is_half, words};
+use super::kernels::{empty, is_half, words, writable};
 use super::launch::{Op, launch, numbers, variant};
 use crate::ops::record;
 
@@ -75,11 +75,7 @@ fn backward(saved: Saved, d_losses: CubeTensor) -> CubeTensor {
         ignore,
         logsumexp,
     } = saved;
-    let d = if logits.can_mut() {
-        logits
-    } else {
-        logits.copy()
-    };
+    let d = writable(logits);
     let (op, rows) = shader(&d);
     let buffers = vec![
         targets.handle,

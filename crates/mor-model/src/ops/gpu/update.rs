@@ -6,6 +6,7 @@ use burn::backend::{Backend, TensorMetadata, backend_extension};
 use mor_kernels::AdamW;
 use mor_shaders::SUM_SQUARES_CHUNK;
 
+use super::kernels::writable;
 use super::launch::{Op, launch_units, numbers, numbers_and_floats};
 
 /// The operations of [`crate::ops::update`], arguments and shapes as there.
@@ -49,7 +50,7 @@ impl UpdateOps for CubeBackend {
         settings: AdamW,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let gradient = into_contiguous(gradient);
-        let [values, first, second] = [values, first, second].map(writable);
+        let [values, first, second] = [values, first, second].map(into_contiguous).map(writable);
         let client = values.client.clone();
         let factors = settings.factors();
         let params = numbers_and_floats(
@@ -82,7 +83,7 @@ impl UpdateOps for CubeBackend {
         decay: f32,
         scale: f32,
     ) -> (CubeTensor, CubeTensor) {
-        let [gradient, momentum] = [gradient, momentum].map(writable);
+        let [gradient, momentum] = [gradient, momentum].map(into_contiguous).map(writable);
         let client = momentum.client.clone();
         let len = elements(&momentum);
         let params = numbers_and_floats(&client, &[len], &[decay, (1.0 - decay) * scale]);
@@ -92,7 +93,7 @@ impl UpdateOps for CubeBackend {
     }
 
     fn scaled_sum(x: CubeTensor, a: f32, y: CubeTensor, b: f32) -> CubeTensor {
-        let (x, y) = (into_contiguous(x), writable(y));
+        let (x, y) = (into_contiguous(x), writable(into_contiguous(y)));
         let client = y.client.clone();
         let params = numbers_and_floats(&client, &[elements(&y)], &[a, b]);
         let buffers = vec![x.handle, y.handle.clone(), params];
@@ -113,10 +114,4 @@ impl UpdateOps for CubeBackend {
 
 fn elements(x: &CubeTensor) -> usize {
     x.shape().num_elements()
-}
-
-/// A tensor to write over: itself where nothing else holds its memory, else a copy.
-fn writable(x: CubeTensor) -> CubeTensor {
-    let x = into_contiguous(x);
-    if x.can_mut() { x } else { x.copy() }
 }
