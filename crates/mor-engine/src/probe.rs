@@ -16,7 +16,7 @@ const KEPT: usize = 16;
 
 /// How far a logit may be from the stored one, as a share of the distance between the highest and the lowest stored one.
 ///
-/// That distance is the scale on which logits decide. On the shipped model (see tests/probe.rs) it is 6; sums of f32 in
+/// That distance is the scale on which logits decide. On the shipped model (see tests/suite/probe.rs) it is 6; sums of f32 in
 /// another order move a logit by 0.000003 of it, products with int8 by 0.024. f16 arithmetic lies between, and a wrong
 /// kernel moves logits by about the whole distance.
 const TOLERANCE: f32 = 0.05;

@@ -1,9 +1,5 @@
 //! The shipped model on the GPU: the CPU's tokens, the counters that make it fast on real hardware, and what happens
 //! when the device goes away.
-#![cfg(feature = "gpu")]
-
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

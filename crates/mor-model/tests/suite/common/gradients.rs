@@ -5,19 +5,23 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::{distance, values};
 
 /// Numbers between -1 and 1 that look random.
-pub fn noise(len: usize, seed: usize) -> Vec<f32> {
+pub(crate) fn noise(len: usize, seed: usize) -> Vec<f32> {
     (0..len)
         .map(|i| ((i * 7919 + seed * 104_729 + 13) as f32 * 0.618).sin())
         .collect()
 }
 
 /// A tensor of these values.
-pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+pub(crate) fn tensor<const D: usize>(
+    values: &[f32],
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
 /// What a function of some operands gives on a device: its values, and the gradients of an arbitrary function of them.
-pub fn differentiate(
+pub(crate) fn differentiate(
     device: &Device,
     operands: &[(Vec<f32>, [usize; 3])],
     f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
@@ -39,7 +43,7 @@ pub fn differentiate(
 }
 
 /// Gradients by central differences, in f32: good for three digits.
-pub fn differences(
+pub(crate) fn differences(
     device: &Device,
     operands: &[(Vec<f32>, [usize; 3])],
     f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>,
@@ -74,7 +78,7 @@ pub fn differences(
 }
 
 /// Holds values to a part of the largest of those they should be, or of 1.
-pub fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+pub(crate) fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
     let worst = distance(found, expected);
     println!("{what}: {worst:.1e} of {largest:.2}");
@@ -82,7 +86,7 @@ pub fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 }
 
 /// Holds the GPU to the CPU, and both to finite differences where operands are small.
-pub fn check(
+pub(crate) fn check(
     what: &str,
     gpu: &Device,
     operands: &[(Vec<f32>, [usize; 3])],
@@ -92,7 +96,7 @@ pub fn check(
 }
 
 /// As [`check`], with a tolerance between GPU and CPU.
-pub fn check_within(
+pub(crate) fn check_within(
     tolerance: f32,
     what: &str,
     gpu: &Device,

@@ -1,13 +1,9 @@
 //! Attention and routing on a GPU, in every variant of their kernels, against the CPU and finite differences: values
 //! and the gradient of every operand.
-#![cfg(feature = "gpu")]
-
-mod common;
-
+use crate::common::gpu::gpu;
+use crate::common::gradients::{check, close, differentiate, noise};
+use crate::common::values;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
-use common::gpu::gpu;
-use common::gradients::{check, close, differentiate, noise};
-use common::values;
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, composed};
 use mor_model::supports_half;

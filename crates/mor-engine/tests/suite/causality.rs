@@ -1,9 +1,7 @@
 //! Whether later tokens change what came out for earlier ones: never, to the bit, where routers pool over the
 //! prefix; where they pool over everything, as the originals do, they do.
 
-mod common;
-
-use common::one_thread;
+use crate::common::{self, one_thread};
 use mor_config::{ModelConfig, Pooling};
 use mor_engine::{Isa, LoadOptions};
 use safetensors::Dtype;

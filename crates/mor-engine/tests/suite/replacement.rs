@@ -1,11 +1,9 @@
 //! A context may be lost at any time: another one takes its place, and the text is the same.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use common::one_thread;
+use crate::common::{self, one_thread};
 use mor_config::{Pooling, Preset};
 use mor_engine::{
     ChatOptions, ChatSession, Context, DecodeOptions, Decoder, EngineError, GenerateOptions,

@@ -1,12 +1,10 @@
 //! The conversational model computes what the original PyTorch model computed.
 
-mod common;
-
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{
-    CONVERSATIONAL, assert_generates, assert_gradients, assert_scalar, distance, ints, logits,
-    open, run, steps, values,
+use crate::common::{
+    self, CONVERSATIONAL, assert_generates, assert_gradients, assert_scalar, distance, ints,
+    logits, on_every_device, open, run, steps, values,
 };
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use mor_config::{Depth, ModelConfig, RouterKind, Weights};
 use mor_model::{ForwardOptions, Losses, Model, RouterLoss};
 

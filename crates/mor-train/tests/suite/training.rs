@@ -1,10 +1,8 @@
 //! What whole runs of a tiny model learn.
 
-mod common;
-
 use std::path::Path;
 
-use common::*;
+use crate::common::*;
 use mor_config::{Precision, Weights};
 use mor_train::evaluate::{EvaluateDepth, Evaluator};
 use mor_train::{Device, Paths, RunFolder, Trainer};

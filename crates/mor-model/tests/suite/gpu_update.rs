@@ -1,12 +1,8 @@
 //! What optimizers do to parameters on a GPU, against the CPU's kernels.
-#![cfg(feature = "gpu")]
-
-mod common;
-
+use crate::common::gpu::gpu;
+use crate::common::gradients::noise;
+use crate::common::{distance, values};
 use burn::tensor::{Device, Tensor};
-use common::gpu::gpu;
-use common::gradients::noise;
-use common::{distance, values};
 use mor_model::gpu::Variant;
 use mor_model::ops::update::{AdamW, adamw, momentum, scaled_sum, sum_squares};
 

@@ -1,9 +1,5 @@
 //! The reference implementations' outputs on the GPU, with every variant of the kernels: logits to 1e-4, steps and ids
 //! exactly.
-#![cfg(feature = "gpu")]
-
-mod common;
-
 use std::sync::Arc;
 
 use mor_config::Depth;
@@ -11,7 +7,7 @@ use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel, Variant};
 use mor_engine::{DecodeOptions, Routing, SamplingOptions, WeightPrecision};
 use pollster::block_on;
 
-use common::{assert_close, golden, golden_config, rows};
+use crate::common::{assert_close, golden, golden_config, rows};
 
 const TOLERANCE: f32 = 1e-4;
 

@@ -1,10 +1,8 @@
 //! The original conversational model's outputs for its own weights: logits to 1e-4, steps and ids exactly.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{assert_close, golden, greedy, rows, steps};
+use crate::common::{self, assert_close, golden, greedy, rows, steps};
 use mor_config::Depth;
 use mor_engine::{
     Context, DecodeOptions, Decoder, FinishReason, GenerateOptions, Generator, Isa, LoadOptions,

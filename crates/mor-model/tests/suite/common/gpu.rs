@@ -9,7 +9,7 @@ use mor_model::{DeviceChoice, open_device};
 /// The device, with kernels of this variant for as long as the guard lives: variants are a property of the process.
 ///
 /// Fails where there is no adapter, saying which package to install: a test that skips itself tests nothing.
-pub fn gpu(variant: Variant) -> (Device, MutexGuard<'static, ()>) {
+pub(crate) fn gpu(variant: Variant) -> (Device, MutexGuard<'static, ()>) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let chosen = open_device(DeviceChoice::Gpu).unwrap_or_else(|error| panic!("{error}"));

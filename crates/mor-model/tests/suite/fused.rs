@@ -1,12 +1,10 @@
 //! The fused CPU operations against the same operations composed from Burn's own: values and the
 //! gradient of every operand, on sizes that fill no vector register evenly.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{distance, values};
 use burn::tensor::{Bool, Device, Distribution, Gradients, Int, Tensor, TensorData};
-use common::{distance, values};
 use mor_model::ops::{self, composed};
 
 fn device() -> Device {

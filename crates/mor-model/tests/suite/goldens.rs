@@ -1,12 +1,10 @@
 //! The technical model computes what the original PyTorch model computed.
 
-mod common;
-
-use burn::tensor::{Device, Tensor, activation};
-use common::{
-    TECHNICAL, assert_generates, assert_gradients, assert_scalar, distance, inputs, ints, open,
-    steps, values,
+use crate::common::{
+    self, TECHNICAL, assert_generates, assert_gradients, assert_scalar, distance, inputs, ints,
+    on_every_device, open, steps, values,
 };
+use burn::tensor::{Device, Tensor, activation};
 use mor_config::{Depth, HaltedRows, ModelConfig, RouterKind};
 use mor_model::{ForwardOptions, Model, RouterLoss};
 

@@ -1,14 +1,10 @@
 //! Rotary positions on a GPU against the CPU, their formula and finite differences: values and gradients.
-#![cfg(feature = "gpu")]
-
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::gpu::gpu;
+use crate::common::gradients::{check, close, differentiate, noise, tensor};
+use crate::common::values;
 use burn::tensor::{Device, FloatDType, Tensor};
-use common::gpu::gpu;
-use common::gradients::{check, close, differentiate, noise, tensor};
-use common::values;
 use mor_model::gpu::Variant;
 use mor_model::ops;
 use mor_model::supports_half;

@@ -1,10 +1,8 @@
 //! Pads wherever they may stand give numbers, and contexts that come about in any way agree.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{all_logits, assert_close, one_thread, read};
+use crate::common::{self, all_logits, assert_close, one_thread, read};
 use mor_config::{Architecture, Depth, ModelConfig, Pooling, Positions};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Routing, WeightPrecision};
 use safetensors::Dtype;

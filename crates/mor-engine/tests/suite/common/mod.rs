@@ -1,8 +1,4 @@
 //! What several of the engine's tests share.
-#![allow(
-    dead_code,
-    reason = "every test binary has this module and uses a part of it"
-)]
 
 pub(crate) mod plain;
 

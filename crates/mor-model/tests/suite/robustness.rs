@@ -1,9 +1,9 @@
 //! Padding, batches, precision: results stay numbers, and belong to their own row.
 
-mod common;
-
+use crate::common::{
+    self, CONVERSATIONAL, TECHNICAL, distance, ids, ints, logits, open, run, values,
+};
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
-use common::{CONVERSATIONAL, TECHNICAL, distance, ids, ints, logits, open, run, values};
 use mor_config::{AdaptiveEmbedding, HaltedRows, ModelConfig, Pooling, Positions};
 use mor_model::{ForwardOptions, Model, RouterLoss, ops};
 

@@ -1,13 +1,11 @@
 //! Golden vectors of the two original models, and what the tests share.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 #[cfg(feature = "gpu")]
-pub mod gpu;
-pub mod gradients;
+pub(crate) mod gpu;
+pub(crate) mod gradients;
 
 /// Makes tests of functions that take a device: each on the CPU, and all of them on the GPU with kernels of each
 /// variant.
-#[macro_export]
 macro_rules! on_every_device {
     ($($name:ident),+ $(,)?) => {
         mod cpu {
@@ -22,7 +20,7 @@ macro_rules! on_every_device {
             use mor_model::gpu::Variant;
 
             fn all(variant: Variant) {
-                let (device, _guard) = super::common::gpu::gpu(variant);
+                let (device, _guard) = crate::common::gpu::gpu(variant);
                 $(super::$name(&device);)+
             }
 
@@ -43,6 +41,7 @@ macro_rules! on_every_device {
         }
     };
 }
+pub(crate) use on_every_device;
 
 use std::path::{Path, PathBuf};
 
@@ -51,9 +50,9 @@ use mor_config::{ModelConfig, Weights};
 use mor_model::{ForwardOptions, Model, Output};
 
 /// The technical model's set of golden vectors.
-pub const TECHNICAL: &str = "m1_learned";
+pub(crate) const TECHNICAL: &str = "m1_learned";
 /// The conversational model's.
-pub const CONVERSATIONAL: &str = "m2";
+pub(crate) const CONVERSATIONAL: &str = "m2";
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -62,36 +61,39 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Opens one golden file of a set.
-pub fn open(set: &str, name: &str) -> Weights {
+pub(crate) fn open(set: &str, name: &str) -> Weights {
     Weights::open(&path(&format!("{set}.{name}.safetensors"))).expect("a golden file")
 }
 
 /// The configuration of a set's weights.
-pub fn config(set: &str) -> ModelConfig {
+pub(crate) fn config(set: &str) -> ModelConfig {
     let path = path(&format!("{set}.config.json"));
     let text = std::fs::read(&path).expect("a configuration");
     ModelConfig::from_json(&text, &path).expect("valid")
 }
 
 /// The model with a set's weights.
-pub fn model(set: &str, config: &ModelConfig, device: &Device) -> Model {
+pub(crate) fn model(set: &str, config: &ModelConfig, device: &Device) -> Model {
     Model::from_weights(config, &open(set, "weights"), device).expect("golden weights")
 }
 
 /// An integer matrix of a golden file.
-pub fn ints(io: &Weights, name: &str, device: &Device) -> Tensor<2, Int> {
+pub(crate) fn ints(io: &Weights, name: &str, device: &Device) -> Tensor<2, Int> {
     let shape = io.shape(name).expect("a tensor").to_vec();
     let values = io.to_i64(name).expect("integers");
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 /// Rows of ids.
-pub fn ids<const B: usize, const S: usize>(rows: [[i64; S]; B], device: &Device) -> Tensor<2, Int> {
+pub(crate) fn ids<const B: usize, const S: usize>(
+    rows: [[i64; S]; B],
+    device: &Device,
+) -> Tensor<2, Int> {
     Tensor::from_data(rows, device)
 }
 
 /// The inputs of a case.
-pub fn inputs(io: &Weights, device: &Device) -> (Tensor<2, Int>, ForwardOptions) {
+pub(crate) fn inputs(io: &Weights, device: &Device) -> (Tensor<2, Int>, ForwardOptions) {
     let mask: Option<Tensor<2, Bool>> = io
         .contains("attention_mask")
         .then(|| ints(io, "attention_mask", device).equal_elem(1));
@@ -103,30 +105,30 @@ pub fn inputs(io: &Weights, device: &Device) -> (Tensor<2, Int>, ForwardOptions)
 }
 
 /// Runs a model as its configuration says.
-pub fn run(model: &Model, ids: Tensor<2, Int>) -> Output {
+pub(crate) fn run(model: &Model, ids: Tensor<2, Int>) -> Output {
     let output = model.forward(ids, &ForwardOptions::default());
     output.expect("valid input")
 }
 
 /// The logits of every position, and the output they come from.
-pub fn logits(model: &Model, ids: Tensor<2, Int>) -> (Vec<f32>, Output) {
+pub(crate) fn logits(model: &Model, ids: Tensor<2, Int>) -> (Vec<f32>, Output) {
     let output = run(model, ids);
     (values(model.logits(output.hidden.clone())), output)
 }
 
 /// All routed steps, as golden files have them.
-pub fn steps(output: &Output) -> Vec<i64> {
+pub(crate) fn steps(output: &Output) -> Vec<i64> {
     output.steps.iter().flatten().map(|s| *s as i64).collect()
 }
 
 /// The values of a tensor.
-pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.without_autodiff().into_data();
     data.try_into_vec().expect("f32")
 }
 
 /// The largest absolute difference.
-pub fn distance(found: &[f32], expected: &[f32]) -> f32 {
+pub(crate) fn distance(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len(), "lengths");
     let pairs = found.iter().zip(expected);
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| {
@@ -136,7 +138,7 @@ pub fn distance(found: &[f32], expected: &[f32]) -> f32 {
 }
 
 /// Holds a scalar of a golden file to what was computed.
-pub fn assert_scalar(io: &Weights, name: &str, found: f32) {
+pub(crate) fn assert_scalar(io: &Weights, name: &str, found: f32) {
     let expected = io.to_f32(name).expect("a number")[0];
     let tolerance = 1e-5 * expected.abs().max(1.0);
     assert!(
@@ -147,7 +149,7 @@ pub fn assert_scalar(io: &Weights, name: &str, found: f32) {
 
 /// Compares gradients with every `grad.` tensor of a file, each to 1e-4 of its largest entry, and their global norm.
 /// `untaught` says which parameters may have none.
-pub fn assert_gradients(
+pub(crate) fn assert_gradients(
     config: &ModelConfig,
     io: &Weights,
     gradients: Vec<Option<Vec<f32>>>,
@@ -181,7 +183,7 @@ pub fn assert_gradients(
 }
 
 /// Greedy decoding by full recomputation, until the golden ids end; compares ids and steps.
-pub fn assert_generates(set: &str, case: &str, device: &Device) {
+pub(crate) fn assert_generates(set: &str, case: &str, device: &Device) {
     let config = config(set);
     let model = model(set, &config, device);
     let io = open(set, &format!("{case}.io"));

@@ -1,8 +1,4 @@
 //! The GPU against the CPU: every kind of routing, of weights and of kernels.
-#![cfg(feature = "gpu")]
-
-mod common;
-
 use std::sync::Arc;
 
 use mor_config::{Depth, ModelConfig, Pooling, Positions, Precision, Weights, save_tensors};
@@ -11,7 +7,7 @@ use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Routing, WeightPrec
 use pollster::block_on;
 use safetensors::Dtype;
 
-use common::{assert_close, conversational, routed_configs, technical, tensors};
+use crate::common::{self, assert_close, conversational, routed_configs, technical, tensors};
 
 const TOLERANCE: f32 = 2e-4;
 

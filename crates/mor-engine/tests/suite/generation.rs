@@ -1,10 +1,8 @@
 //! Generating past the end of the context.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{greedy, one_thread, read, steps};
+use crate::common::{self, greedy, one_thread, read, steps};
 use mor_config::Pooling;
 use mor_engine::{
     Context, DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator,

@@ -1,11 +1,7 @@
 //! Training on a GPU, lavapipe where there is no other, learns what training on the CPU learns.
-#![cfg(feature = "gpu")]
-
-mod common;
-
 use std::path::Path;
 
-use common::*;
+use crate::common::*;
 use mor_train::{ChosenDevice, Device, DeviceChoice, open_device};
 
 /// The device. Without an adapter the tests fail, saying which package to install.

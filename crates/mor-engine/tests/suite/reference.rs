@@ -1,11 +1,10 @@
 //! Against a plain f64 forward pass: both families, every kind of position, embedding, pooling and depth, f16
 //! weights, portions and threads.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::plain::Plain;
+use crate::common;
+use crate::common::plain::Plain;
 use mor_config::{
     AdaptiveEmbedding, Depth, HaltedRows, ModelConfig, Pooling, Positions, RouterKind,
 };

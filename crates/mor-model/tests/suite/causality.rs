@@ -1,11 +1,9 @@
 //! Whether a later token changes earlier logits: the original pooling lets it, prefix pooling does not.
 
-mod common;
-
 use std::collections::BTreeSet;
 
+use crate::common::{self, CONVERSATIONAL, TECHNICAL, distance, ints, logits, open, run};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{CONVERSATIONAL, TECHNICAL, distance, ints, logits, open, run};
 use mor_config::{Component, HaltedRows, ModelConfig, Pooling};
 use mor_model::Model;
 

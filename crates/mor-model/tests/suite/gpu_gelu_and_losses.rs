@@ -1,13 +1,9 @@
 //! GELU and the rows' cross-entropy on a GPU, in every variant of their kernels, against their composed forms on the CPU
 //! and finite differences: values and the gradient of every operand.
-#![cfg(feature = "gpu")]
-
-mod common;
-
+use crate::common::gpu::gpu;
+use crate::common::gradients::{check, check_within, close, differentiate, noise, tensor};
+use crate::common::{distance, values};
 use burn::tensor::{Device, FloatDType, Int, Tensor};
-use common::gpu::gpu;
-use common::gradients::{check, check_within, close, differentiate, noise, tensor};
-use common::{distance, values};
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, RowLosses, composed};
 use mor_model::supports_half;

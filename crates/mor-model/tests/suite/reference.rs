@@ -1,11 +1,9 @@
 //! Both models against a second implementation: plain loops in f64, one row and one position at a time.
 
-mod common;
-
 use std::collections::{BTreeSet, HashMap};
 
+use crate::common::{self, CONVERSATIONAL, TECHNICAL, logits};
 use burn::tensor::{Device, Int, Tensor};
-use common::{CONVERSATIONAL, TECHNICAL, logits};
 use mor_config::{
     AdaptiveEmbedding, Architecture, Component, HaltedRows, ModelConfig, Pooling, Positions,
     RouterKind,

@@ -1,0 +1,20 @@
+//! This crate's integration tests as one program: each program would link wgpu anew, which takes time and
+//! disk space.
+
+mod causality;
+mod chat;
+mod common;
+mod generation;
+mod goldens;
+mod goldens_conversational;
+#[cfg(feature = "gpu")]
+mod gpu_agreement;
+#[cfg(feature = "gpu")]
+mod gpu_goldens;
+#[cfg(feature = "gpu")]
+mod gpu_shipped;
+mod probe;
+mod quantization;
+mod reference;
+mod replacement;
+mod robustness;
