@@ -251,6 +251,11 @@ test("finds out which device is faster, says so, and remembers it", async ({ pag
   await expect(page.getByRole("status")).toHaveText("Ready");
   await expect(device(page)).toContainText("measured at an earlier visit");
   await expect(device(page)).toHaveAttribute("data-device", chosen ?? "");
+  // For a month.
+  await page.clock.setFixedTime(Date.now() + 31 * 24 * 3600 * 1000);
+  await page.reload();
+  await expect(page.getByRole("status")).toHaveText("Ready");
+  await expect(device(page)).toContainText("measured just now");
   await send(page);
   await answered(page);
   await expect(answers(page)).toHaveText(LONG_REPLY);

@@ -84,12 +84,13 @@ impl Model {
             [logits] if self.config().architecture == Architecture::Conversational => logits,
             _ => return Ok(losses),
         };
+        let vocab = 0..self.config().vocab_size as i64;
         let kept = targets.to_data().convert::<i64>();
         let kept: Vec<bool> = kept
             .as_slice::<i64>()
             .unwrap_or_default()
             .iter()
-            .map(|target| *target != ignore)
+            .map(|target| *target != ignore && vocab.contains(target))
             .collect();
         let nats = nats.into_values();
         let [_, seq] = targets.dims();

@@ -179,8 +179,8 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     composed::embedding(table, ids)
 }
 
-/// Mean cross-entropy, `[1]`, of `hidden · weightᵀ` against `targets`, over the rows whose target
-/// is not `ignore`, zero when there is none; and the losses of the rows, without a gradient. `hidden: [rows, dim]`,
+/// Mean cross-entropy, `[1]`, of `hidden · weightᵀ` against `targets`, over the rows whose target is in the vocabulary
+/// and not `ignore`, zero when there is none; and the losses of the rows, without a gradient. `hidden: [rows, dim]`,
 /// `weight: [vocab, dim]`, `targets: [rows]`.
 pub fn linear_cross_entropy(
     hidden: Tensor<2>,
@@ -199,8 +199,9 @@ pub fn linear_cross_entropy(
         ));
         return (mean, RowLosses::Values(losses.take()));
     }
+    let vocab = weight.dims()[0];
     let losses = linear_cross_entropy_losses(hidden, weight, targets.clone(), ignore);
-    let mean = composed::mean_of_counted(losses.clone(), targets, ignore);
+    let mean = composed::mean_of_counted(losses.clone(), &targets, vocab, ignore);
     (mean, RowLosses::Tensor(Box::new(losses)))
 }
 
@@ -218,7 +219,7 @@ fn linear_cross_entropy_losses(
     composed::linear_cross_entropy_losses(hidden, weight, targets, ignore)
 }
 
-/// The loss of each row, zero where its target is ignored; on a GPU not read back before it is asked for.
+/// The loss of each row, zero where its target does not count; on a GPU not read back before it is asked for.
 #[derive(Debug, Clone)]
 pub enum RowLosses {
     /// In memory.

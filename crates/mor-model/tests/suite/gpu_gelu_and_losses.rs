@@ -172,6 +172,15 @@ fn targets_beyond_the_vocabulary_have_neither_loss_nor_gradient() {
         assert!((gradient[4] + 2.0 / 3.0).abs() < 1e-6, "{variant}");
         assert_eq!(gradient[6..], [0.0; 6], "{variant}");
     }
+    // Nor do they count in the mean, on any device.
+    let (hidden, weight) = (noise(4 * 8, 1), noise(3 * 8, 2));
+    let (device, _guard) = gpu(Variant::Workgroup);
+    let [here, there] = [Device::flex(), device].map(|device| {
+        let operands = [(&hidden, [1, 4, 8]), (&weight, [1, 3, 8])];
+        let operands = operands.map(|(values, shape)| tensor(values, shape, &device));
+        values(mean_loss(&operands, &[3, 1, -1, 0]))[0]
+    });
+    assert!((here - there).abs() < 1e-5, "{here} and {there}");
 }
 
 #[test]
