@@ -1,13 +1,15 @@
 //! The GPU against the CPU: every kind of routing, of weights and of kernels.
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig, Pooling, Positions, Precision, Weights, save_tensors};
+use mor_config::{Depth, ModelConfig, Pooling, Positions, Weights};
 use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel, Variant};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Routing, WeightPrecision};
 use pollster::block_on;
 use safetensors::Dtype;
 
-use crate::common::{self, assert_close, conversational, routed_configs, technical, tensors};
+use crate::common::{
+    self, assert_close, conversational, routed_configs, stored_as_int8, technical, tensors,
+};
 
 const TOLERANCE: f32 = 2e-4;
 
@@ -185,24 +187,12 @@ fn every_kind_of_weights_agrees() {
 /// Against int8 weights that the CPU has widened, so that both multiply the same numbers.
 #[test]
 fn stored_int8_is_exact() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("model.safetensors");
     for config in [
         technical(Positions::Learned, Pooling::Prefix),
         conversational(Pooling::Prefix),
     ] {
         let (_, exact) = tensors(&config, Dtype::F32);
-        let named: Vec<_> = exact
-            .names()
-            .into_iter()
-            .map(|name| {
-                let shape = exact.shape(&name).expect("there").to_vec();
-                let values = exact.to_f32(&name).expect("floats");
-                (name, shape, values)
-            })
-            .collect();
-        save_tensors(&path, &named, Precision::Q8).expect("writable");
-        let weights = Weights::open(&path).expect("weights");
+        let weights = stored_as_int8(&exact);
         for variant in Variant::ALL {
             let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
             let precisions = [WeightPrecision::F32, WeightPrecision::AsStored];

@@ -5,8 +5,8 @@ mod causality;
 mod chat;
 mod common;
 mod generation;
-mod goldens;
 mod goldens_conversational;
+mod goldens_technical;
 #[cfg(feature = "gpu")]
 mod gpu_agreement;
 #[cfg(feature = "gpu")]

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use mor_config::{ModelConfig, Precision, Weights, save_tensors};
+use crate::common::stored_as_int8;
+use mor_config::{ModelConfig, Weights};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, WeightPrecision};
 use mor_text::{Message, Tokenizer};
 
@@ -87,19 +88,7 @@ fn int8_keeps_the_model() {
 fn stored_and_rounded_int8_agree() {
     let model_folder = folder("models/technical-10m");
     let exact = Weights::open(&model_folder.join(mor_config::WEIGHTS_FILE)).expect("weights");
-    let tensors: Vec<_> = exact
-        .names()
-        .into_iter()
-        .map(|name| {
-            let shape = exact.shape(&name).expect("there").to_vec();
-            let values = exact.to_f32(&name).expect("floats");
-            (name, shape, values)
-        })
-        .collect();
-    let temporary = tempfile::tempdir().expect("a folder");
-    let path = temporary.path().join(mor_config::WEIGHTS_FILE);
-    save_tensors(&path, &tensors, Precision::Q8).expect("writable");
-    let stored = Weights::open(&path).expect("weights");
+    let stored = stored_as_int8(&exact);
     let config = ModelConfig::from_dir(&model_folder).expect("a configuration");
     let options = |precision| LoadOptions {
         precision,

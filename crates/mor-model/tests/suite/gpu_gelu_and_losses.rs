@@ -1,12 +1,11 @@
 //! GELU and the rows' cross-entropy on a GPU, in every variant of their kernels, against their composed forms on the CPU
 //! and finite differences: values and the gradient of every operand.
-use crate::common::gpu::gpu;
-use crate::common::gradients::{check, check_within, close, differentiate, noise, tensor};
+use crate::common::gpu::{check_half, gpu, on_every_variant};
+use crate::common::gradients::{check, check_within, differentiate, noise, tensor};
 use crate::common::{distance, values};
-use burn::tensor::{Device, FloatDType, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, RowLosses, composed};
-use mor_model::supports_half;
 
 const IGNORE: i64 = -100;
 
@@ -127,35 +126,7 @@ fn losses_of_logits(device: &Device, logits: [f32; 12], targets: [i64; 4]) -> [V
     [found, values(logits.grad(&gradients).expect("a gradient"))]
 }
 
-#[test]
-fn gelu_portable() {
-    gelu(Variant::Portable);
-}
-
-#[test]
-fn gelu_workgroup() {
-    gelu(Variant::Workgroup);
-}
-
-#[test]
-fn gelu_subgroup() {
-    gelu(Variant::Subgroup);
-}
-
-#[test]
-fn losses_portable() {
-    losses(Variant::Portable);
-}
-
-#[test]
-fn losses_workgroup() {
-    losses(Variant::Workgroup);
-}
-
-#[test]
-fn losses_subgroup() {
-    losses(Variant::Subgroup);
-}
+on_every_variant!(gelu, losses);
 
 #[test]
 fn targets_beyond_the_vocabulary_have_neither_loss_nor_gradient() {
@@ -224,42 +195,22 @@ fn gelu_leaves_other_holders_of_its_gradient_alone() {
     assert_eq!(gradient(x), [1.0, 1.5]);
 }
 
-/// Stored as f16 and computed in f32: as close as the rounding of operands and results lets it be.
 #[test]
 fn half_precision_is_close() {
-    for variant in Variant::ALL {
-        let (device, _guard) = gpu(variant);
-        if !supports_half(&device) {
-            return; // Training says so and refuses; see its tests.
-        }
-        let operands = [
-            (noise(2 * 7 * 40, 1), [2, 7, 40]),
-            (noise(33 * 40, 2), [1, 33, 40]),
-            (noise(33, 3), [1, 1, 33]),
-        ];
-        let gelu = |x: &[Tensor<3>], dtype: FloatDType| {
-            let operands = [x[0].clone().cast(dtype), x[1].clone(), x[2].clone()];
-            linear_gelu(&operands).cast(FloatDType::F32)
-        };
-        let found = differentiate(&device, &operands, &|x| gelu(x, FloatDType::F16));
-        let expected = differentiate(&device, &operands, &|x| gelu(x, FloatDType::F32));
-        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let what = format!("{variant} f16 gelu, result {at}");
-            close(&what, found, expected, 5e-3);
-        }
-        let operands = [
-            (noise(9 * 8, 1), [1, 9, 8]),
-            (noise(1025 * 8, 2), [1, 1025, 8]),
-        ];
-        let losses = |x: &[Tensor<3>], dtype: FloatDType| {
-            let operands = [x[0].clone().cast(dtype), x[1].clone()];
-            row_losses(&operands, &targets(9, 1025))
-        };
-        let found = differentiate(&device, &operands, &|x| losses(x, FloatDType::F16));
-        let expected = differentiate(&device, &operands, &|x| losses(x, FloatDType::F32));
-        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let what = format!("{variant} f16 losses, result {at}");
-            close(&what, found, expected, 5e-3);
-        }
-    }
+    let operands = [
+        (noise(2 * 7 * 40, 1), [2, 7, 40]),
+        (noise(33 * 40, 2), [1, 33, 40]),
+        (noise(33, 3), [1, 1, 33]),
+    ];
+    check_half("gelu", &operands, 5e-3, |x, dtype| {
+        linear_gelu(&[x[0].clone().cast(dtype), x[1].clone(), x[2].clone()])
+    });
+    let operands = [
+        (noise(9 * 8, 1), [1, 9, 8]),
+        (noise(1025 * 8, 2), [1, 1025, 8]),
+    ];
+    check_half("losses", &operands, 5e-3, |x, dtype| {
+        let operands = [x[0].clone().cast(dtype), x[1].clone()];
+        row_losses(&operands, &targets(9, 1025))
+    });
 }

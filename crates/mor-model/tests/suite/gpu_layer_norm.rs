@@ -1,12 +1,11 @@
 //! Layer norm on a GPU, in every variant of its kernels, against the CPU and finite differences: values and the
 //! gradient of every operand.
-use crate::common::gpu::gpu;
-use crate::common::gradients::{check, close, differentiate, noise, tensor};
+use crate::common::gpu::{check_half, gpu, on_every_variant};
+use crate::common::gradients::{check, close, noise, tensor};
 use crate::common::values;
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::Tensor;
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, composed};
-use mor_model::supports_half;
 
 const EPS: f32 = 1e-5;
 
@@ -58,20 +57,7 @@ fn layer_norm(variant: Variant) {
     );
 }
 
-#[test]
-fn portable() {
-    layer_norm(Variant::Portable);
-}
-
-#[test]
-fn workgroup() {
-    layer_norm(Variant::Workgroup);
-}
-
-#[test]
-fn subgroup() {
-    layer_norm(Variant::Subgroup);
-}
+on_every_variant!(layer_norm);
 
 /// A variance from the mean of squares would lose three digits here.
 #[test]
@@ -114,27 +100,14 @@ fn works_without_gradients_and_with_those_of_the_input_alone() {
     );
 }
 
-/// Rows stored as f16, gain and bias as f32: as close as the rounding of rows lets it be. Gradients of gain and bias
-/// are f32 too, since `values` takes nothing else.
+/// Gain and bias, and their gradients, are f32.
 #[test]
 fn half_precision_is_close() {
-    for variant in Variant::ALL {
-        let (device, _guard) = gpu(variant);
-        if !supports_half(&device) {
-            return; // Training says so and refuses; see its tests.
-        }
-        // An odd number of elements, so that one shares no word.
-        let operands = operands([3, 7, 33], true);
-        let norm = |x: &[Tensor<3>], dtype: FloatDType| {
-            let [gain, bias] = [1, 2].map(|at| x[at].clone().flatten(0, 2));
-            let [a, b] = [0, 3].map(|at| x[at].clone().cast(dtype));
-            ops::layer_norm(a, Some(b), gain, bias, EPS).cast(FloatDType::F32)
-        };
-        let found = differentiate(&device, &operands, &|x| norm(x, FloatDType::F16));
-        let expected = differentiate(&Device::flex(), &operands, &|x| norm(x, FloatDType::F32));
-        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let what = format!("{variant} f16, result {at}");
-            close(&what, found, expected, 5e-3);
-        }
-    }
+    // An odd number of elements, so that one shares no word.
+    let operands = operands([3, 7, 33], true);
+    check_half("layer norm", &operands, 5e-3, |x, dtype| {
+        let [gain, bias] = [1, 2].map(|at| x[at].clone().flatten(0, 2));
+        let [a, b] = [0, 3].map(|at| x[at].clone().cast(dtype));
+        ops::layer_norm(a, Some(b), gain, bias, EPS)
+    });
 }

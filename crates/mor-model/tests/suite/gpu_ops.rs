@@ -1,12 +1,11 @@
 //! Attention and routing on a GPU, in every variant of their kernels, against the CPU and finite differences: values
 //! and the gradient of every operand.
-use crate::common::gpu::gpu;
-use crate::common::gradients::{check, close, differentiate, noise};
+use crate::common::gpu::{check_half, gpu, on_every_variant};
+use crate::common::gradients::{check, noise};
 use crate::common::values;
-use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, composed};
-use mor_model::supports_half;
 
 fn list(rows: &[i64], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(rows, device)
@@ -109,20 +108,7 @@ fn select(variant: Variant) {
     }
 }
 
-#[test]
-fn attention_portable() {
-    attention(Variant::Portable);
-}
-
-#[test]
-fn attention_workgroup() {
-    attention(Variant::Workgroup);
-}
-
-#[test]
-fn attention_subgroup() {
-    attention(Variant::Subgroup);
-}
+on_every_variant!(attention);
 
 #[test]
 fn routing() {
@@ -142,34 +128,14 @@ fn scattering_leaves_other_holders_of_the_tensor_alone() {
     assert_eq!(values(x), [1.0; 6]);
 }
 
-/// Stored as f16 and summed in f32: as close as the rounding of operands and results lets it be.
 #[test]
 fn half_precision_is_close() {
-    for variant in Variant::ALL {
-        let (device, _guard) = gpu(variant);
-        if !supports_half(&device) {
-            return; // Training says so and refuses; see its tests.
-        }
-        let shape = [2, 21, 40];
-        let operands: Vec<_> = (0..3)
-            .map(|seed| (noise(2 * 21 * 40, seed), shape))
-            .collect();
-        let attend = |x: &[Tensor<3>], dtype: FloatDType| {
-            let [q, k, v] = [0, 1, 2].map(|at| x[at].clone().cast(dtype));
-            let rows = list(&[1], &q.device());
-            let y = ops::causal_attention(q, k, v, None, 2);
-            let row = ops::gather_rows(y.clone(), rows.clone(), 1);
-            ops::scatter_rows(y, row * 2.0, rows).cast(FloatDType::F32)
-        };
-        let found = differentiate(&device, &operands, &|x| attend(x, FloatDType::F16));
-        let expected = differentiate(&device, &operands, &|x| attend(x, FloatDType::F32));
-        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            close(
-                &format!("{variant} f16, result {at}"),
-                found,
-                expected,
-                5e-3,
-            );
-        }
-    }
+    let operands = [0, 1, 2].map(|seed| (noise(2 * 21 * 40, seed), [2, 21, 40]));
+    check_half("attention", &operands, 5e-3, |x, dtype| {
+        let [q, k, v] = [0, 1, 2].map(|at| x[at].clone().cast(dtype));
+        let rows = list(&[1], &q.device());
+        let y = ops::causal_attention(q, k, v, None, 2);
+        let row = ops::gather_rows(y.clone(), rows.clone(), 1);
+        ops::scatter_rows(y, row * 2.0, rows)
+    });
 }

@@ -1,13 +1,12 @@
 //! Rotary positions on a GPU against the CPU, their formula and finite differences: values and gradients.
 use std::sync::Arc;
 
-use crate::common::gpu::gpu;
-use crate::common::gradients::{check, close, differentiate, noise, tensor};
+use crate::common::gpu::{check_half, gpu};
+use crate::common::gradients::{check, close, noise, tensor};
 use crate::common::values;
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::{Device, Tensor};
 use mor_model::gpu::Variant;
 use mor_model::ops;
-use mor_model::supports_half;
 
 const BASE: f32 = 10_000.0;
 
@@ -125,23 +124,12 @@ fn other_holders_of_the_tensor_keep_it() {
     });
 }
 
-/// Stored as f16, turned in f32.
 #[test]
 fn half_precision_is_close() {
-    let (device, _guard) = gpu(Variant::Subgroup);
-    if !supports_half(&device) {
-        return; // Training says so and refuses; see its tests.
-    }
     for positions in [None, Some(scattered(63))] {
         let x = [(noise(9 * 7 * 10, 1), [9, 7, 10])];
-        let rotate = |x: &[Tensor<3>], dtype: FloatDType| {
-            let x = x[0].clone().cast(dtype);
-            ops::rotary(x, 1, BASE, positions.as_ref()).cast(FloatDType::F32)
-        };
-        let found = differentiate(&device, &x, &|x| rotate(x, FloatDType::F16));
-        let expected = differentiate(&Device::flex(), &x, &|x| rotate(x, FloatDType::F32));
-        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            close(&format!("f16, result {at}"), found, expected, 2e-3);
-        }
+        check_half("rotary", &x, 2e-3, |x, dtype| {
+            ops::rotary(x[0].clone().cast(dtype), 1, BASE, positions.as_ref())
+        });
     }
 }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::f16;
-use mor_config::{Architecture, ModelConfig, Pooling, Positions, Preset, Weights};
+use mor_config::{
+    Architecture, ModelConfig, Pooling, Positions, Precision, Preset, WEIGHTS_FILE, Weights,
+    save_tensors,
+};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model};
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -51,6 +54,7 @@ pub(crate) fn rows(file: &Weights, name: &str) -> Vec<Vec<u32>> {
         .collect()
 }
 
+/// Steps at the last token.
 pub(crate) fn steps(decoder: &Decoder) -> Vec<u32> {
     decoder
         .steps()
@@ -59,6 +63,7 @@ pub(crate) fn steps(decoder: &Decoder) -> Vec<u32> {
         .collect()
 }
 
+/// The likeliest next token, the first of equals.
 pub(crate) fn greedy(decoder: &Decoder) -> u32 {
     let logits = decoder.logits();
     let top = logits.iter().copied().fold(f32::MIN, f32::max);
@@ -110,28 +115,28 @@ pub(crate) fn read(
 
 /// A small technical model with routers.
 pub(crate) fn technical(positions: Positions, pooling: Pooling) -> ModelConfig {
-    let mut config = Preset::TechnicalCard.config();
-    config.vocab_size = 61;
-    config.hidden_size = 40;
-    config.num_hidden_layers = 2;
-    config.num_attention_heads = 2;
-    config.intermediate_size = 72;
-    config.max_position_embeddings = 48;
-    config.positions = positions;
-    config.routing.pooling = pooling;
-    config
+    ModelConfig {
+        positions,
+        ..small(Preset::TechnicalCard, pooling)
+    }
 }
 
 /// A small conversational model with a router.
 pub(crate) fn conversational(pooling: Pooling) -> ModelConfig {
-    let mut config = Preset::Conversational198m.config();
+    ModelConfig {
+        pad_token_id: 0,
+        ..small(Preset::Conversational198m, pooling)
+    }
+}
+
+fn small(preset: Preset, pooling: Pooling) -> ModelConfig {
+    let mut config = preset.config();
     config.vocab_size = 61;
     config.hidden_size = 40;
     config.num_hidden_layers = 2;
     config.num_attention_heads = 2;
     config.intermediate_size = 72;
     config.max_position_embeddings = 48;
-    config.pad_token_id = 0;
     config.routing.pooling = pooling;
     config
 }
@@ -196,6 +201,21 @@ pub(crate) fn tensors(config: &ModelConfig, dtype: Dtype) -> (Tensors, Weights) 
         named,
         Weights::from_bytes(file, Path::new("model.safetensors")).expect("whole"),
     )
+}
+
+/// The same tensors in a file of int8.
+pub(crate) fn stored_as_int8(weights: &Weights) -> Weights {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(WEIGHTS_FILE);
+    let named = weights.names().into_iter().map(|name| {
+        let shape = weights.shape(&name).expect("there").to_vec();
+        let values = weights.to_f32(&name).expect("floats");
+        (name, shape, values)
+    });
+    let named: Vec<_> = named.collect();
+    save_tensors(&path, &named, Precision::Q8).expect("writable");
+    // Once open it needs its name no more.
+    Weights::open(&path).expect("weights")
 }
 
 /// A model of those tensors.

@@ -1,23 +1,16 @@
-//! The reference implementation's outputs for its own weights: logits to 1e-4, steps and ids exactly.
+//! The original technical model's outputs for its own weights: logits to 1e-4, steps and ids exactly.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig, Weights};
+use crate::common::{self, assert_close, greedy, rows, steps};
+use mor_config::{Depth, Weights};
 use mor_engine::{DecodeOptions, Decoder, Isa, LoadOptions, Model};
 
 const TOLERANCE: f32 = 1e-4;
 
 fn golden(name: &str) -> Weights {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
-    Weights::open(&dir.join(format!("m1_learned.{name}.safetensors"))).expect("a golden file")
-}
-
-fn config() -> ModelConfig {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/goldens/m1_learned.config.json");
-    let text = std::fs::read(&path).expect("a configuration");
-    ModelConfig::from_json(&text, &path).expect("valid")
+    common::golden("m1_learned", name)
 }
 
 fn model(isa: Isa) -> Arc<Model> {
@@ -25,8 +18,7 @@ fn model(isa: Isa) -> Arc<Model> {
         isa: Some(isa),
         ..LoadOptions::default()
     };
-    let weights = golden("weights");
-    Arc::new(Model::from_parts_with(config(), &weights, options).expect("the golden model"))
+    common::golden_model("m1_learned", options)
 }
 
 fn decoder(isa: Isa, depth: Depth, threads: usize) -> Decoder {
@@ -41,26 +33,6 @@ fn decoder(isa: Isa, depth: Depth, threads: usize) -> Decoder {
     .expect("a decoder")
 }
 
-/// Rows of an i64 tensor `[rows, cols]`.
-fn rows(file: &Weights, name: &str) -> Vec<Vec<u32>> {
-    let cols = *file.shape(name).expect("there").last().expect("a matrix");
-    let values = file.to_i64(name).expect("integers");
-    values
-        .chunks_exact(cols)
-        .map(|row| row.iter().map(|id| *id as u32).collect())
-        .collect()
-}
-
-fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(actual.len(), expected.len());
-    for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
-        assert!(
-            (a - e).abs() <= TOLERANCE,
-            "{what}: value {i} is {a}, not {e}"
-        );
-    }
-}
-
 /// Runs one row whole, then token by token, and compares every position.
 fn check_row(decoder: &mut Decoder, ids: &[u32], logits: &[f32], steps: &[u32], what: &str) {
     for portion in [ids.len(), 1, 3] {
@@ -69,18 +41,14 @@ fn check_row(decoder: &mut Decoder, ids: &[u32], logits: &[f32], steps: &[u32], 
             decoder.prefill(ids).expect("fits");
         }
         let what = format!("{what} in portions of {portion}");
-        let actual: Vec<u32> = decoder
-            .steps()
-            .iter()
-            .map(|step| u32::from(*step))
-            .collect();
-        assert_eq!(actual, steps, "{what}");
-        let mut row = vec![0.0; 97];
-        for (position, expected) in logits.chunks_exact(97).enumerate() {
-            decoder.logits_at(position, &mut row).expect("a position");
-            assert_close(&row, expected, &format!("{what}, position {position}"));
+        assert_eq!(common::steps(decoder), steps, "{what}");
+        let all = common::all_logits(decoder);
+        for (position, (actual, expected)) in all.iter().zip(logits.chunks_exact(97)).enumerate() {
+            let what = format!("{what}, position {position}");
+            assert_close(actual, expected, TOLERANCE, &what);
         }
-        assert_close(decoder.logits(), &row, &what);
+        let last = &all[ids.len() - 1];
+        assert_close(decoder.logits(), last, TOLERANCE, &what);
     }
 }
 
@@ -103,7 +71,8 @@ fn single_rows_match() {
                 );
                 let probabilities = file.to_f32("router_probs").expect("probabilities");
                 for (layer, expected) in probabilities.chunks_exact(5).enumerate() {
-                    assert_close(decoder.router_probabilities(layer), expected, &what);
+                    let actual = decoder.router_probabilities(layer);
+                    assert_close(actual, expected, TOLERANCE, &what);
                 }
             }
         }
@@ -136,25 +105,14 @@ fn a_forced_depth_matches_the_fixed_router() {
     }
 }
 
-fn greedy(decoder: &Decoder) -> u32 {
-    let logits = decoder.logits();
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    logits.iter().position(|x| *x == top).expect("some logits") as u32
-}
-
 #[test]
 fn generation_matches_with_and_without_recomputing() {
     for isa in Isa::available() {
         for case in ["gen_depth_changes", "gen_steady"] {
             let file = golden(&format!("{case}.io"));
             let prompt = rows(&file, "prompt_ids").concat();
-            let generated: Vec<u32> = file
-                .to_i64("generated_ids")
-                .expect("ids")
-                .iter()
-                .map(|id| *id as u32)
-                .collect();
-            let steps = rows(&file, "steps_per_token");
+            let generated = rows(&file, "generated_ids").concat();
+            let expected_steps = rows(&file, "steps_per_token");
             for recompute in [false, true] {
                 let what = format!("{case} on {}, recompute {recompute}", isa.name());
                 let mut decoder = decoder(isa, Depth::Configured, 1);
@@ -165,8 +123,7 @@ fn generation_matches_with_and_without_recomputing() {
                         decoder.reset();
                     }
                     decoder.set_context(window).expect("fits");
-                    let actual: Vec<u32> = decoder.steps().iter().map(|s| u32::from(*s)).collect();
-                    assert_eq!(actual, steps[i], "{what}, token {i}");
+                    assert_eq!(steps(&decoder), expected_steps[i], "{what}, token {i}");
                     let id = greedy(&decoder);
                     assert_eq!(id, *expected, "{what}, token {i}");
                     ids.push(id);
