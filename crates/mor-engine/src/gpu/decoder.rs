@@ -31,9 +31,9 @@ pub(super) struct LayerKernels {
     /// Of a step whose input is as it is, and of one that is owed a norm.
     pub(super) plain: StepKernels,
     pub(super) owed: StepKernels,
+    /// Of a step of many rows: of those that were selected where `arguments` sizes it.
     pub(super) block: BlockKernels,
-    pub(super) gathered: BlockKernels,
-    pub(super) arguments: Arc<Pipeline>,
+    pub(super) arguments: Option<Arc<Pipeline>>,
 }
 
 /// What the model made of the context so far, on a GPU: as [`crate::Decoder`], with the same results but for rounding.
@@ -101,13 +101,13 @@ impl GpuDecoder {
             .layers
             .iter()
             .map(|layer| {
-                let gathered = maker.block(layer, true);
+                let selected = mode == Mode::OnDevice && layer.recurs;
+                let block = maker.block(layer, selected);
                 LayerKernels {
                     plain: maker.step(layer, false),
                     owed: maker.step(layer, model.norm_order == NormOrder::Post),
-                    block: maker.block(layer, false),
-                    arguments: maker.arguments(&gathered),
-                    gathered,
+                    arguments: selected.then(|| maker.arguments(&block)),
+                    block,
                 }
             })
             .collect();
@@ -153,7 +153,7 @@ impl GpuDecoder {
         Ok(Self {
             options,
             mode,
-            kernels: maker.kernels(),
+            kernels: maker.kernels(mode == Mode::OnDevice),
             finish: maker.finish(owes, !matches!(mode, Mode::Fixed(_))),
             layers,
             router,

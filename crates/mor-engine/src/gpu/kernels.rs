@@ -89,9 +89,14 @@ pub(super) struct Kernels {
     pub(super) layer_norm: Arc<Pipeline>,
     pub(super) head: Kernel,
     pub(super) sample: Arc<Pipeline>,
+    pub(super) selection: Option<SelectionKernels>,
+}
+
+/// What brings the rows that take a step together, and back.
+pub(super) struct SelectionKernels {
+    pub(super) select: Arc<Pipeline>,
     pub(super) gather: Arc<Pipeline>,
     pub(super) scatter: Arc<Pipeline>,
-    pub(super) select: Arc<Pipeline>,
 }
 
 /// Kernels of a router.
@@ -200,7 +205,8 @@ impl Maker<'_> {
         }
     }
 
-    pub(super) fn kernels(&self) -> Kernels {
+    /// `selects`: whether some rows of a block may take a step and others not.
+    pub(super) fn kernels(&self, selects: bool) -> Kernels {
         let (model, config, variant) = (self.model, self.config(), self.variant());
         let (dim, width, eps) = (self.dim(), self.stride(), config.layer_norm_eps);
         let embed = Embed {
@@ -221,23 +227,30 @@ impl Maker<'_> {
             vocab: config.vocab_size as u32,
             context: config.max_position_embeddings as u32,
         };
+        Kernels {
+            embed: self.compile(embed.shader(variant)),
+            layer_norm: self.compile(self.layer_norm()),
+            head: self.matvec(head),
+            sample: self.compile(sample.shader(variant)),
+            selection: selects.then(|| self.selection()),
+        }
+    }
+
+    fn selection(&self) -> SelectionKernels {
+        let variant = self.variant();
         let gather = self.gather();
         let scatter = Scatter {
-            stride: width,
+            stride: self.stride(),
             half: false,
         };
         let select = Select {
             rows_per_group: 1,
             groups_y: gather.slices(),
         };
-        Kernels {
-            embed: self.compile(embed.shader(variant)),
-            layer_norm: self.compile(self.layer_norm()),
-            head: self.matvec(head),
-            sample: self.compile(sample.shader(variant)),
+        SelectionKernels {
+            select: self.compile(select.shader(variant)),
             gather: self.compile(gather.shader(variant)),
             scatter: self.compile(scatter.shader(variant)),
-            select: self.compile(select.shader(variant)),
         }
     }
 

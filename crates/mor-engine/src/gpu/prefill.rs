@@ -203,7 +203,13 @@ impl GpuDecoder {
 
     /// One step of those of the rows of a block that take it: gather, run, scatter.
     fn step_selected(&mut self, index: usize, step: usize, hidden: &Slice, params: Params) {
-        let Some(router) = &self.router else { return };
+        let (Some(router), Some(kernels), Some(arguments)) = (
+            &self.router,
+            &self.kernels.selection,
+            &self.layers[index].arguments,
+        ) else {
+            return;
+        };
         let context = router.decision.context as usize;
         let at = router.decision.header as usize + 2 * index * context;
         let depths = self.buffers.routing.from(at).first(context);
@@ -215,19 +221,18 @@ impl GpuDecoder {
             first: params.step,
             ..params
         };
-        let arguments = &self.layers[index].arguments;
         let grid = Grid::Known([1, 1, 1]);
         let bound = [&depths, &buffers.list, &buffers.counts];
         self.recorder
-            .launch(&self.kernels.select, &bound, select, grid.clone(), 0);
+            .launch(&kernels.select, &bound, select, grid.clone(), 0);
         let bound = [&buffers.counts, &buffers.sizes, &buffers.numbers];
         self.recorder.launch(arguments, &bound, params, grid, 0);
         let (list, counts) = (&buffers.list, &buffers.counts);
         let moves = |op: BlockOp| Grid::Decided(buffers.sizes.buffer.clone(), op as u64 * 12);
         let bound = [hidden, list, counts, &buffers.gathered];
-        let gather = &self.kernels.gather;
         self.recorder
-            .launch(gather, &bound, params, moves(BlockOp::Move), 0);
+            .launch(&kernels.gather, &bound, params, moves(BlockOp::Move), 0);
+        let scatter = Arc::clone(&kernels.scatter);
         let (gathered, stepped) = (buffers.gathered.clone(), buffers.stepped.clone());
         self.run_rows(
             &RowsStep {
@@ -243,8 +248,7 @@ impl GpuDecoder {
         let buffers = &self.buffers;
         let bound = [&stepped, &buffers.list, &buffers.counts, hidden];
         let grid = Grid::Decided(buffers.sizes.buffer.clone(), BlockOp::Move as u64 * 12);
-        self.recorder
-            .launch(&self.kernels.scatter, &bound, params, grid, 0);
+        self.recorder.launch(&scatter, &bound, params, grid, 0);
     }
 
     /// One step of rows whose positions follow one another.
@@ -256,10 +260,7 @@ impl GpuDecoder {
         let model = Arc::clone(&self.model);
         let layer = &model.layers[at.layer];
         let post = model.norm_order == NormOrder::Post;
-        let kernels = match count {
-            Count::Known(_) => &self.layers[at.layer].block,
-            Count::Selected => &self.layers[at.layer].gathered,
-        };
+        let kernels = &self.layers[at.layer].block;
         let buffers = &self.buffers;
         let mut launches = Launches {
             recorder: &mut self.recorder,
