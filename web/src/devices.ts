@@ -1,7 +1,7 @@
 // Decides where the model runs: on the CPU, which always works, or on a GPU, which may be missing, slow, wrong or lost.
 // Whatever happens to a GPU, the model goes on, and the person is told.
 
-import { MorGpu, type MorModel } from "../pkg/mor_web.js";
+import { MorGpu, type MorModel, type WeightsBuffer } from "../pkg/mor_web.js";
 import type { Offer } from "./adapter";
 import type { Device, DeviceChoice, FromWorker, LoadOptions, Speeds } from "./protocol";
 import type { Startup } from "./startup";
@@ -36,6 +36,8 @@ export class Devices {
   private gpu: MorGpu | undefined;
   /** A GPU that is being opened while the weights arrive. */
   private opening: Promise<MorGpu> | undefined;
+  /** The same once it is open, until it has something to compile. */
+  private early: MorGpu | undefined;
   /** Whether the model is on the GPU and may be trusted there. */
   private prepared = false;
   private losses = 0;
@@ -62,7 +64,24 @@ export class Devices {
     const offer = await this.offer;
     if ("name" in offer && (choice === "gpu" || (choice === "auto" && this.known(offer.name) !== "cpu"))) {
       this.opening ??= this.open(offer);
-      this.opening.catch(() => undefined);
+      this.opening.then(
+        (gpu) => {
+          this.early = gpu;
+        },
+        () => undefined,
+      );
+    }
+  }
+
+  /** Has a GPU that was opened early compile what the model needs, while the model's weights arrive. */
+  compileAhead(config: Uint8Array, weights: WeightsBuffer): void {
+    try {
+      if (this.early?.compile_ahead(config, weights) === true) {
+        this.early = undefined;
+      }
+    } catch {
+      // Whatever is wrong will show when the model is loaded.
+      this.early = undefined;
     }
   }
 
@@ -230,6 +249,7 @@ export class Devices {
       const gpu = await this.patiently(this.opening ?? this.open(offer));
       this.gpu = gpu;
       this.opening = undefined;
+      this.early = undefined;
       this.variant = gpu.variant();
       await this.startup.time("GPU weights", () => this.patiently(model.put_on_gpu(gpu)));
       await this.startup.time("pipelines", () => this.patiently(model.compile()));
@@ -314,6 +334,7 @@ export class Devices {
       () => undefined,
     );
     this.opening = undefined;
+    this.early = undefined;
     this.release();
   }
 

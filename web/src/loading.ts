@@ -27,12 +27,17 @@ export async function instantiate(startup: Startup): Promise<void> {
   await startup.time("module", () => init({ module_or_path: moduleUrl }));
 }
 
-/** Fetches the folder's files while `module` is instantiated, and builds the model of them. */
+/**
+ * Fetches the folder's files while `module` is instantiated, and builds the model of them.
+ *
+ * @param ahead hears of the configuration and of every part of the weights that has arrived
+ */
 export async function loadModel(
   loader: ModelLoader,
   module: Promise<void>,
   startup: Startup,
   post: (message: FromWorker) => void,
+  ahead: (config: Uint8Array, weights: WeightsBuffer) => void,
 ): Promise<LoadedModel> {
   const sizes = new Map<string, { loaded: number; size: number }>();
   const progress = (name: string) => (loaded: number, size: number | undefined) => {
@@ -48,6 +53,12 @@ export async function loadModel(
 
   // Weights stream straight into the module's memory: no second copy of them exists in this worker.
   let buffer: WeightsBuffer | undefined;
+  let config: Uint8Array | undefined;
+  const arrived = () => {
+    if (config !== undefined && buffer !== undefined) {
+      ahead(config, buffer);
+    }
+  };
   const weights = startup.time("weights", () =>
     loader.stream(
       WEIGHTS,
@@ -59,13 +70,14 @@ export async function loadModel(
         },
         write(chunk) {
           buffer?.append(chunk);
+          arrived();
         },
       },
       progress(WEIGHTS),
     ),
   );
-  const [config, tokenizer, tokenizerConfig, { cached }, card, generation] = await Promise.all([
-    loader.bytes(CONFIG, progress(CONFIG)),
+  const [configFile, tokenizer, tokenizerConfig, { cached }, card, generation] = await Promise.all([
+    loader.bytes(CONFIG, progress(CONFIG)).then((bytes) => (config = bytes)),
     loader.bytes(TOKENIZER, progress(TOKENIZER)),
     loader.bytes(TOKENIZER_CONFIG, progress(TOKENIZER_CONFIG)),
     weights,
@@ -74,13 +86,15 @@ export async function loadModel(
     module,
   ]);
   startup.note("weights", cached ? "from this browser's cache" : "from the network");
+  // The GPU may have been opened only now.
+  arrived();
   const bytes = buffer;
   if (bytes === undefined) {
     throw new Error("The weights never arrived.");
   }
   post({ type: "preparing" });
   // Takes the buffer: it must not be freed again.
-  const model = await startup.time("tokenizer", () => new MorModel(config, tokenizer, tokenizerConfig, bytes));
+  const model = await startup.time("tokenizer", () => new MorModel(configFile, tokenizer, tokenizerConfig, bytes));
   const info = model.info() as ModelInfo;
   return { model, files: { info, card, defaults: generationDefaults(generation), cached } };
 }

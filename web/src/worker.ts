@@ -118,7 +118,8 @@ async function loadOn(loader: ModelLoader, request: Extract<ToWorker, { type: "l
   // Whichever promise fails first ends the load; the rest must not go unhandled.
   module.catch(() => undefined);
   module.then(() => devices.openEarly(request.device)).catch(() => undefined);
-  const { model, files } = await loadModel(loader, module, startup, post);
+  const ahead = devices.compileAhead.bind(devices);
+  const { model, files } = await loadModel(loader, module, startup, post, ahead);
   await devices.start(model, request.device);
   loaded = { model, devices };
   startup.set("ready", startup.elapsed());

@@ -10,6 +10,8 @@ use crate::{Architecture, ConfigError, ModelConfig};
 
 mod header;
 
+pub use header::types_in_header;
+
 /// The bytes of a weights file: owned, or mapped into memory.
 #[derive(Debug)]
 enum Storage {
@@ -401,6 +403,23 @@ mod tests {
         let mut fixed = config;
         fixed.routing.kind = RouterKind::Fixed;
         check_tensors(&fixed, &weights).expect("unused routers are tolerated");
+    }
+
+    #[test]
+    fn types_are_known_as_soon_as_the_header_is_there() {
+        let config = tiny();
+        let mut whole = file(&config);
+        let header = 8 + u64::from_le_bytes(whole[..8].try_into().expect("eight bytes")) as usize;
+        for start in [0, 7, 8, header - 1] {
+            assert!(types_in_header(&whole[..start]).is_none(), "{start}");
+        }
+        for start in [header, header + 1, whole.len()] {
+            let types = types_in_header(&whole[..start]).expect("a whole header");
+            assert_eq!(types.len(), config.tensors().len());
+            assert!(types.values().all(|dtype| *dtype == Dtype::F32));
+        }
+        whole[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(types_in_header(&whole).is_none());
     }
 
     #[test]

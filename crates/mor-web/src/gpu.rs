@@ -1,10 +1,14 @@
 //! A GPU as the worker sees it.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use mor_engine::gpu::{Gpu, Variant};
+use mor_config::{CONFIG_FILE, ModelConfig};
+use mor_engine::DecodeOptions;
+use mor_engine::gpu::{Gpu, GpuModel, Variant};
 use wasm_bindgen::prelude::*;
 
+use crate::WeightsBuffer;
 use crate::failure::Failure;
 
 /// An opened GPU. Models are put on it, and a model whose GPU is lost goes on with another one.
@@ -31,6 +35,19 @@ impl MorGpu {
     /// Which kernels run on it.
     pub fn variant(&self) -> String {
         self.gpu.variant().to_string()
+    }
+
+    /// Has the GPU compile what a model of this `config.json` needs while its weights arrive; false until enough of them
+    /// are there to tell how they are stored. Waits for nothing, and what goes wrong on the GPU shows when the model is
+    /// put there.
+    ///
+    /// # Errors
+    /// When the configuration is malformed.
+    pub fn compile_ahead(&self, config: &[u8], weights: &WeightsBuffer) -> Result<bool, Failure> {
+        let config = ModelConfig::from_json(config, Path::new(CONFIG_FILE))?;
+        let options = DecodeOptions::default();
+        let start = &weights.bytes;
+        Ok(GpuModel::compile_ahead(&self.gpu, &config, start, options)?)
     }
 
     /// Loses the GPU as a reset of its driver would, at any time: for tests.

@@ -15,6 +15,9 @@ pub(crate) struct Tensor<'a> {
 
 enum Values<'a> {
     Made(Vec<f32>),
+    /// As many zeros, as if they were stored so.
+    #[cfg(feature = "gpu")]
+    Zeros(Stored, usize),
     F32(&'a [[u8; 4]]),
     F16(&'a [[u8; 2]]),
     Bf16(&'a [[u8; 2]]),
@@ -67,8 +70,19 @@ impl<'a> Tensor<'a> {
         }
     }
 
+    /// Stands for a tensor of which no more is known.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn zeros(stored: Stored, len: usize) -> Self {
+        Self {
+            values: Values::Zeros(stored, len),
+            file: None,
+        }
+    }
+
     pub(crate) fn stored(&self) -> Stored {
         match self.values {
+            #[cfg(feature = "gpu")]
+            Values::Zeros(stored, _) => stored,
             Values::Made(_) | Values::F32(_) | Values::Bf16(_) => Stored::F32,
             Values::F16(_) => Stored::F16,
             Values::Q8 { .. } => Stored::Q8,
@@ -78,6 +92,8 @@ impl<'a> Tensor<'a> {
     pub(crate) fn len(&self) -> usize {
         match &self.values {
             Values::Made(values) => values.len(),
+            #[cfg(feature = "gpu")]
+            Values::Zeros(_, len) => *len,
             Values::F32(values) => values.len(),
             Values::F16(values) | Values::Bf16(values) => values.len(),
             Values::Q8 { values, .. } => values.len(),
@@ -99,6 +115,8 @@ impl<'a> Tensor<'a> {
         let part = at..at + out.len();
         match &self.values {
             Values::Made(values) => out.copy_from_slice(&values[part]),
+            #[cfg(feature = "gpu")]
+            Values::Zeros(..) => out.fill(0.0),
             Values::F32(values) => {
                 for (out, bytes) in out.iter_mut().zip(&values[part]) {
                     *out = f32::from_le_bytes(*bytes);
@@ -178,6 +196,8 @@ impl<'a> Tensor<'a> {
         if let Some(file) = self.file {
             match &self.values {
                 Values::Made(_) => {}
+                #[cfg(feature = "gpu")]
+                Values::Zeros(..) => {}
                 Values::F32(values) => file.release(values[part].as_flattened()),
                 Values::F16(values) | Values::Bf16(values) => {
                     file.release(values[part].as_flattened());

@@ -220,6 +220,11 @@ impl Gpu {
         }
     }
 
+    /// How many shaders it has compiled.
+    pub fn compiled(&self) -> usize {
+        lock(&self.pipelines).len()
+    }
+
     /// A shader, compiled once.
     pub(super) fn pipeline(&self, shader: Shader) -> Arc<Pipeline> {
         let mut pipelines = lock(&self.pipelines);

@@ -6,12 +6,11 @@ use mor_config::{ModelConfig, Pooling};
 
 use super::buffer::{Slice, stride};
 use super::buffers::{Buffers, CHOICE_BYTES, LayerNeeds, header};
-use super::kernels::{BlockKernels, Kernel, Kernels, Maker, RouterKernels, StepKernels};
+use super::kernels::{Kernel, Kernels, RouterKernels};
 use super::model::GpuModel;
-use super::pipeline::Pipeline;
+use super::programs::{LayerKernels, Programs};
 use super::record::{Params, Recorder};
 use super::{Counters, Gpu};
-use crate::model::NormOrder;
 use crate::{DecodeOptions, Result, Routing};
 
 /// Who decides depth, and when it is known here.
@@ -26,14 +25,19 @@ pub(super) enum Mode {
     Live,
 }
 
-/// The kernels of one layer.
-pub(super) struct LayerKernels {
-    /// Of a step whose input is as it is, and of one that is owed a norm.
-    pub(super) plain: StepKernels,
-    pub(super) owed: StepKernels,
-    /// Of a step of many rows: of those that were selected where `arguments` sizes it.
-    pub(super) block: BlockKernels,
-    pub(super) arguments: Option<Arc<Pipeline>>,
+impl Mode {
+    /// # Errors
+    /// [`crate::EngineError::Config`] when the depth exceeds the model's `max_steps`.
+    pub(super) fn of(config: &ModelConfig, options: DecodeOptions) -> Result<Self> {
+        let pooling = config.routing.pooling;
+        Ok(match config.resolve_depth(options.depth)? {
+            Some(depth) => Self::Fixed(depth),
+            None if pooling == Pooling::Prefix || options.routing == Routing::Locked => {
+                Self::OnDevice
+            }
+            None => Self::Live,
+        })
+    }
 }
 
 /// What the model made of the context so far, on a GPU: as [`crate::Decoder`], with the same results but for rounding.
@@ -88,38 +92,16 @@ impl GpuDecoder {
     /// [`crate::EngineError::GpuOutOfMemory`] or [`crate::EngineError::DeviceLost`].
     pub async fn new(model: Arc<GpuModel>, options: DecodeOptions) -> Result<Self> {
         let config = &model.config;
-        let pooling = config.routing.pooling;
-        let mode = match config.resolve_depth(options.depth)? {
-            Some(depth) => Mode::Fixed(depth),
-            None if pooling == Pooling::Prefix || options.routing == Routing::Locked => {
-                Mode::OnDevice
-            }
-            None => Mode::Live,
-        };
-        let maker = Maker { model: &model };
-        let layers: Vec<_> = model
-            .layers
-            .iter()
-            .map(|layer| {
-                let selected = mode == Mode::OnDevice && layer.recurs;
-                let block = maker.block(layer, selected);
-                LayerKernels {
-                    plain: maker.step(layer, false),
-                    owed: maker.step(layer, model.norm_order == NormOrder::Post),
-                    arguments: selected.then(|| maker.arguments(&block)),
-                    block,
-                }
-            })
-            .collect();
-        let owes = model.norm_order == NormOrder::Post && mode != Mode::Fixed(0);
-        let grids = layers
+        let mode = Mode::of(config, options)?;
+        let Programs {
+            layers,
+            kernels,
+            router,
+            finish,
+        } = Programs::compile(&model, mode);
+        let operations = layers
             .last()
-            .map_or_else(Vec::new, |kernels| kernels.plain.grids());
-        let operations = grids.len();
-        let router = match mode {
-            Mode::Fixed(_) => None,
-            Mode::OnDevice | Mode::Live => maker.router(grids),
-        };
+            .map_or(0, |kernels| kernels.plain.grids().len());
         let needs: Vec<_> = model
             .layers
             .iter()
@@ -153,8 +135,8 @@ impl GpuDecoder {
         Ok(Self {
             options,
             mode,
-            kernels: maker.kernels(mode == Mode::OnDevice),
-            finish: maker.finish(owes, !matches!(mode, Mode::Fixed(_))),
+            kernels,
+            finish,
             layers,
             router,
             buffers,

@@ -22,6 +22,7 @@ mod live;
 mod model;
 mod pipeline;
 mod prefill;
+mod programs;
 mod record;
 mod upload;
 

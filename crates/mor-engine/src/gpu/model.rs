@@ -1,15 +1,17 @@
 //! A model's weights on a GPU.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use mor_config::{ModelConfig, Weights, check_tensors};
 use mor_shaders::{Dense, Storage};
+use safetensors::Dtype;
 
 use super::Gpu;
 use super::buffer::Slice;
 use super::upload::GpuSource;
-use crate::cpu::tensor::Tensor;
+use crate::cpu::tensor::{Stored, Tensor};
 use crate::model::{NormOrder, Parts, Source, TensorSource, WeightPrecision, head_name};
 use crate::{Result, random};
 
@@ -134,13 +136,37 @@ impl GpuModel {
     ) -> Result<Self> {
         config.validate(Path::new("configuration"))?;
         let tensors = config.tensors().into_iter();
-        let specs: std::collections::HashMap<_, _> =
-            tensors.map(|spec| (spec.name, spec.shape)).collect();
+        let specs: HashMap<_, _> = tensors.map(|spec| (spec.name, spec.shape)).collect();
         let tensor = |name: &str| {
             let shape = specs.get(name).map_or(&[][..], Vec::as_slice);
             Ok(Tensor::made(random::tensor(name, shape, seed)))
         };
         Self::build(gpu, config, precision, &tensor).await
+    }
+
+    /// A model without weights, of tensors of these types: enough to compile its kernels, and for nothing else.
+    pub(super) fn outline(
+        gpu: Arc<Gpu>,
+        config: ModelConfig,
+        types: &HashMap<String, Dtype>,
+    ) -> Result<Self> {
+        let lengths: HashMap<_, usize> = config
+            .tensors()
+            .into_iter()
+            .map(|spec| (spec.name, spec.shape.iter().product()))
+            .collect();
+        let tensor = |name: &str| {
+            let stored = match types.get(name) {
+                Some(Dtype::I8) => Stored::Q8,
+                Some(Dtype::F16) => Stored::F16,
+                _ => Stored::F32,
+            };
+            let len = lengths.get(name).copied().unwrap_or(0);
+            Ok(Tensor::zeros(stored, len))
+        };
+        let blank = gpu.storage("nothing", 1)?;
+        let precision = WeightPrecision::AsStored;
+        Self::place(gpu, config, precision, &tensor, Some(blank))
     }
 
     async fn build<'a>(
@@ -152,7 +178,7 @@ impl GpuModel {
         let device = Arc::clone(&gpu);
         device
             .allocate("the model's weights", || {
-                Self::place(gpu, config, precision, tensor)
+                Self::place(gpu, config, precision, tensor, None)
             })
             .await
     }
@@ -162,11 +188,13 @@ impl GpuModel {
         config: ModelConfig,
         precision: WeightPrecision,
         tensor: &'a TensorSource<'a>,
+        blank: Option<Slice>,
     ) -> Result<Self> {
         let source = GpuSource {
             gpu: &gpu,
             tensor,
             precision,
+            blank,
         };
         let Parts {
             table: table_name,

@@ -30,6 +30,8 @@ pub(super) struct GpuSource<'g, 'a> {
     pub(super) gpu: &'g Arc<Gpu>,
     pub(super) tensor: &'g TensorSource<'a>,
     pub(super) precision: WeightPrecision,
+    /// Stands for all that would be uploaded, where shapes alone are wanted.
+    pub(super) blank: Option<Slice>,
 }
 
 impl Source for GpuSource<'_, '_> {
@@ -79,6 +81,15 @@ impl GpuSource<'_, '_> {
         // As rows of what it is multiplied with.
         let columns = stride(cols);
         let rows: usize = parts.iter().map(|part| part.len() / cols.max(1)).sum();
+        let matrix = |slice| GpuMatrix {
+            slice,
+            rows: rows as u32,
+            columns: columns as u32,
+            storage,
+        };
+        if let Some(blank) = &self.blank {
+            return Ok(matrix(blank.clone()));
+        }
         let mut bytes = Vec::with_capacity(storage.bytes(rows, columns));
         let mut scales = Vec::new();
         for part in parts {
@@ -115,12 +126,7 @@ impl GpuSource<'_, '_> {
             scales.push(f16::ZERO);
         }
         bytes.extend_from_slice(bytemuck::cast_slice(&scales));
-        Ok(GpuMatrix {
-            slice: self.gpu.upload(name, &bytes)?,
-            rows: rows as u32,
-            columns: columns as u32,
-            storage,
-        })
+        self.gpu.upload(name, &bytes).map(matrix)
     }
 
     /// The table of token embeddings, which is the head's where they are tied. Adaptive embeddings are multiplied
@@ -138,6 +144,11 @@ impl GpuSource<'_, '_> {
         if config.adaptive_embedding.is_none() {
             return Ok(self.matrix(&[&format!("{name}.weight")], dim)?.matrix);
         }
+        let storage = Storage::F32;
+        if self.blank.is_some() {
+            let zeros = Tensor::zeros(Stored::F32, config.vocab_size * dim);
+            return self.upload(name, &[zeros], dim, storage);
+        }
         let mut table = Vec::with_capacity(config.vocab_size * dim);
         for (band, (_, width)) in config.embedding_bands().into_iter().enumerate() {
             let rows = self.values(&format!("{name}.emb_layers.{band}.weight"))?;
@@ -149,7 +160,7 @@ impl GpuSource<'_, '_> {
                 );
             }
         }
-        self.upload(name, &[Tensor::made(table)], dim, Storage::F32)
+        self.upload(name, &[Tensor::made(table)], dim, storage)
     }
 
     pub(super) fn positions(&self, config: &ModelConfig) -> Result<GpuPositions> {
@@ -171,6 +182,9 @@ impl GpuSource<'_, '_> {
     }
 
     fn floats(&self, what: &str, values: &[f32]) -> Result<Slice> {
+        if let Some(blank) = &self.blank {
+            return Ok(blank.clone());
+        }
         self.gpu.upload(what, bytemuck::cast_slice(values))
     }
 

@@ -10,6 +10,8 @@ mod goldens_technical;
 #[cfg(feature = "gpu")]
 mod gpu_agreement;
 #[cfg(feature = "gpu")]
+mod gpu_ahead;
+#[cfg(feature = "gpu")]
 mod gpu_goldens;
 #[cfg(feature = "gpu")]
 mod gpu_shipped;

@@ -1,0 +1,93 @@
+//! All kernels of a decoder, which can be compiled before the weights are there.
+
+use std::sync::Arc;
+
+use mor_config::{CONFIG_FILE, ModelConfig, types_in_header};
+
+use super::Gpu;
+use super::decoder::Mode;
+use super::kernels::{BlockKernels, Kernel, Kernels, Maker, RouterKernels, StepKernels};
+use super::model::GpuModel;
+use super::pipeline::Pipeline;
+use crate::model::NormOrder;
+use crate::{DecodeOptions, Result};
+
+/// The kernels of one layer.
+pub(super) struct LayerKernels {
+    /// Of a step whose input is as it is, and of one that is owed a norm.
+    pub(super) plain: StepKernels,
+    pub(super) owed: StepKernels,
+    /// Of a step of many rows: of those that were selected where `arguments` sizes it.
+    pub(super) block: BlockKernels,
+    pub(super) arguments: Option<Arc<Pipeline>>,
+}
+
+/// All kernels of a decoder.
+pub(super) struct Programs {
+    pub(super) layers: Vec<LayerKernels>,
+    pub(super) kernels: Kernels,
+    pub(super) router: Option<RouterKernels>,
+    pub(super) finish: Kernel,
+}
+
+impl Programs {
+    pub(super) fn compile(model: &GpuModel, mode: Mode) -> Self {
+        let maker = Maker { model };
+        let post = model.norm_order == NormOrder::Post;
+        let layers: Vec<_> = model
+            .layers
+            .iter()
+            .map(|layer| {
+                let selected = mode == Mode::OnDevice && layer.recurs;
+                let block = maker.block(layer, selected);
+                LayerKernels {
+                    plain: maker.step(layer, false),
+                    owed: maker.step(layer, post),
+                    arguments: selected.then(|| maker.arguments(&block)),
+                    block,
+                }
+            })
+            .collect();
+        let grids = layers
+            .last()
+            .map_or_else(Vec::new, |kernels| kernels.plain.grids());
+        let router = match mode {
+            Mode::Fixed(_) => None,
+            Mode::OnDevice | Mode::Live => maker.router(grids),
+        };
+        Self {
+            layers,
+            kernels: maker.kernels(mode == Mode::OnDevice),
+            router,
+            finish: maker.finish(
+                post && mode != Mode::Fixed(0),
+                !matches!(mode, Mode::Fixed(_)),
+            ),
+        }
+    }
+}
+
+impl GpuModel {
+    /// Has a GPU compile what decoders of such a model need, so that it is done when the weights are there. `start` is the
+    /// beginning of `model.safetensors`, whose header tells how matrices are stored; false until that is whole. Waits for
+    /// nothing: what goes wrong on the GPU shows when the model is put there.
+    ///
+    /// # Errors
+    /// [`crate::EngineError::Config`] when the configuration does not fit itself or the options.
+    pub fn compile_ahead(
+        gpu: &Arc<Gpu>,
+        config: &ModelConfig,
+        start: &[u8],
+        options: DecodeOptions,
+    ) -> Result<bool> {
+        config.validate(std::path::Path::new(CONFIG_FILE))?;
+        let mode = Mode::of(config, options)?;
+        let Some(types) = types_in_header(start) else {
+            return Ok(false);
+        };
+        let outline = Self::outline(Arc::clone(gpu), config.clone(), &types)?;
+        // The device keeps what it compiled.
+        Programs::compile(&outline, mode);
+        Ok(true)
+    }
+}

@@ -1,0 +1,81 @@
+//! Kernels that are compiled before the weights are there.
+
+use std::sync::Arc;
+
+use crate::common::{conversational, stored_as_int8, technical, tensors};
+use mor_config::{Depth, ModelConfig, Pooling, Positions, Weights};
+use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel};
+use mor_engine::{DecodeOptions, Routing, WeightPrecision};
+use pollster::block_on;
+use safetensors::Dtype;
+
+/// How a file of such weights begins.
+fn header(weights: &Weights) -> Vec<u8> {
+    let entry = |name: String| {
+        let dtype = weights.dtype(&name).expect("there");
+        format!(r#""{name}":{{"dtype":"{dtype:?}","shape":[],"data_offsets":[0,0]}}"#)
+    };
+    let entries: Vec<_> = weights.names().into_iter().map(entry).collect();
+    let json = format!("{{{}}}", entries.join(","));
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.extend_from_slice(json.as_bytes());
+    header
+}
+
+/// Compiles ahead and then for the model itself; the second time there must be nothing left to do.
+fn check(config: &ModelConfig, weights: &Weights, options: DecodeOptions) {
+    let gpu = block_on(Gpu::open()).expect("a Vulkan driver");
+    let header = header(weights);
+    let ahead = |start: &[u8]| {
+        GpuModel::compile_ahead(&gpu, config, start, options).expect("a valid configuration")
+    };
+    assert!(!ahead(&[]) && !ahead(&header[..header.len() - 1]));
+    assert_eq!(gpu.compiled(), 0);
+    assert!(ahead(&header));
+    let compiled = gpu.compiled();
+    assert!(compiled > 10, "{compiled}");
+
+    let precision = WeightPrecision::AsStored;
+    let model = GpuModel::from_parts(Arc::clone(&gpu), config.clone(), weights, precision);
+    let model = Arc::new(block_on(model).expect("a model"));
+    block_on(GpuDecoder::new(model, options)).expect("a decoder");
+    assert_eq!(gpu.compiled(), compiled, "{config:?}, {options:?}");
+}
+
+#[test]
+fn nothing_is_left_to_compile() {
+    for config in [
+        technical(Positions::Rotary, Pooling::Prefix),
+        technical(Positions::Learned, Pooling::Sequence),
+        conversational(Pooling::Prefix),
+    ] {
+        let (_, exact) = tensors(&config, Dtype::F32);
+        let (_, half) = tensors(&config, Dtype::F16);
+        let options = |depth, routing| DecodeOptions {
+            depth,
+            routing,
+            ..DecodeOptions::default()
+        };
+        for options in [
+            options(Depth::Configured, Routing::Live),
+            options(Depth::Configured, Routing::Locked),
+            options(Depth::Forced(2), Routing::Live),
+        ] {
+            for weights in [&exact, &half, &stored_as_int8(&exact)] {
+                check(&config, weights, options);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_adaptive_embedding_is_no_exception() {
+    let mut config = technical(Positions::Rotary, Pooling::Prefix);
+    config.adaptive_embedding = Some(mor_config::AdaptiveEmbedding {
+        cutoffs: vec![20, 40],
+        div_val: 2,
+    });
+    config.tie_word_embeddings = false;
+    let (_, weights) = tensors(&config, Dtype::F16);
+    check(&config, &weights, DecodeOptions::default());
+}
