@@ -251,8 +251,13 @@ export class Devices {
       this.opening = undefined;
       this.early = undefined;
       this.variant = gpu.variant();
+      const began = performance.now();
+      await this.patiently(gpu.settle());
+      const waited = performance.now() - began;
       await this.startup.time("GPU weights", () => this.patiently(model.put_on_gpu(gpu)));
       await this.startup.time("pipelines", () => this.patiently(model.compile()));
+      // What was compiled ahead counts as far as it was waited for.
+      this.startup.extend("pipelines", waited);
       if (!(await this.passesProbe(model))) {
         return false;
       }

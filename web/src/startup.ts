@@ -20,6 +20,14 @@ export class Startup {
     this.taken.set(name, { name, ms, note });
   }
 
+  /** Adds to a part that was timed. */
+  extend(name: StartupName, ms: number): void {
+    const part = this.taken.get(name);
+    if (part !== undefined) {
+      part.ms += ms;
+    }
+  }
+
   /** Says more about a part that was timed. */
   note(name: StartupName, note: string): void {
     const part = this.taken.get(name);

@@ -50,6 +50,14 @@ impl MorGpu {
         Ok(GpuModel::compile_ahead(&self.gpu, &config, start, options)?)
     }
 
+    /// Waits until it has done all that it was given, compiling included.
+    ///
+    /// # Errors
+    /// The GPU's.
+    pub async fn settle(&self) -> Result<(), Failure> {
+        Ok(self.gpu.settle().await?)
+    }
+
     /// Loses the GPU as a reset of its driver would, at any time: for tests.
     pub fn lose(&self) {
         self.gpu.lose();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_channel::oneshot;
 use mor_shaders::{Shader, Variant};
 
 use super::pipeline::Pipeline;
@@ -188,6 +189,26 @@ impl Gpu {
     /// Notes that its memory is full, after which it is good for nothing.
     pub(super) fn set_full(&self) {
         lock(&self.faults).out_of_memory = true;
+    }
+
+    /// Waits until it has done all that it was given, compiling included.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceLost`], [`EngineError::GpuOutOfMemory`] or [`EngineError::Gpu`].
+    pub async fn settle(&self) -> Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.submit([]);
+        self.queue.on_submitted_work_done(move || {
+            // Nobody waits any more if this fails.
+            let _ = sender.send(());
+        });
+        // Where that cannot wait, in browsers, it need not. A failure shows below.
+        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        let settled = receiver.await;
+        self.check()?;
+        settled.map_err(|_| EngineError::DeviceLost {
+            reason: "it never answered".to_owned(),
+        })
     }
 
     /// Whether it went away; what it held is gone, and another must be opened.

@@ -32,6 +32,7 @@ fn check(config: &ModelConfig, weights: &Weights, options: DecodeOptions) {
     assert!(!ahead(&[]) && !ahead(&header[..header.len() - 1]));
     assert_eq!(gpu.compiled(), 0);
     assert!(ahead(&header));
+    block_on(gpu.settle()).expect("compiles");
     let compiled = gpu.compiled();
     assert!(compiled > 10, "{compiled}");
 
