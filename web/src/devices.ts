@@ -76,12 +76,13 @@ export class Devices {
   /** Has a GPU that was opened early compile what the model needs, while the model's weights arrive. */
   compileAhead(config: Uint8Array, weights: WeightsBuffer): void {
     try {
-      if (this.early?.compile_ahead(config, weights) === true) {
+      if (this.early?.compile_ahead(config, weights)) {
         this.early = undefined;
       }
-    } catch {
-      // Whatever is wrong will show when the model is loaded.
+    } catch (error) {
+      // WebGPU threw through the engine, which cannot be used any more: the page starts another worker.
       this.early = undefined;
+      reportError(error);
     }
   }
 

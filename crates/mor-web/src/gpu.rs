@@ -38,16 +38,15 @@ impl MorGpu {
     }
 
     /// Has the GPU compile what a model of this `config.json` needs while its weights arrive; false until enough of them
-    /// are there to tell how they are stored. Waits for nothing, and what goes wrong on the GPU shows when the model is
-    /// put there.
-    ///
-    /// # Errors
-    /// When the configuration is malformed.
-    pub fn compile_ahead(&self, config: &[u8], weights: &WeightsBuffer) -> Result<bool, Failure> {
-        let config = ModelConfig::from_json(config, Path::new(CONFIG_FILE))?;
-        let options = DecodeOptions::default();
+    /// are there to tell how they are stored. Waits for nothing, and what is wrong with the configuration or on the GPU
+    /// shows when the model is put there.
+    pub fn compile_ahead(&self, config: &[u8], weights: &WeightsBuffer) -> bool {
         let start = &weights.bytes;
-        Ok(GpuModel::compile_ahead(&self.gpu, &config, start, options)?)
+        let ahead = || {
+            let config = ModelConfig::from_json(config, Path::new(CONFIG_FILE)).ok()?;
+            GpuModel::compile_ahead(&self.gpu, &config, start, DecodeOptions::default()).ok()
+        };
+        ahead().unwrap_or(true)
     }
 
     /// Waits until it has done all that it was given, compiling included.
