@@ -20,7 +20,7 @@ pub use config::{
 pub use error::ConfigError;
 pub use params::{Component, ParameterCount, TensorSpec};
 pub use preset::Preset;
-pub use weights::{QUANTIZED_BLOCK, Weights, check_tensors, quantize_block, types_in_header};
+pub use weights::{QUANTIZED_BLOCK, Weights, WeightsHeader, check_tensors, quantize_block};
 #[cfg(feature = "fs")]
 pub use writer::{Precision, save_tensors, save_tensors_with, write_atomic};
 

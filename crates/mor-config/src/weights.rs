@@ -8,9 +8,10 @@ use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 
 use crate::{Architecture, ConfigError, ModelConfig};
 
+mod early;
 mod header;
 
-pub use header::types_in_header;
+pub use early::WeightsHeader;
 
 /// The bytes of a weights file: owned, or mapped into memory.
 #[derive(Debug)]
@@ -287,12 +288,7 @@ fn dequantize(values: &[u8], scales: &[u8], cols: usize) -> Vec<f32> {
 /// # Errors
 /// [`ConfigError::Weights`], listing missing, unknown and misshapen tensors by name.
 pub fn check_tensors(config: &ModelConfig, weights: &Weights) -> Result<(), ConfigError> {
-    // Before every tensor is listed: a few digits in a damaged config.json could ask for a million.
-    let repeats = match config.architecture {
-        Architecture::Technical => config.routing.max_steps,
-        Architecture::Conversational => 1,
-    };
-    let (found, least) = (weights.names().len(), config.num_hidden_layers * repeats);
+    let (found, least) = (weights.names().len(), least_tensors(config));
     if found < least {
         return Err(weights.error(format!(
             "has {found} tensors, but config.json asks for at least {least}; use the config.json that belongs to \
@@ -340,6 +336,16 @@ pub fn check_tensors(config: &ModelConfig, weights: &Weights) -> Result<(), Conf
         "does not fit config.json: {}{more}; use the config.json that belongs to these weights",
         problems.join(", ")
     )))
+}
+
+/// Fewer tensors than any file of a configuration has. To compare before all are listed: a few digits in a damaged
+/// config.json could ask for a million.
+fn least_tensors(config: &ModelConfig) -> usize {
+    let repeats = match config.architecture {
+        Architecture::Technical => config.routing.max_steps,
+        Architecture::Conversational => 1,
+    };
+    config.num_hidden_layers * repeats
 }
 
 #[cfg(test)]
@@ -406,20 +412,26 @@ mod tests {
     }
 
     #[test]
-    fn types_are_known_as_soon_as_the_header_is_there() {
+    fn a_header_tells_before_the_file_is_whole() {
         let config = tiny();
         let mut whole = file(&config);
         let header = 8 + u64::from_le_bytes(whole[..8].try_into().expect("eight bytes")) as usize;
-        for start in [0, 7, 8, header - 1] {
-            assert!(types_in_header(&whole[..start]).is_none(), "{start}");
+        for end in [0, 7, 8, header - 1] {
+            assert!(WeightsHeader::read(&whole[..end]).is_none(), "{end}");
         }
-        for start in [header, header + 1, whole.len()] {
-            let types = types_in_header(&whole[..start]).expect("a whole header");
-            assert_eq!(types.len(), config.tensors().len());
-            assert!(types.values().all(|dtype| *dtype == Dtype::F32));
+        for end in [header, header + 1, whole.len()] {
+            let header = WeightsHeader::read(&whole[..end]).expect("a whole header");
+            assert!(header.fits(&config));
+            let name = &config.tensors()[0].name;
+            assert_eq!(header.dtype(name), Some(Dtype::F32));
+            let mut other = config.clone();
+            other.hidden_size *= 2;
+            assert!(!header.fits(&other));
+            other.num_hidden_layers = crate::Limits::LAYERS;
+            assert!(!header.fits(&other));
         }
         whole[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(types_in_header(&whole).is_none());
+        assert!(WeightsHeader::read(&whole).is_none());
     }
 
     #[test]

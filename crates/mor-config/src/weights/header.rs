@@ -4,14 +4,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 /// Bytes that a header may be longer than the data it describes.
 const HEADER_ALLOWANCE: usize = 64 << 10;
-/// Bytes of a header that is read before its file is there.
-const EARLY_HEADER: usize = 1 << 20;
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
 
@@ -80,25 +77,4 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// One entry, of which only the type is wanted; the file's own metadata have none.
-#[derive(Deserialize)]
-struct Typed {
-    dtype: Option<Dtype>,
-}
-
-/// The types of the tensors in a `model.safetensors` of which only the `start` is there, by name; `None` until that holds
-/// the header, and where it is damaged or of more than a megabyte.
-pub fn types_in_header(start: &[u8]) -> Option<HashMap<String, Dtype>> {
-    let (length, rest) = start.split_first_chunk::<8>()?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-    let header = rest.get(..length).filter(|_| length <= EARLY_HEADER)?;
-    let entries: HashMap<String, Typed> = serde_json::from_slice(header).ok()?;
-    let typed = entries.into_iter();
-    Some(
-        typed
-            .filter_map(|(name, entry)| Some((name, entry.dtype?)))
-            .collect(),
-    )
 }

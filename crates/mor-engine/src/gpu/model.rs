@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use mor_config::{ModelConfig, Weights, check_tensors};
+use mor_config::{ModelConfig, Weights, WeightsHeader, check_tensors};
 use mor_shaders::{Dense, Storage};
 use safetensors::Dtype;
 
@@ -144,11 +144,11 @@ impl GpuModel {
         Self::build(gpu, config, precision, &tensor).await
     }
 
-    /// A model without weights, of tensors of these types: enough to compile its kernels, and for nothing else.
+    /// A model without weights, of tensors stored as a header says: enough to compile its kernels, and for nothing else.
     pub(super) fn outline(
         gpu: Arc<Gpu>,
         config: ModelConfig,
-        types: &HashMap<String, Dtype>,
+        header: &WeightsHeader,
     ) -> Result<Self> {
         let lengths: HashMap<_, usize> = config
             .tensors()
@@ -156,7 +156,7 @@ impl GpuModel {
             .map(|spec| (spec.name, spec.shape.iter().product()))
             .collect();
         let tensor = |name: &str| {
-            let stored = match types.get(name) {
+            let stored = match header.dtype(name) {
                 Some(Dtype::I8) => Stored::Q8,
                 Some(Dtype::F16) => Stored::F16,
                 _ => Stored::F32,

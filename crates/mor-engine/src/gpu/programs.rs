@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mor_config::{CONFIG_FILE, ModelConfig, types_in_header};
+use mor_config::{CONFIG_FILE, ModelConfig, WeightsHeader};
 
 use super::Gpu;
 use super::decoder::Mode;
@@ -70,7 +70,7 @@ impl Programs {
 impl GpuModel {
     /// Has a GPU compile what decoders of such a model need, so that it is done when the weights are there. `start` is the
     /// beginning of `model.safetensors`, whose header tells how matrices are stored; false until that is whole. Waits for
-    /// nothing: what goes wrong on the GPU shows when the model is put there.
+    /// nothing: what goes wrong on the GPU, and a header that does not fit, shows when the model is put there.
     ///
     /// # Errors
     /// [`crate::EngineError::Config`] when the configuration does not fit itself or the options.
@@ -82,12 +82,15 @@ impl GpuModel {
     ) -> Result<bool> {
         config.validate(std::path::Path::new(CONFIG_FILE))?;
         let mode = Mode::of(config, options)?;
-        let Some(types) = types_in_header(start) else {
+        let Some(header) = WeightsHeader::read(start) else {
             return Ok(false);
         };
-        let outline = Self::outline(Arc::clone(gpu), config.clone(), &types)?;
-        // The device keeps what it compiled.
-        Programs::compile(&outline, mode);
+        // Shapes that no file has could take a compiler hours.
+        if header.fits(config) {
+            let outline = Self::outline(Arc::clone(gpu), config.clone(), &header)?;
+            // The device keeps what it compiled.
+            Programs::compile(&outline, mode);
+        }
         Ok(true)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::common::{conversational, stored_as_int8, technical, tensors};
-use mor_config::{Depth, ModelConfig, Pooling, Positions, Weights};
+use mor_config::{Depth, Limits, ModelConfig, Pooling, Positions, Weights};
 use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel};
 use mor_engine::{DecodeOptions, Routing, WeightPrecision};
 use pollster::block_on;
@@ -12,8 +12,8 @@ use safetensors::Dtype;
 /// How a file of such weights begins.
 fn header(weights: &Weights) -> Vec<u8> {
     let entry = |name: String| {
-        let dtype = weights.dtype(&name).expect("there");
-        format!(r#""{name}":{{"dtype":"{dtype:?}","shape":[],"data_offsets":[0,0]}}"#)
+        let (dtype, shape, _) = weights.raw(&name).expect("there");
+        format!(r#""{name}":{{"dtype":"{dtype:?}","shape":{shape:?},"data_offsets":[0,0]}}"#)
     };
     let entries: Vec<_> = weights.names().into_iter().map(entry).collect();
     let json = format!("{{{}}}", entries.join(","));
@@ -79,4 +79,18 @@ fn an_adaptive_embedding_is_no_exception() {
     config.tie_word_embeddings = false;
     let (_, weights) = tensors(&config, Dtype::F16);
     check(&config, &weights, DecodeOptions::default());
+}
+
+#[test]
+fn a_configuration_of_other_weights_costs_nothing() {
+    let mut config = conversational(Pooling::Prefix);
+    let (_, weights) = tensors(&config, Dtype::F32);
+    config.hidden_size = Limits::WIDTH;
+    config.max_position_embeddings = Limits::CONTEXT;
+    let gpu = block_on(Gpu::open()).expect("a Vulkan driver");
+    let options = DecodeOptions::default();
+    let done = GpuModel::compile_ahead(&gpu, &config, &header(&weights), options);
+    // There is nothing that waiting for more of them could change.
+    assert!(done.expect("valid in itself"));
+    assert_eq!(gpu.compiled(), 0);
 }
