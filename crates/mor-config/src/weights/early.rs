@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use super::least_tensors;
+use super::check::least_tensors;
 use crate::ModelConfig;
 
 /// Bytes of the longest header that is read before its file is there.

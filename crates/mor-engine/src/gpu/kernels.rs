@@ -9,6 +9,7 @@ use mor_shaders::{
     Target, Variant,
 };
 
+use super::block::{BlockKernels, Product};
 use super::buffer::stride;
 use super::buffers::header;
 use super::model::{GpuLayer, GpuLinear, GpuMatrix, GpuModel, GpuPositions};
@@ -48,39 +49,6 @@ impl StepKernels {
         let all = projection.iter().chain(rest);
         all.map(|kernel| kernel.grid).collect()
     }
-}
-
-/// A product over many rows.
-pub(super) struct Product {
-    pub(super) pipeline: Arc<Pipeline>,
-    /// Rows of a workgroup, and workgroups along y.
-    pub(super) tiles: (u32, u32),
-}
-
-impl Product {
-    pub(super) fn grid(&self, rows: u32) -> [u32; 3] {
-        [rows.div_ceil(self.tiles.0), self.tiles.1, 1]
-    }
-
-    fn per_row(&self) -> [u32; 3] {
-        [self.tiles.0, self.tiles.1, 1]
-    }
-}
-
-/// The kernels of one step of many rows.
-pub(super) struct BlockKernels {
-    pub(super) projection: Option<Product>,
-    pub(super) qkv: Product,
-    pub(super) output: Product,
-    pub(super) linear1: Product,
-    pub(super) linear2: Product,
-    pub(super) rotary: Arc<Pipeline>,
-    pub(super) rotary_groups: u32,
-    pub(super) attention: Arc<Pipeline>,
-    pub(super) attention_rows: u32,
-    pub(super) heads: u32,
-    pub(super) norm_rows: u32,
-    pub(super) move_slices: u32,
 }
 
 /// Kernels of one kind of weights, for both ways of running a block.
@@ -422,42 +390,9 @@ impl Maker<'_> {
         })
     }
 
-    /// The kernel that turns a number of rows into the sizes of a step's dispatches, by [`BlockOp`].
+    /// The kernel that turns a number of rows into the sizes of a step's dispatches, by [`super::block::BlockOp`].
     pub(super) fn arguments(&self, block: &BlockKernels) -> Arc<Pipeline> {
         let grids = block.grids().to_vec();
         self.compile(Arguments { grids }.shader())
-    }
-}
-
-/// The launches of a step of many rows, as indices into [`BlockKernels::grids`].
-#[derive(Clone, Copy)]
-pub(super) enum BlockOp {
-    Projection,
-    Qkv,
-    Rotary,
-    Attention,
-    Output,
-    Linear1,
-    Linear2,
-    Norm,
-    /// Gather and scatter.
-    Move,
-}
-
-impl BlockKernels {
-    /// For each [`BlockOp`]: rows of a workgroup, and workgroups along y and z.
-    pub(super) fn grids(&self) -> [[u32; 3]; 9] {
-        let projection = self.projection.as_ref().map_or([1, 1, 1], Product::per_row);
-        [
-            projection,
-            self.qkv.per_row(),
-            [1, self.rotary_groups, 1],
-            [self.attention_rows, self.heads, 1],
-            self.output.per_row(),
-            self.linear1.per_row(),
-            self.linear2.per_row(),
-            [self.norm_rows, 1, 1],
-            [1, self.move_slices, 1],
-        ]
     }
 }

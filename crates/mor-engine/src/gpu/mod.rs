@@ -11,6 +11,7 @@
 mod adapter;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+mod block;
 mod buffer;
 mod buffers;
 mod choose;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use mor_config::Pooling;
 
+use super::block::{BlockKernels, BlockOp, Product};
 use super::buffer::Slice;
 use super::buffers::{BLOCK, Cache};
 use super::decoder::{GpuDecoder, Mode};
-use super::kernels::{BlockKernels, BlockOp, Product};
 use super::model::{GpuLayer, GpuLinear, GpuPositions};
 use super::pipeline::Pipeline;
 use super::record::{Grid, Numbers, Params, Recorder};

@@ -1,12 +1,14 @@
 //! All kernels of a decoder, which can be compiled before the weights are there.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use mor_config::{CONFIG_FILE, ModelConfig, WeightsHeader};
 
 use super::Gpu;
+use super::block::BlockKernels;
 use super::decoder::Mode;
-use super::kernels::{BlockKernels, Kernel, Kernels, Maker, RouterKernels, StepKernels};
+use super::kernels::{Kernel, Kernels, Maker, RouterKernels, StepKernels};
 use super::model::GpuModel;
 use super::pipeline::Pipeline;
 use crate::model::NormOrder;
@@ -80,7 +82,7 @@ impl GpuModel {
         start: &[u8],
         options: DecodeOptions,
     ) -> Result<bool> {
-        config.validate(std::path::Path::new(CONFIG_FILE))?;
+        config.validate(Path::new(CONFIG_FILE))?;
         let mode = Mode::of(config, options)?;
         let Some(header) = WeightsHeader::read(start) else {
             return Ok(false);

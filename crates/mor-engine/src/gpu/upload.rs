@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use half::f16;
-use mor_config::{ModelConfig, Positions, QUANTIZED_BLOCK};
+use mor_config::{ModelConfig, QUANTIZED_BLOCK};
 use mor_shaders::{Dense, Storage};
 
 use super::Gpu;
@@ -50,7 +50,7 @@ impl Source for GpuSource<'_, '_> {
         };
         let routers = names.iter().any(|name| name.contains("router"));
         let mut values = Vec::new();
-        if routers && self.blank.is_none() {
+        if routers {
             for part in &parts {
                 let mut some = vec![0.0; part.len()];
                 part.read(0, &mut some);
@@ -145,6 +145,7 @@ impl GpuSource<'_, '_> {
             return Ok(self.matrix(&[&format!("{name}.weight")], dim)?.matrix);
         }
         let storage = Storage::F32;
+        // Products of zeros would take as long.
         if self.blank.is_some() {
             let zeros = Tensor::zeros(Stored::F32, config.vocab_size * dim);
             return self.upload(name, &[zeros], dim, storage);
@@ -165,12 +166,6 @@ impl GpuSource<'_, '_> {
 
     pub(super) fn positions(&self, config: &ModelConfig) -> Result<GpuPositions> {
         let dim = config.hidden_size;
-        if let Some(blank) = self.blank.clone() {
-            return Ok(match config.positions {
-                Positions::Learned | Positions::Sinusoidal => GpuPositions::Added(blank),
-                Positions::Rotary => GpuPositions::Rotary(blank),
-            });
-        }
         Ok(match PositionTable::load(config, self)? {
             PositionTable::Added(table) => {
                 let mut rows = Vec::with_capacity(table.len() / dim.max(1) * stride(dim));
@@ -228,24 +223,22 @@ impl GpuSource<'_, '_> {
             }
             at
         });
-        let mut end = packed.len();
-        let mut dense = |linear: &Linear<Uploaded>, inputs: usize| {
-            let (at, outputs) = (end, linear.matrix.matrix.rows as usize);
-            end += (inputs + 1) * outputs;
-            if self.blank.is_none() {
+        let mut dense =
+            |linear: &Linear<Uploaded>, inputs: usize| {
+                let at = packed.len() as u32;
                 let values = &linear.matrix.values;
+                let outputs = values.len() / inputs.max(1);
                 // Neighbouring lanes make neighbouring outputs, and so read neighbouring weights.
                 packed.extend((0..inputs).flat_map(|input| {
                     (0..outputs).map(move |output| values[output * inputs + input])
                 }));
                 packed.extend_from_slice(&linear.bias[..outputs.min(linear.bias.len())]);
-            }
-            Dense {
-                at: at as u32,
-                inputs: inputs as u32,
-                outputs: outputs as u32,
-            }
-        };
+                Dense {
+                    at,
+                    inputs: inputs as u32,
+                    outputs: outputs as u32,
+                }
+            };
         let pooler = router.pooler.as_ref().map(|pooler| dense(pooler, dim));
         let pooled = pooler.map_or(dim, |pooler| pooler.outputs as usize);
         let hidden = dense(&router.hidden, pooled);

@@ -24,7 +24,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(
+    fn new(gpu: &Arc<Gpu>, config: &ModelConfig, options: DecodeOptions) -> Self {
+        Self::stored(gpu, config, Dtype::F32, WeightPrecision::AsStored, options)
+    }
+
+    fn stored(
         gpu: &Arc<Gpu>,
         config: &ModelConfig,
         dtype: Dtype,
@@ -96,13 +100,7 @@ fn every_routing_agrees() {
         for config in routed_configs() {
             for routing in [Routing::Live, Routing::Locked] {
                 let options = options(Depth::Configured, routing);
-                let mut pair = Pair::new(
-                    &gpu,
-                    &config,
-                    Dtype::F32,
-                    WeightPrecision::AsStored,
-                    options,
-                );
+                let mut pair = Pair::new(&gpu, &config, options);
                 let pooling = config.routing.pooling;
                 let what = format!(
                     "{:?}, {pooling:?}, {routing:?}, {variant}",
@@ -142,13 +140,7 @@ fn every_depth_and_kind_of_position_agrees() {
         for depth in 0..=3 {
             let config = technical(positions, Pooling::Prefix);
             let options = options(Depth::Forced(depth), Routing::Live);
-            let mut pair = Pair::new(
-                &gpu,
-                &config,
-                Dtype::F32,
-                WeightPrecision::AsStored,
-                options,
-            );
+            let mut pair = Pair::new(&gpu, &config, options);
             pair.prefill(&ids(9));
             pair.prefill(&[5]);
             pair.compare(TOLERANCE, &format!("{positions:?} at depth {depth}"));
@@ -171,7 +163,7 @@ fn every_kind_of_weights_agrees() {
                 (Dtype::F32, WeightPrecision::Q8, 0.25),
             ] {
                 let options = options(Depth::Forced(2), Routing::Live);
-                let mut pair = Pair::new(&gpu, &config, dtype, precision, options);
+                let mut pair = Pair::stored(&gpu, &config, dtype, precision, options);
                 pair.prefill(&ids(9));
                 pair.prefill(&[5]);
                 let what = format!(
@@ -213,13 +205,7 @@ fn long_prompts_pass_in_blocks() {
         config.max_position_embeddings = 300;
         for routing in [Routing::Live, Routing::Locked] {
             let options = options(Depth::Configured, routing);
-            let mut pair = Pair::new(
-                &gpu,
-                &config,
-                Dtype::F32,
-                WeightPrecision::AsStored,
-                options,
-            );
+            let mut pair = Pair::new(&gpu, &config, options);
             pair.prefill(&ids(290));
             pair.prefill(&[5]);
             let actual = block_on(pair.gpu.logits()).expect("logits");
@@ -244,13 +230,7 @@ fn long_contexts_of_wide_heads_agree() {
         config.num_attention_heads = 1;
         config.num_hidden_layers = 1;
         let options = options(Depth::Forced(1), Routing::Live);
-        let mut pair = Pair::new(
-            &gpu,
-            &config,
-            Dtype::F32,
-            WeightPrecision::AsStored,
-            options,
-        );
+        let mut pair = Pair::new(&gpu, &config, options);
         for ids in [&ids(1090)[..], &[5]] {
             pair.prefill(ids);
             let actual = block_on(pair.gpu.logits()).expect("logits");

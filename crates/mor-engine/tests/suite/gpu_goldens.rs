@@ -49,24 +49,33 @@ fn check_row(decoder: &mut GpuDecoder, ids: &[u32], logits: &[f32], steps: &[u32
     }
 }
 
+/// Cases of one row each.
+fn check_single_rows(decoder: &mut GpuDecoder, set: &str, cases: &[&str]) {
+    for case in cases {
+        let file = golden(set, &format!("{case}.io"));
+        let steps = rows(&file, "steps").concat();
+        let logits = file.to_f32("logits").expect("logits");
+        let what = format!("{case}, {}", decoder.gpu().variant());
+        check_row(
+            decoder,
+            &rows(&file, "input_ids")[0],
+            &logits,
+            &steps,
+            &what,
+        );
+    }
+}
+
 #[test]
 fn single_rows_match() {
     for variant in Variant::ALL {
         let technical = model("m1_learned", variant);
         let mut decoder = decoder(&technical, Depth::Configured, Routing::Live);
-        for case in ["b1_len1", "b1_len7", "b1_len32"] {
-            let file = golden("m1_learned", &format!("{case}.io"));
-            let steps: Vec<u32> = rows(&file, "steps").concat();
-            let logits = file.to_f32("logits").expect("logits");
-            let ids = &rows(&file, "input_ids")[0];
-            check_row(
-                &mut decoder,
-                ids,
-                &logits,
-                &steps,
-                &format!("{case}, {variant}"),
-            );
-        }
+        check_single_rows(
+            &mut decoder,
+            "m1_learned",
+            &["b1_len1", "b1_len7", "b1_len32"],
+        );
     }
 }
 
@@ -95,19 +104,7 @@ fn conversational_rows_match() {
     for variant in Variant::ALL {
         let conversational = model("m2", variant);
         let mut decoder = decoder(&conversational, Depth::Configured, Routing::Live);
-        for case in ["b1_len1", "b1_len32"] {
-            let file = golden("m2", &format!("{case}.io"));
-            let steps: Vec<u32> = rows(&file, "steps").concat();
-            let logits = file.to_f32("logits").expect("logits");
-            let ids = &rows(&file, "input_ids")[0];
-            check_row(
-                &mut decoder,
-                ids,
-                &logits,
-                &steps,
-                &format!("{case}, {variant}"),
-            );
-        }
+        check_single_rows(&mut decoder, "m2", &["b1_len1", "b1_len32"]);
         let file = golden("m2", "b4_len16.io");
         let logits = file.to_f32("logits").expect("logits");
         let steps = rows(&file, "steps").concat();
