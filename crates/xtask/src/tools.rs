@@ -290,7 +290,6 @@ pub(crate) fn has_nextest() -> bool {
     on_path(&["cargo-nextest"]).is_some()
 }
 
-/// Whether `made` exists and was written no earlier than `source`.
 /// Features that the checks switch on besides the default ones: training over MPI, where this machine can build it.
 ///
 /// # Errors
@@ -325,9 +324,16 @@ fn has_libclang() -> bool {
     places
         .filter_map(|folder| std::fs::read_dir(folder).ok())
         .flat_map(|entries| entries.flatten())
-        .any(|entry| entry.file_name().to_string_lossy().starts_with("libclang"))
+        .any(|entry| is_libclang(&entry.file_name().to_string_lossy()))
 }
 
+/// Whether a file is the library that reads C headers. LLVM has others whose names begin alike.
+fn is_libclang(name: &str) -> bool {
+    let version = name.strip_prefix("libclang").unwrap_or_default();
+    version.starts_with(['.', '-']) && !version.starts_with("-cpp")
+}
+
+/// Whether `made` exists and was written no earlier than `source`.
 fn is_newer(made: &Path, source: &Path) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
     match (time(made), time(source)) {
@@ -409,6 +415,26 @@ mod tests {
     #[test]
     fn the_root_is_the_workspace() {
         assert!(root().join("rust-toolchain.toml").is_file());
+    }
+
+    #[test]
+    fn the_library_that_reads_headers_is_told_from_others() {
+        for name in [
+            "libclang.so",
+            "libclang.so.1",
+            "libclang-14.so.1",
+            "libclang.dylib",
+        ] {
+            assert!(is_libclang(name), "{name}");
+        }
+        for name in [
+            "libclang-cpp.so.14",
+            "libclang_rt.asan.a",
+            "libLLVM-14.so",
+            "libclangAST.a",
+        ] {
+            assert!(!is_libclang(name), "{name}");
+        }
     }
 
     #[test]
