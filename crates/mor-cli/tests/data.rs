@@ -1,8 +1,10 @@
 //! `mor data` as a person uses it: from published datasets to rows, tokens and a split.
 #![cfg(feature = "model")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
@@ -23,7 +25,7 @@ impl Folder {
     }
 
     fn mor(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_mor"))
+        common::mor()
             .current_dir(self.0.path())
             .args(args)
             .output()

@@ -1,6 +1,8 @@
 //! `--device` of `mor train` and `mor eval`, with lavapipe where there is no other adapter.
 #![cfg(feature = "gpu")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -31,7 +33,7 @@ fn sample(name: &str) -> PathBuf {
 fn train(folder: &Path, device: &str) -> Command {
     let recipe = folder.join("recipe.toml");
     std::fs::write(&recipe, RECIPE).expect("writable");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mor"));
+    let mut command = common::mor();
     command.args(["train", "--device", device, "--config"]);
     command.arg(recipe).arg("--data");
     command
@@ -61,7 +63,7 @@ fn trains_and_measures_on_a_gpu() {
 
     let mut bits = Vec::new();
     for device in ["gpu", "cpu"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mor"));
+        let mut command = common::mor();
         command.args([
             "eval", "--json", "--limit", "4", "--device", device, "--model",
         ]);

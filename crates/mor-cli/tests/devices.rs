@@ -2,6 +2,8 @@
 
 #![cfg(feature = "gpu")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,7 +14,7 @@ fn model() -> PathBuf {
 }
 
 fn mor(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mor"));
+    let mut command = common::mor();
     command.args(arguments);
     command
 }

@@ -2,9 +2,11 @@
 
 #![cfg(feature = "model")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
@@ -25,7 +27,7 @@ fn model() -> tempfile::TempDir {
 
 fn generate(folder: &Path, prompt: &[i64], count: usize, more: &[&str]) -> Output {
     let prompt: Vec<String> = prompt.iter().map(i64::to_string).collect();
-    Command::new(env!("CARGO_BIN_EXE_mor"))
+    common::mor()
         .current_dir(folder)
         .args(["generate", "--model", ".", "--json", "--prompt-ids"])
         .arg(prompt.join(","))

@@ -2,9 +2,11 @@
 
 #![cfg(feature = "model")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use mor_config::{ModelConfig, Weights};
@@ -24,7 +26,7 @@ fn mor(folder: &Path, line: &str) -> Output {
             .and_then(|word| word.strip_suffix('}'));
         name.map_or(PathBuf::from(word), data)
     });
-    Command::new(env!("CARGO_BIN_EXE_mor"))
+    common::mor()
         .current_dir(folder)
         .args(words)
         .stdin(Stdio::null())

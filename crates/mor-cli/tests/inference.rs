@@ -2,9 +2,11 @@
 
 #![cfg(feature = "model")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 const CONFIG: &str = r#"{
     "model_type": "mor-technical", "vocab_size": 97, "hidden_size": 48, "num_hidden_layers": 3,
@@ -26,7 +28,7 @@ fn model() -> tempfile::TempDir {
 }
 
 fn mor(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mor"));
+    let mut command = common::mor();
     command
         .current_dir(folder)
         .args(args)

@@ -49,7 +49,8 @@ fn train(folder: &Path, name: &str, processes: usize, more: &[&str]) -> Command 
         command.args(["--oversubscribe", "-n", &processes.to_string(), mor]);
         command
     };
-    command.arg("train").arg("--config").arg(recipe);
+    command.args(["train", "--device", "cpu", "--config"]);
+    command.arg(recipe);
     command.arg("--data").arg(sample("technical-sample.jsonl"));
     command
         .arg("--valid")

@@ -1,9 +1,11 @@
 //! `mor tokenizer` and `mor data` as a person uses them: from raw rows to a vocabulary and back to every byte.
 #![cfg(feature = "model")]
 
+mod common;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
@@ -13,7 +15,7 @@ fn sample() -> PathBuf {
 
 /// Runs `mor` in `folder` with `input` on its standard input.
 fn mor(folder: &Path, args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mor"))
+    let mut child = common::mor()
         .current_dir(folder)
         .args(args)
         .stdin(Stdio::piped())

@@ -1,6 +1,8 @@
 //! `mor train`, `mor eval` and `mor export` as a person uses them.
 #![cfg(feature = "train")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -60,7 +62,7 @@ impl Folder {
 }
 
 fn mor() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_mor"))
+    common::mor()
 }
 
 fn sample(name: &str) -> PathBuf {

@@ -1,8 +1,5 @@
 //! Where a model runs.
 
-use std::fmt;
-use std::str::FromStr;
-
 use burn::tensor::Device;
 
 /// What a user asks for.
@@ -17,41 +14,9 @@ pub enum DeviceChoice {
     Gpu,
 }
 
-impl DeviceChoice {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Cpu, Self::Gpu];
-
-    /// A short name, which [`FromStr`] reads.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Gpu => "gpu",
-        }
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = DeviceError;
-
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
-        let named = Self::ALL.into_iter().find(|choice| choice.name() == text);
-        named.ok_or_else(|| DeviceError::Unknown(text.to_owned()))
-    }
-}
-
 /// A device that cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeviceError {
-    /// No such choice.
-    #[error("`{0}` is no device; use auto, cpu or gpu")]
-    Unknown(String),
     /// There is no adapter.
     #[error(
         "no GPU adapter was found ({0}); install its driver, or on Debian mesa-vulkan-drivers, \
@@ -151,15 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_read_by_name() {
-        for choice in DeviceChoice::ALL {
-            assert_eq!(
-                choice.name().parse::<DeviceChoice>().expect("known"),
-                choice
-            );
-        }
-        let error = "cuda".parse::<DeviceChoice>().expect_err("unknown");
-        assert!(error.to_string().contains("auto, cpu or gpu"), "{error}");
+    fn the_cpu_is_always_there() {
         let device = open_device(DeviceChoice::Cpu).expect("always there");
         assert!(!device.is_gpu && device.description.contains("as asked"));
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use mor_config::Depth;
-use mor_engine::{ChatOptions, ChatSession, Overflow};
+use mor_engine::{ChatOptions, ChatSession, Context, EngineError, Overflow};
 use mor_text::Tokenizer;
 use pollster::block_on;
 
@@ -66,23 +66,39 @@ pub(crate) fn run(args: Args) -> Result<()> {
             "/quit" | "/exit" => return Ok(()),
             "/new" => session.clear(),
             "/help" => note!("{HELP}"),
-            command if command.starts_with("/depth") => set_depth(&mut session, command),
+            command if command.starts_with("/depth") => {
+                set_depth(&mut session, command, &placement)?;
+            }
             text => answer(&mut session, text, options, &placement)?,
         }
     }
 }
 
 /// Obeys `/depth N`; what is wrong with it is told, and the conversation goes on.
-fn set_depth(session: &mut ChatSession, command: &str) {
+fn set_depth(session: &mut ChatSession, command: &str, placement: &Placement) -> Result<()> {
     let argument = command.trim_start_matches("/depth").trim();
     let depth = match argument.parse() {
         Ok(steps) => Depth::Forced(steps),
         Err(_) if argument.is_empty() => Depth::Configured,
-        Err(_) => return note!("`{argument}` is not a number of steps"),
+        Err(_) => {
+            note!("`{argument}` is not a number of steps");
+            return Ok(());
+        }
     };
-    if let Err(error) = block_on(session.set_depth(depth)) {
-        note!("{error}");
+    while let Err(error) = block_on(session.set_depth(depth)) {
+        if matches!(session.context(), Context::Cpu(_)) || !error.is_of_device() {
+            note!("{error}");
+            break;
+        }
+        recover(session, error, placement)?;
     }
+    Ok(())
+}
+
+/// Puts another context in place of one that failed; an answer goes on where it was.
+fn recover(session: &mut ChatSession, error: EngineError, placement: &Placement) -> Result<()> {
+    session.replace_context(placement.recover(error, session.context())?);
+    Ok(())
 }
 
 fn answer(
@@ -92,22 +108,15 @@ fn answer(
     placement: &Placement,
 ) -> Result<()> {
     let start = Instant::now();
-    let mut started = block_on(session.ask(text, options));
-    if let Err(error) = started {
-        started = match error.is_of_device() {
-            true => {
-                session.replace_context(placement.recover(error)?);
-                block_on(session.ask(text, options))
+    let started = loop {
+        match block_on(session.ask(text, options)) {
+            Ok(started) => break started,
+            Err(error) if error.is_of_device() => recover(session, error, placement)?,
+            // A message too long for the context is the user's to shorten.
+            Err(error) => {
+                note!("{error}");
+                return Ok(());
             }
-            false => Err(error),
-        };
-    }
-    let started = match started {
-        Ok(started) => started,
-        // A message too long for the context is the user's to shorten.
-        Err(error) => {
-            note!("{error}");
-            return Ok(());
         }
     };
     if started.dropped_messages > 0 {
@@ -122,9 +131,8 @@ fn answer(
         let piece = match block_on(session.next_piece()) {
             Ok(Some(piece)) => piece,
             Ok(None) => break,
-            // The answer goes on where it was, in another context.
             Err(error) => {
-                session.replace_context(placement.recover(error)?);
+                recover(session, error, placement)?;
                 continue;
             }
         };

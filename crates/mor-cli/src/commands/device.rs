@@ -11,10 +11,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use mor_engine::{Context, DecodeOptions, Decoder, EngineError, LoadOptions, Model};
 
+/// Environment variable that stands for `--device`.
+pub(crate) const DEVICE_VARIABLE: &str = "MOR_DEVICE";
+
 /// What computes.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Device {
-    /// The faster one.
+    /// The faster one, or in training the GPU where there is one.
     Auto,
     /// The processor.
     Cpu,
@@ -72,17 +75,21 @@ impl Placement {
         Ok(Decoder::new(model, self.decode)?.into())
     }
 
-    /// Another context in place of one that failed with `error`: on a GPU that was opened anew, or else on the CPU. Says
-    /// so. Errors that no device is at fault for are given back.
-    pub(crate) fn recover(&self, error: EngineError) -> Result<Context> {
-        if !error.is_of_device() {
+    /// Another context in place of one on a GPU that failed with `error`, and run as that one was: on a GPU that was opened
+    /// anew, or else on the CPU. Says so. Errors that no GPU is at fault for are given back.
+    pub(crate) fn recover(&self, error: EngineError, failed: &Context) -> Result<Context> {
+        if matches!(failed, Context::Cpu(_)) || !error.is_of_device() {
             return Err(error.into());
         }
         note!("{error}");
+        let as_it_ran = Self {
+            decode: failed.options(),
+            ..self.clone()
+        };
         #[cfg(feature = "gpu")]
         if matches!(error, EngineError::DeviceLost { .. }) && self.losses.get() < LOSSES {
             self.losses.set(self.losses.get() + 1);
-            match self.on_gpu() {
+            match as_it_ran.on_gpu() {
                 Ok(context) => {
                     note!("going on, on the GPU opened anew");
                     return Ok(context);
@@ -91,6 +98,20 @@ impl Placement {
             }
         }
         note!("going on, on the CPU");
-        self.on_cpu()
+        as_it_ran.on_cpu()
+    }
+
+    /// Tries `run` on a context until no GPU is at fault for its failure: one can fail more than once.
+    pub(crate) fn surely<T>(
+        &self,
+        context: &mut Context,
+        mut run: impl FnMut(&mut Context) -> Result<T, EngineError>,
+    ) -> Result<T> {
+        loop {
+            match run(context) {
+                Ok(done) => return Ok(done),
+                Err(error) => *context = self.recover(error, context)?,
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use mor_engine::gpu::{Gpu, adapters};
-use mor_engine::{DecodeOptions, EngineError, Isa};
+use mor_engine::{DecodeOptions, Isa};
 use pollster::block_on;
 use serde::Serialize;
 
@@ -30,6 +30,9 @@ struct Json {
     chosen: Option<String>,
     /// The kernels that run on it.
     variant: Option<&'static str>,
+    /// Where --device gpu trains; Burn looks for an adapter by itself.
+    #[cfg(feature = "train")]
+    training: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +63,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .collect(),
         chosen: chosen.map(|gpu| gpu.description().to_string()),
         variant: chosen.map(|gpu| gpu.variant().name()),
+        #[cfg(feature = "train")]
+        training: mor_train::open_device(mor_train::DeviceChoice::Gpu)
+            .ok()
+            .map(|device| device.description),
     };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -79,11 +86,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 "     --device gpu takes {name}, with {variant} kernels"
             )?;
         }
+        #[cfg(feature = "train")]
+        if let Some(name) = &json.training {
+            writeln!(out, "     and trains on {name}")?;
+        }
     }
-    match gpu {
-        Ok(_) => Ok(()),
-        Err(error @ EngineError::NoAdapter { .. }) if !args.json => Err(error.into()),
-        Err(EngineError::NoAdapter { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    gpu?;
+    Ok(())
 }

@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use mor_report::metrics::Summary;
+use mor_train::ChosenDevice;
 use mor_train::evaluate::{EvaluateDepth, Evaluator, Measurement, Report};
-use mor_train::{DeviceChoice, open_device};
 use serde::Serialize;
+
+use super::device::{DEVICE_VARIABLE, Device};
+use super::training_device::{self, no_advice};
 
 /// Units of the progress bar.
 const BAR: u64 = 1000;
@@ -40,9 +43,9 @@ pub(crate) struct Args {
     /// Only the first N conversations.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Where to compute: on a GPU, on the CPU, or, with auto, on a GPU if the machine has one.
-    #[arg(long, value_name = "auto|cpu|gpu", default_value_t)]
-    device: DeviceChoice,
+    /// Where to compute. With auto, on a GPU if the machine has one.
+    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
+    device: Device,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -68,6 +71,8 @@ struct Json {
     sources: BTreeMap<String, Figures>,
     /// Rows that are malformed or have no answer.
     rows_left_out: u64,
+    /// Where it was measured.
+    device: String,
     seconds: f64,
 }
 
@@ -99,7 +104,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
         EvaluateDepth::Random(_) => EvaluateDepth::Random(args.seed),
         depth => depth,
     };
-    let device = open_device(args.device)?;
+    training_device::with(args.device, no_advice, |device| {
+        measure(&args, depth, device)
+    })
+}
+
+fn measure(args: &Args, depth: EvaluateDepth, device: &ChosenDevice) -> Result<()> {
     let evaluator = Evaluator::load(&args.model, &args.data, args.limit, &device.device)?;
     let bar = if args.json || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
@@ -130,6 +140,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
                 .map(|(name, measured)| (name.clone(), Figures::of(measured)))
                 .collect(),
             rows_left_out: left_out,
+            device: device.description.clone(),
             seconds,
         };
         let text = serde_json::to_string_pretty(&json).context("cannot write the report")?;

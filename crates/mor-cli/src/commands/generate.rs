@@ -97,28 +97,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
         stop_ids,
         overflow: args.continuation.overflow(Overflow::Slide),
     };
-    let mut generator = match block_on(Generator::start(&mut context, &prompt, options.clone())) {
-        Ok(generator) => generator,
-        Err(error) => {
-            context = placement.recover(error)?;
-            block_on(Generator::start(&mut context, &prompt, options))?
-        }
-    };
+    let mut generator = placement.surely(&mut context, |context| {
+        block_on(Generator::start(context, &prompt, options.clone()))
+    })?;
     let mut stream = tokenizer.as_ref().map(TokenStream::new);
     let mut out = std::io::stdout().lock();
     let mut tokens: Vec<GeneratedToken> = Vec::new();
     let mut text = String::new();
     let start = Instant::now();
-    loop {
-        let token = match block_on(generator.next_token(&mut context)) {
-            Ok(Some(token)) => token,
-            Ok(None) => break,
-            // The generation goes on where it was, in another context.
-            Err(error) => {
-                context = placement.recover(error)?;
-                continue;
-            }
-        };
+    // Where a device fails, the generation goes on where it was, in another context.
+    while let Some(token) = placement.surely(&mut context, |context| {
+        block_on(generator.next_token(context))
+    })? {
         let piece = stream.as_mut().and_then(|stream| stream.push(token.id));
         if let Some(piece) = piece {
             text.push_str(&piece);

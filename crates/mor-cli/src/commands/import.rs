@@ -8,8 +8,8 @@ use mor_import::{Checkpoint, ConversationalOptions, Staged, TechnicalOptions};
 use mor_text::{ImportReport, Tokenizer};
 use serde_json::json;
 
-use super::Usage;
 use super::export::Stored;
+use super::{Usage, probe};
 
 /// Bring a PyTorch checkpoint of one of the two original models into a model folder.
 ///
@@ -145,6 +145,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let generation = generation_config(&config, tokenizer.map(|(tokenizer, _)| tokenizer), eos);
     let path = staged.path().join("generation_config.json");
     write_atomic(&path, generation.as_bytes())?;
+    probe::write(staged.path())?;
     staged.commit()?;
 
     if let Some((_, report)) = tokenizer {

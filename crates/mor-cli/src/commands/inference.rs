@@ -8,7 +8,7 @@ use mor_engine::{
     Context, DecodeOptions, LoadOptions, Overflow, Routing, SamplingOptions, WeightPrecision,
 };
 
-use super::device::{Device, Placement};
+use super::device::{DEVICE_VARIABLE, Device, Placement};
 
 /// How each token is chosen.
 #[derive(clap::Args, Debug, Clone)]
@@ -124,7 +124,7 @@ pub(crate) struct Execution {
     dtype: Dtype,
     /// What computes. With auto, a GPU is tried beside the CPU when a model is first used, and the faster one is
     /// remembered.
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
     pub(crate) device: Device,
 }
 

@@ -8,12 +8,16 @@ use anyhow::{Context, Result, bail};
 #[cfg(feature = "train")]
 use mor_config::Depth;
 use mor_config::{Architecture, ModelConfig, Pooling, RouterKind, Weights, write_atomic};
-use mor_engine::{Context as Engine, Decoder, Routing};
+use mor_engine::{Context as Engine, Decoder, EngineError, Routing};
 #[cfg(feature = "gpu")]
 use pollster::block_on;
 use safetensors::{Dtype, tensor::TensorView};
 
+#[cfg(feature = "train")]
+use super::device::Device;
 use super::inference::Execution;
+#[cfg(feature = "train")]
+use super::training_device::{self, no_advice};
 
 /// Write the logits of every position of every row.
 ///
@@ -49,7 +53,7 @@ pub(crate) struct Args {
 enum Runtime {
     /// What chatting uses.
     Engine,
-    /// What training uses; always in f32, on threads of its own choice.
+    /// What training uses; always in f32, on threads of its own choice. With auto, on the CPU.
     #[cfg(feature = "train")]
     Burn,
 }
@@ -124,7 +128,7 @@ fn steps_shape(config: &ModelConfig, rows: usize) -> Vec<usize> {
 
 fn run_engine(args: &Args, input: &Input) -> Result<Output> {
     let (rows, cols) = (input.rows, input.cols);
-    let (mut context, _) = args.execution.context(&args.model, Routing::default())?;
+    let (mut context, placement) = args.execution.context(&args.model, Routing::default())?;
     let config = context.config();
     let (depths, vocab_size) = (config.routed_depths(), config.vocab_size);
     let mut steps_shape = steps_shape(config, rows);
@@ -141,11 +145,12 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
         let tokens = row * cols..(row + 1) * cols;
         let mask = input.mask.as_ref().map(|mask| &mask[tokens.clone()]);
         let values = &mut logits[row * cols * vocab_size..][..cols * vocab_size];
-        let taken = match &mut context {
-            Engine::Cpu(decoder) => on_cpu(decoder, &input.ids[tokens], mask, values)?,
+        let ids = &input.ids[tokens];
+        let taken = placement.surely(&mut context, |context| match context {
+            Engine::Cpu(decoder) => on_cpu(decoder, ids, mask, values),
             #[cfg(feature = "gpu")]
-            Engine::Gpu(decoder) => block_on(on_gpu(decoder, &input.ids[tokens], mask, values))?,
-        };
+            Engine::Gpu(decoder) => block_on(on_gpu(decoder, ids, mask, values)),
+        })?;
         for (layer, taken) in taken.iter().enumerate() {
             for (at, position) in reported.clone().enumerate() {
                 let steps = &mut steps[(layer * rows + row) * reported.len() + at];
@@ -166,7 +171,7 @@ fn on_cpu(
     ids: &[u32],
     mask: Option<&[bool]>,
     logits: &mut [f32],
-) -> Result<Vec<Vec<u8>>> {
+) -> Result<Vec<Vec<u8>>, EngineError> {
     decoder.reset();
     match mask {
         Some(mask) => decoder.prefill_masked(ids, mask)?,
@@ -193,7 +198,7 @@ async fn on_gpu(
     ids: &[u32],
     mask: Option<&[bool]>,
     logits: &mut [f32],
-) -> Result<Vec<Vec<u8>>> {
+) -> Result<Vec<Vec<u8>>, EngineError> {
     decoder.reset();
     match mask {
         Some(mask) => decoder.prefill_masked(ids, mask).await?,
@@ -203,20 +208,30 @@ async fn on_gpu(
     for (position, values) in logits.chunks_exact_mut(vocab_size).enumerate() {
         values.copy_from_slice(&decoder.logits_at(position).await?);
     }
-    Ok(decoder.steps_by_position().await?)
+    decoder.steps_by_position().await
 }
 
 #[cfg(feature = "train")]
 fn run_burn(args: &Args, input: &Input) -> Result<Output> {
-    use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+    let device = match args.execution.device {
+        Device::Gpu => Device::Gpu,
+        Device::Auto | Device::Cpu => Device::Cpu,
+    };
+    training_device::with(device, no_advice, |chosen| {
+        burn_logits(args, input, &chosen.device)
+    })
+}
+
+#[cfg(feature = "train")]
+fn burn_logits(args: &Args, input: &Input, device: &burn::tensor::Device) -> Result<Output> {
+    use burn::tensor::{Bool, Int, Tensor, TensorData};
 
     let (rows, cols) = (input.rows, input.cols);
-    let device = Device::flex();
-    let model = mor_model::Model::load(&args.model, &device)?;
+    let model = mor_model::Model::load(&args.model, device)?;
     let ids: Vec<i64> = input.ids.iter().map(|id| i64::from(*id)).collect();
-    let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [rows, cols]), &device);
+    let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [rows, cols]), device);
     let mask = input.mask.clone().map(|mask| -> Tensor<2, Bool> {
-        Tensor::from_data(TensorData::new(mask, [rows, cols]), &device)
+        Tensor::from_data(TensorData::new(mask, [rows, cols]), device)
     });
     let options = mor_model::ForwardOptions {
         attention_mask: mask,

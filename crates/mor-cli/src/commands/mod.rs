@@ -34,6 +34,8 @@ pub(crate) mod serve;
 pub(crate) mod tokenizer;
 #[cfg(feature = "train")]
 pub(crate) mod train;
+#[cfg(feature = "train")]
+mod training_device;
 
 /// The command was used wrongly in a way that the parser of arguments cannot know: exit code 2.
 #[cfg(feature = "model")]

@@ -1,17 +1,20 @@
 //! `mor train`: a recipe and data in, a run folder out.
 
 use std::io::IsTerminal;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use mor_report::metrics::{StepMetrics, ValidationMetrics};
 use mor_train::recipe::Override;
 use mor_train::schedule::Budget;
-use mor_train::{DeviceChoice, Event, Outcome, Paths, Recipe, RunFolder, Trainer, open_device};
+use mor_train::{Event, Outcome, Paths, Recipe, RunFolder, Trainer};
+
+use super::device::{DEVICE_VARIABLE, Device};
+use super::probe;
+use super::training_device::{self, no_advice};
 
 /// Steps between lines when the output is not a terminal.
 const PLAIN_EVERY: u64 = 50;
@@ -66,9 +69,9 @@ pub(crate) struct Args {
     /// rate decays with the clock, to its end exactly when the time is over.
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
-    /// Where to train: on a GPU, on the CPU, or, with auto, on a GPU if the machine has one.
-    #[arg(long, value_name = "auto|cpu|gpu", default_value_t)]
-    device: DeviceChoice,
+    /// Where to train. With auto, on a GPU if the machine has one.
+    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
+    device: Device,
     /// Take two steps, print what the run will take, and leave nothing behind.
     #[arg(long)]
     dry_run: bool,
@@ -101,22 +104,33 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         paths.output = folder.path().join("run");
         paths.valid = None;
-        let device = open_device(args.device)?;
-        let trainer = Trainer::new(recipe, &paths, false, &device.device)?;
-        note!("training on {}", device.description);
-        warn(&trainer);
-        return plan(trainer);
+        return training_device::with(args.device, no_advice, |chosen| {
+            let trainer = Trainer::new(recipe, &paths, false, &chosen.device)?;
+            note!("training on {}", chosen.description);
+            warn(&trainer);
+            plan(trainer)
+        });
     }
     let ranks = super::ranks::connect()?;
     let first = ranks.is_first();
-    let device = open_device(args.device)?;
-    let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &device.device, ranks)?;
-    warn(&trainer);
-    if first {
-        note!("training on {}", device.description);
-        introduce(&trainer);
-    }
+    let folder = RunFolder::new(&args.output);
+    let advice = || match folder.checkpoints().is_empty() {
+        true => String::new(),
+        false => "; checkpoints are whole: the same command goes on with --resume".to_owned(),
+    };
+    training_device::with(args.device, advice, |chosen| {
+        let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &chosen.device, ranks)?;
+        warn(&trainer);
+        if first {
+            note!("training on {}", chosen.description);
+            introduce(&trainer);
+        }
+        run_to_the_end(trainer, &folder, first)
+    })
+}
 
+/// Trains until the budget is used up or Ctrl-C, and tells if this is the `first` of several processes.
+fn run_to_the_end(trainer: Trainer, folder: &RunFolder, first: bool) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -129,13 +143,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
     .context("cannot listen for Ctrl-C")?;
 
     let mut display = Display::new()?;
-    let outcome = guarded(device.is_gpu, || {
-        let outcome = trainer.run(&stop, &mut |event| {
-            if first {
-                display.show(event);
-            }
-        });
-        Ok(outcome?)
+    let outcome = trainer.run(&stop, &mut |event| {
+        if first {
+            display.show(event);
+        }
     })?;
     display.bar.finish_and_clear();
     if !first {
@@ -150,50 +161,19 @@ pub(crate) fn run(args: Args) -> Result<()> {
                     best.step
                 );
             }
+            probe::write(&model)?;
             say!("the model is in {}", model.display());
-            say!(
-                "look at {}",
-                RunFolder::new(&args.output).report().display()
-            );
+            say!("look at {}", folder.report().display());
             say!("try it: mor chat --model {}", model.display());
         }
         Outcome::Interrupted { step } => {
             say!(
                 "stopped after step {step}, saved in {}; go on with the same command and --resume",
-                args.output.display()
+                folder.path().display()
             );
         }
     }
     Ok(())
-}
-
-/// Runs something, on a GPU with a word about what to do when that fails: Burn's backend for GPUs does not return what a
-/// driver reports (a device that was lost, or whose memory is full), it panics.
-fn guarded<T>(on_gpu: bool, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    if !on_gpu {
-        return run();
-    }
-    let said = Arc::new(Mutex::new(None));
-    let heard = Arc::clone(&said);
-    // The first one is the cause; others follow from it.
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic
-            .payload_as_str()
-            .unwrap_or("no reason given")
-            .to_owned();
-        let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        said.get_or_insert(text);
-    }));
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(run));
-    drop(std::panic::take_hook());
-    outcome.unwrap_or_else(|_| {
-        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = said.as_deref().unwrap_or("no reason given").to_owned();
-        Err(anyhow!(
-            "the GPU failed: {reason}; checkpoints are whole, so go on with the same command and --resume, and with \
-             --device cpu or smaller batches if it fails again"
-        ))
-    })
 }
 
 fn plan(trainer: Trainer) -> Result<()> {
@@ -364,23 +344,5 @@ fn duration(seconds: f64) -> String {
         format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60)
     } else {
         format!("{}m{:02}s", seconds / 60, seconds % 60)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_driver_that_panics_becomes_an_error_with_a_remedy() {
-        let error = guarded(true, || -> Result<()> { panic!("device lost") }).expect_err("failed");
-        let error = error.to_string();
-        assert!(
-            error.contains("device lost") && error.contains("--resume"),
-            "{error}"
-        );
-        assert_eq!(guarded(true, || Ok(3)).expect("nothing happened"), 3);
-        let other = guarded(true, || -> Result<()> { Err(anyhow!("disk full")) });
-        assert_eq!(other.expect_err("passed on").to_string(), "disk full");
     }
 }

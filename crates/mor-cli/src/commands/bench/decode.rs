@@ -18,7 +18,8 @@ use crate::commands::inference::{Execution, Subject};
 /// Decoding reads every weight for every token, so memory bandwidth bounds it, unless a cache holds the
 /// weights: the fraction can then exceed 1. A preset runs with random weights.
 ///
-/// With --device gpu it also tells what a token asks of the GPU: kernels launched, submits, read-backs, and bytes.
+/// Measured is the CPU, also with --device auto. With --device gpu it also tells what a token asks of the GPU: kernels
+/// launched, submits, read-backs, and bytes.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor bench decode --preset technical-card --threads 2 --depth 1 --json"

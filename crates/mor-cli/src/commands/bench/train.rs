@@ -9,12 +9,14 @@ use mor_config::{Depth, Preset};
 use mor_engine::bench::Memory;
 use mor_kernels::{start_profile, stop_profile};
 use mor_model::{ForwardOptions, Model, RouterLoss};
+use mor_train::ChosenDevice;
 use mor_train::optimizer::{Gradients, Optimizer, clip_scale};
 use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
-use mor_train::{DeviceChoice, open_device};
 use serde::Serialize;
 
 use crate::commands::Usage;
+use crate::commands::device::{DEVICE_VARIABLE, Device};
+use crate::commands::training_device::{self, no_advice};
 
 /// Tokens per second of whole training steps: forward, backward, clipping and AdamW.
 ///
@@ -40,9 +42,9 @@ pub(crate) struct Args {
     /// Steps to time, after one that is not; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
-    /// Where to train: on a GPU, on the CPU, or, with auto, on a GPU if the machine has one.
-    #[arg(long, value_name = "auto|cpu|gpu", default_value_t)]
-    device: DeviceChoice,
+    /// Where to train. With auto, on a GPU if the machine has one.
+    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
+    device: Device,
     /// Precision of matrix products: f32, bf16 or f16.
     #[arg(long, value_name = "NAME", default_value = "f32", value_parser = parse_matmul)]
     matmul: Matmul,
@@ -84,8 +86,11 @@ struct Json {
 
 /// Measures and prints.
 pub(super) fn run(args: &Args) -> Result<()> {
+    training_device::with(args.device, no_advice, |chosen| measure(args, chosen))
+}
+
+fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
     let config = args.preset.parse::<Preset>()?.config();
-    let chosen = open_device(args.device)?;
     if chosen.is_gpu && args.matmul != Matmul::F32 {
         let wrong = "on a GPU only f32 products are measured; leave --matmul out";
         return Err(Usage(wrong.to_owned()).into());
@@ -145,7 +150,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         program: format!("mor {}", env!("CARGO_PKG_VERSION")),
         preset: args.preset.clone(),
         parameters: config.parameter_count().total,
-        device: chosen.description,
+        device: chosen.description.clone(),
         batch: args.batch,
         seq: args.seq,
         depth: args.depth,

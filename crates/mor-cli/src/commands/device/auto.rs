@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use mor_config::{CONFIG_FILE, WEIGHTS_FILE, write_atomic};
-use mor_engine::gpu::{Gpu, Variant, may_have_hardware};
-use mor_engine::{Context, EngineError, SamplingOptions};
+use mor_engine::gpu::{Variant, adapters, may_have_hardware};
+use mor_engine::{Context, DecodeOptions, EngineError, SamplingOptions};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,8 +19,10 @@ use super::Placement;
 const FOLDER_VARIABLE: &str = "MOR_CACHE_DIR";
 /// Environment variable that has a program which plays a GPU on the processor tried like a GPU: for tests.
 const SOFTWARE_VARIABLE: &str = "MOR_TRY_SOFTWARE_GPU";
-/// Tokens that each device decodes while it is timed.
-const TOKENS: usize = 8;
+/// How long each device decodes while it is timed: a few tokens of a fast one say little.
+const LEAST_TIME: Duration = Duration::from_millis(100);
+/// Tokens after which that ends in any case.
+const MOST_TOKENS: usize = 64;
 /// Days after which devices are tried anew: drivers change.
 const DAYS: u64 = 30;
 
@@ -31,8 +33,8 @@ struct Trial {
     gpu: bool,
     /// In words.
     why: String,
-    /// The GPU that was tried.
-    adapter: String,
+    /// The GPUs there were.
+    adapters: String,
     /// Days since 1970.
     day: u64,
 }
@@ -43,52 +45,61 @@ type Trials = BTreeMap<String, Trial>;
 /// A context on the faster device, which is said with the reason.
 pub(super) fn place(placement: &Placement) -> Result<Context> {
     // A misspelt variable is for its author to correct, GPU or not.
-    Variant::from_environment()?;
+    let variant = Variant::from_environment()?;
     let try_software = std::env::var_os(SOFTWARE_VARIABLE).is_some();
     if !may_have_hardware() && !try_software {
         return placement.on_cpu();
     }
-    let gpu = match block_on(Gpu::open()) {
-        Ok(gpu) => gpu,
-        // Most machines without a GPU are used on purpose: nothing to report.
-        Err(_) => return placement.on_cpu(),
-    };
-    if gpu.description().software && !try_software {
+    let found = block_on(adapters());
+    let usable = found
+        .iter()
+        .filter(|adapter| try_software || !adapter.software);
+    let names: Vec<String> = usable
+        .map(|adapter| format!("{adapter} {}", adapter.driver))
+        .collect();
+    // Most machines without a GPU are used on purpose: nothing to report.
+    if names.is_empty() {
         return placement.on_cpu();
     }
-    let adapter = format!("{} {}", gpu.description(), gpu.description().driver);
-    let key = key(placement)?;
+    let key = key(placement, variant)?;
     let file = memory();
     let mut trials = file.as_deref().map_or_else(Trials::new, remembered);
+    let adapters = names.join(", ");
     let today = today();
     let known = trials
         .get(&key)
-        .filter(|trial| trial.adapter == adapter && today.saturating_sub(trial.day) < DAYS);
+        .filter(|trial| trial.adapters == adapters && today.saturating_sub(trial.day) < DAYS);
     if let Some(trial) = known {
         note!("on the {}, as tried before: {}", name(trial.gpu), trial.why);
         return match trial.gpu {
-            true => placement
-                .on(gpu)
-                .or_else(|error| fall_back(placement, &error)),
+            true => placement.on_gpu().or_else(|error| {
+                say_why(&error);
+                placement.on_cpu()
+            }),
             false => placement.on_cpu(),
         };
     }
     let mut cpu = placement.on_cpu()?;
-    let mut other = match placement.on(gpu) {
-        Ok(context) => context,
-        Err(error) => return fall_back(placement, &error),
+    let compared = placement.on_gpu().and_then(|mut other| {
+        let (gpu, why) = compare(&mut cpu, &mut other)?;
+        Ok((other, gpu, why))
+    });
+    let (other, gpu, why) = match compared {
+        Ok(compared) => compared,
+        Err(error) => {
+            say_why(&error);
+            return Ok(cpu);
+        }
     };
-    let trial = match compare(&mut cpu, &mut other) {
-        Ok((gpu, why)) => Trial {
-            gpu,
-            why,
-            adapter,
-            day: today,
-        },
-        Err(error) => return fall_back(placement, &error.into()),
+    let trial = Trial {
+        gpu,
+        why,
+        adapters,
+        day: today,
     };
     note!("on the {}: {}", name(trial.gpu), trial.why);
     let faster = if trial.gpu { other } else { cpu };
+    trials.retain(|_, trial| today.saturating_sub(trial.day) < DAYS);
     trials.insert(key, trial);
     if let Some(file) = file {
         remember(&file, &trials);
@@ -100,9 +111,9 @@ fn name(gpu: bool) -> &'static str {
     if gpu { "GPU" } else { "CPU" }
 }
 
-fn fall_back(placement: &Placement, error: &anyhow::Error) -> Result<Context> {
+/// Why it is not the GPU.
+fn say_why(error: &anyhow::Error) {
     note!("{error:#}; going on, on the CPU");
-    placement.on_cpu()
 }
 
 /// Whether the second context decodes faster than the first, and the figures. Both are empty before and after.
@@ -113,37 +124,48 @@ fn compare(cpu: &mut Context, gpu: &mut Context) -> Result<(bool, String), Engin
     Ok((gpu > cpu, why))
 }
 
-/// Tokens per second after a first one.
+/// Tokens per second after a first one, over [`LEAST_TIME`] or [`MOST_TOKENS`].
 fn speed(context: &mut Context) -> Result<f64, EngineError> {
     let mut sampler = context.sampler(SamplingOptions::default())?;
     let config = context.config();
     // Any id but the pad's.
-    let id = u32::from(config.pad_token_id == 0);
-    let tokens = TOKENS.min(context.capacity().saturating_sub(2)).max(1);
-    let mut start = Instant::now();
-    block_on(context.set_context(&[id]))?;
-    for token in 0..=tokens {
+    let first = u32::from(config.pad_token_id == 0);
+    let most = MOST_TOKENS.min(context.capacity().saturating_sub(2)).max(1);
+    let mut write = |context: &mut Context| {
         let choice = block_on(context.choose(&mut sampler))?;
-        if token == 0 {
-            // The first one waited for kernels and caches to warm up.
-            start = Instant::now();
-        }
-        block_on(context.push(choice.id))?;
+        block_on(context.push(choice.id))
+    };
+    block_on(context.set_context(&[first]))?;
+    // Waits for kernels and caches to warm up.
+    write(context)?;
+    let start = Instant::now();
+    let mut tokens = 0;
+    while tokens < most && start.elapsed() < LEAST_TIME {
+        write(context)?;
+        tokens += 1;
     }
     let seconds = start.elapsed().as_secs_f64();
     context.reset();
     Ok(tokens as f64 / seconds.max(1e-9))
 }
 
-/// What a model is remembered by: its configuration, its size, and how it runs.
-fn key(placement: &Placement) -> Result<String> {
+/// What a model is remembered by: its configuration, its size, and how it runs on either device.
+fn key(placement: &Placement, variant: Option<Variant>) -> Result<String> {
     let config = placement.folder.join(CONFIG_FILE);
     let config = fs::read(&config).with_context(|| config.display().to_string())?;
     let bytes = fs::metadata(placement.folder.join(WEIGHTS_FILE)).map_or(0, |file| file.len());
     let digest = Sha256::digest(config);
     let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    let (precision, depth) = (placement.load.precision, placement.decode.depth);
-    Ok(format!("{digest} {bytes} {precision:?} {depth:?}"))
+    let precision = placement.load.precision;
+    let DecodeOptions {
+        depth,
+        routing,
+        threads,
+    } = placement.decode;
+    let kernels = variant.map_or("", Variant::name);
+    Ok(format!(
+        "{digest} {bytes} {precision:?} {depth:?} {routing:?} {threads} {kernels}"
+    ))
 }
 
 fn today() -> u64 {
@@ -184,7 +206,8 @@ fn remember(file: &std::path::Path, trials: &Trials) {
 mod tests {
     use super::*;
     use crate::commands::device::Device;
-    use mor_engine::{DecodeOptions, LoadOptions};
+    use mor_config::Depth;
+    use mor_engine::LoadOptions;
 
     fn shipped() -> Placement {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -217,7 +240,7 @@ mod tests {
         let trial = Trial {
             gpu: true,
             why: "9 tokens/s on the GPU, 8 on the CPU".into(),
-            adapter: "a GPU".into(),
+            adapters: "a GPU".into(),
             day: 20_000,
         };
         let trials = Trials::from([("a model".to_owned(), trial)]);
@@ -228,17 +251,51 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_that_is_lost_again_and_again_leaves_the_cpu() {
+        let placement = shipped();
+        let mut context = placement.place(Device::Gpu).expect("a Vulkan driver");
+        let mut failures = 0;
+        let done = placement.surely(&mut context, |context| match context {
+            Context::Gpu(_) => {
+                failures += 1;
+                Err(EngineError::DeviceLost {
+                    reason: "a test".into(),
+                })
+            }
+            Context::Cpu(_) => Ok("done"),
+        });
+        assert_eq!(done.expect("the CPU is always left"), "done");
+        assert_eq!(failures, 1 + super::super::LOSSES);
+    }
+
+    #[test]
     fn a_lost_device_is_opened_anew_and_other_errors_are_given_back() {
-        let lost = EngineError::DeviceLost {
+        let place = |device| shipped().place(device).expect("a Vulkan driver");
+        let options = DecodeOptions {
+            depth: Depth::Forced(1),
+            ..DecodeOptions::default()
+        };
+        let lost = || EngineError::DeviceLost {
             reason: "a test".into(),
         };
-        let context = shipped().recover(lost).expect("another context");
+        // It runs as the one before it did, which is not how the program was started.
+        let Context::Gpu(shallow) = place(Device::Gpu) else {
+            panic!("it was to be on a GPU");
+        };
+        let shallow = block_on(shallow.with_options(options)).expect("room");
+        let context = shipped().recover(lost(), &shallow.into());
+        let context = context.expect("another context");
         assert!(matches!(context, Context::Gpu(_)));
+        assert_eq!(context.options().depth, Depth::Forced(1));
         let full = EngineError::GpuOutOfMemory {
             what: "weights".into(),
         };
-        let context = shipped().recover(full).expect("another context");
+        let context = shipped().recover(full, &context).expect("another context");
         assert!(matches!(context, Context::Cpu(_)));
-        assert!(shipped().recover(EngineError::EmptyPrompt).is_err());
+        assert_eq!(context.options().depth, Depth::Forced(1));
+        // The CPU cannot be lost, and an empty prompt is one anywhere.
+        assert!(shipped().recover(lost(), &context).is_err());
+        let gpu = place(Device::Gpu);
+        assert!(shipped().recover(EngineError::EmptyPrompt, &gpu).is_err());
     }
 }

@@ -13,11 +13,7 @@ use super::Placement;
 impl Placement {
     /// A context on the fastest GPU.
     pub(crate) fn on_gpu(&self) -> Result<Context> {
-        self.on(block_on(Gpu::open())?)
-    }
-
-    /// A context on an open GPU.
-    pub(super) fn on(&self, gpu: Arc<Gpu>) -> Result<Context> {
+        let gpu = block_on(Gpu::open())?;
         let config = ModelConfig::from_dir(&self.folder)?;
         let weights = Weights::open(&self.folder.join(WEIGHTS_FILE))?;
         let model = GpuModel::from_parts(gpu, config, &weights, self.load.precision);
