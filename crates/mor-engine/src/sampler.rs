@@ -222,14 +222,20 @@ impl Sampler {
             let weight = |id: &u32| weights[*id as usize];
             weight(b).total_cmp(&weight(a)).then(a.cmp(b))
         };
-        if top_k > 0 && top_k < order.len() {
+        let limited = top_k > 0 && top_k < len;
+        if limited && top_k > order.len() {
+            // The likeliest `top_k` are more than the whole nucleus, but it is measured by them.
+            order.clear();
+            order.extend(0..len as u32);
+        }
+        if limited && top_k < order.len() {
             let (_, last, _) = order.select_nth_unstable_by(top_k - 1, by_weight);
             let last = weights[*last as usize];
             order.retain(|id| weights[*id as usize] >= last);
         }
         if top_p < 1.0 {
             order.sort_unstable_by(by_weight);
-            let kept: f32 = if top_k > 0 {
+            let kept: f32 = if limited {
                 order.iter().map(|id| weights[*id as usize]).sum()
             } else {
                 total
@@ -362,6 +368,27 @@ mod tests {
                 counts[sampler.sample(&logits, &[]).id as usize] += 1.0 / 20_000.0;
             }
             assert_near(counts, [0.2, 0.4, 0.2, 0.2, 0.0]);
+        }
+    }
+
+    #[test]
+    fn the_nucleus_is_measured_by_what_top_k_keeps() {
+        // The likeliest has half of what the likeliest two have, and less than half of all.
+        let logits = [0.45_f32, 0.4, 0.05, 0.05, 0.05].map(f32::ln);
+        for (top_k, top_p, likely) in [(9, 0.5, 2), (4, 0.5, 2), (2, 0.5, 1)] {
+            let options = SamplingOptions {
+                temperature: 1.0,
+                top_k,
+                top_p,
+                ..SamplingOptions::default()
+            };
+            let mut sampler = sampler(options);
+            let mut seen = [false; 5];
+            for _ in 0..2_000 {
+                seen[sampler.sample(&logits, &[]).id as usize] = true;
+            }
+            let seen = seen.iter().filter(|seen| **seen).count();
+            assert_eq!(seen, likely, "{options:?}");
         }
     }
 
