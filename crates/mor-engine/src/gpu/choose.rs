@@ -252,10 +252,7 @@ mod tests {
             }
         }
         let len = logits.len();
-        assert!(
-            same * 10 >= draws * 9,
-            "{same} of {draws}: {len}, {options:?}"
-        );
+        assert!(same + 1 >= draws, "{same} of {draws}: {len}, {options:?}");
     }
 
     fn random(len: usize) -> Vec<f32> {
@@ -307,7 +304,7 @@ mod tests {
                 masked[3..].fill(f32::NEG_INFINITY);
                 for logits in [random(vocab), ties, masked] {
                     for options in ways() {
-                        compare(&mut gpu, &logits, options, 20);
+                        compare(&mut gpu, &logits, options, 6);
                     }
                 }
             }
@@ -341,7 +338,7 @@ mod tests {
                 top_p: 0.9,
                 ..SamplingOptions::default()
             };
-            compare(&mut gpu, &logits, options, 10);
+            compare(&mut gpu, &logits, options, 3);
         }
     }
 }
