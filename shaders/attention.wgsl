@@ -2,7 +2,8 @@
 // query rows of a head. Grid: tiles of rows, heads, batch.
 //
 // A row belongs to SHARERS neighbouring invocations. Of a tile of keys each takes every SHARERS-th score; of the row's
-// output, every SHARERS-th number.
+// output, every SHARERS-th number. Loops whose bounds are constants are written out, for fewer of the 65,535 rounds that
+// some drivers allow an invocation in all: Attention::most_keys counts those that are left.
 //
 // Constants: Element f32 or f16; HEADS, HEAD_DIM; Q_STRIDE, KV_STRIDE, OUT_STRIDE elements between rows; SCALE of the
 // scores; TILE_ROWS and TILE_KEYS of a tile; HIDDEN the score of a key that is not seen; the numbers of the bindings
@@ -48,27 +49,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var first_key = 0u; first_key < end; first_key += TILE_KEYS) {
         let count = min(TILE_KEYS, end - first_key);
         let tile_at = (batch * keys + first_key) * KV_STRIDE + head * HEAD_DIM;
-        for (var i = lane; i < count * HEAD_DIM; i += WORKGROUP) {
-            tile[i] = f32(k[tile_at + i / HEAD_DIM * KV_STRIDE + i % HEAD_DIM]);
+        for (var i = lane; i < TILE_KEYS * HEAD_DIM; i += WORKGROUP) {
+            tile[i] = f32(k[tile_at + min(i / HEAD_DIM, count - 1u) * KV_STRIDE + i % HEAD_DIM]);
         }
         workgroupBarrier();
         for (var j = part; j < TILE_KEYS; j += SHARERS) {
             var score = HIDDEN;
             if j < count && first_key + j <= here && is_visible(batch, first_key + j) {
                 score = 0.0;
-                for (var i = 0u; i < HEAD_DIM; i++) {
-                    score += queries[mine * HEAD_DIM + i] * tile[j * HEAD_DIM + i];
-                }
+#repeat HEAD_DIM
+                score += queries[mine * HEAD_DIM + $i] * tile[j * HEAD_DIM + $i];
+#end
             }
             scores[mine * TILE_KEYS + j] = score;
         }
         workgroupBarrier();
         var higher = top;
-        for (var j = 0u; j < TILE_KEYS; j++) {
-            higher = max(higher, scores[mine * TILE_KEYS + j]);
-        }
-        for (var i = lane; i < count * HEAD_DIM; i += WORKGROUP) {
-            tile[i] = f32(v[tile_at + i / HEAD_DIM * KV_STRIDE + i % HEAD_DIM]);
+#repeat TILE_KEYS
+        higher = max(higher, scores[mine * TILE_KEYS + $i]);
+#end
+        // The last key stands for those beyond it, too. They weigh nothing, but what was there before may be no number.
+        for (var i = lane; i < TILE_KEYS * HEAD_DIM; i += WORKGROUP) {
+            tile[i] = f32(v[tile_at + min(i / HEAD_DIM, count - 1u) * KV_STRIDE + i % HEAD_DIM]);
         }
         workgroupBarrier();
         for (var j = part; j < TILE_KEYS; j += SHARERS) {
@@ -79,16 +81,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let shrink = exp(top - higher);
         top = higher;
         total *= shrink;
-        for (var j = 0u; j < count; j++) {
-            total += scores[mine * TILE_KEYS + j];
-        }
+#repeat TILE_KEYS
+        total += scores[mine * TILE_KEYS + $i];
+#end
         for (var n = 0u; n < PART; n++) {
             let i = part + n * SHARERS;
             if i < HEAD_DIM {
                 var sum = sums[n] * shrink;
-                for (var j = 0u; j < count; j++) {
-                    sum += scores[mine * TILE_KEYS + j] * tile[j * HEAD_DIM + i];
-                }
+#repeat TILE_KEYS
+                sum += scores[mine * TILE_KEYS + $i] * tile[$i * HEAD_DIM + i];
+#end
                 sums[n] = sum;
             }
         }

@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             score *= factor;
         }
         let next = max(top, reduce_max(score, lane));
-        let share = select(0.0, exp(score - next), score > HIDDEN);
+        let share = select(exp(score - next), 0.0, score <= HIDDEN);
         // Nothing seen so far leaves nothing to rescale.
         let keep = select(0.0, exp(top - next), top > HIDDEN);
         total = total * keep + reduce_sum(share, lane);

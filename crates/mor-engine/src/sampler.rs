@@ -9,10 +9,11 @@ use crate::{EngineError, Model, Result};
 pub struct SamplingOptions {
     /// Divides the logits: below 1 sharper, above 1 flatter. 0 always takes the likeliest token.
     pub temperature: f32,
-    /// Only the `top_k` likeliest tokens take part; 0 for all.
+    /// Only the `top_k` likeliest tokens take part, and those as likely as the last of them: which of equals come
+    /// first says nothing. 0 for all.
     pub top_k: usize,
     /// Only the likeliest tokens that together have this probability take part (nucleus sampling, Holtzman
-    /// et al. 2020); 1 for all.
+    /// et al. 2020), and those as likely as the last of them; 1 for all.
     pub top_p: f32,
     /// Logits of tokens of the context are divided by this (multiplied where negative; Keskar et al. 2019);
     /// 1 for none.
@@ -221,13 +222,20 @@ impl Sampler {
             let weight = |id: &u32| weights[*id as usize];
             weight(b).total_cmp(&weight(a)).then(a.cmp(b))
         };
-        if top_k > 0 && top_k < order.len() {
-            order.select_nth_unstable_by(top_k - 1, by_weight);
-            order.truncate(top_k);
+        let limited = top_k > 0 && top_k < len;
+        if limited && top_k > order.len() {
+            // The likeliest `top_k` are more than the whole nucleus, but it is measured by them.
+            order.clear();
+            order.extend(0..len as u32);
+        }
+        if limited && top_k < order.len() {
+            let (_, last, _) = order.select_nth_unstable_by(top_k - 1, by_weight);
+            let last = weights[*last as usize];
+            order.retain(|id| weights[*id as usize] >= last);
         }
         if top_p < 1.0 {
             order.sort_unstable_by(by_weight);
-            let kept: f32 = if top_k > 0 {
+            let kept: f32 = if limited {
                 order.iter().map(|id| weights[*id as usize]).sum()
             } else {
                 total
@@ -239,7 +247,10 @@ impl Sampler {
                 before < top_p * kept
             };
             let nucleus = order.iter().copied().take_while(within).count();
-            order.truncate(nucleus.max(1));
+            if let Some(last) = order.get(nucleus.max(1) - 1) {
+                let last = weights[*last as usize];
+                order.retain(|id| weights[*id as usize] >= last);
+            }
         }
         // Already in order where nothing was selected, which this notices in one pass.
         order.sort_unstable();
@@ -331,6 +342,54 @@ mod tests {
         };
         let squares = [0.04, 0.16, 0.0004, 0.09, 0.0064].map(|p| p / 0.2968);
         assert_near(frequencies(sharp), squares);
+    }
+
+    #[test]
+    fn tokens_as_likely_as_the_last_one_kept_are_kept() {
+        // 0.4 of one token and 0.2 of three.
+        let logits = [0.2_f32, 0.4, 0.2, 0.2, 1e-9].map(f32::ln);
+        let base = SamplingOptions {
+            temperature: 1.0,
+            seed: 7,
+            ..SamplingOptions::default()
+        };
+        for options in [
+            SamplingOptions { top_k: 2, ..base },
+            SamplingOptions { top_p: 0.5, ..base },
+            SamplingOptions {
+                top_k: 3,
+                top_p: 0.5,
+                ..base
+            },
+        ] {
+            let mut sampler = sampler(options);
+            let mut counts = [0.0; 5];
+            for _ in 0..20_000 {
+                counts[sampler.sample(&logits, &[]).id as usize] += 1.0 / 20_000.0;
+            }
+            assert_near(counts, [0.2, 0.4, 0.2, 0.2, 0.0]);
+        }
+    }
+
+    #[test]
+    fn the_nucleus_is_measured_by_what_top_k_keeps() {
+        // The likeliest has half of what the likeliest two have, and less than half of all.
+        let logits = [0.45_f32, 0.4, 0.05, 0.05, 0.05].map(f32::ln);
+        for (top_k, top_p, likely) in [(9, 0.5, 2), (4, 0.5, 2), (2, 0.5, 1)] {
+            let options = SamplingOptions {
+                temperature: 1.0,
+                top_k,
+                top_p,
+                ..SamplingOptions::default()
+            };
+            let mut sampler = sampler(options);
+            let mut seen = [false; 5];
+            for _ in 0..2_000 {
+                seen[sampler.sample(&logits, &[]).id as usize] = true;
+            }
+            let seen = seen.iter().filter(|seen| **seen).count();
+            assert_eq!(seen, likely, "{options:?}");
+        }
     }
 
     /// Any shortlist that holds the drawn token draws it: the order of the candidates is that of their ids.

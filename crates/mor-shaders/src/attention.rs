@@ -1,7 +1,7 @@
 //! Causal attention over many query rows: a prompt's in the engine, all of a batch's in training.
 
 use crate::shader::Builder;
-use crate::{Shader, Variant, element};
+use crate::{MOST_ROUNDS, Shader, Variant, element};
 
 /// Score of a key that is not seen, and the logarithm left for a row that sees none: near the lowest f32, without
 /// overflow in differences.
@@ -105,13 +105,10 @@ impl Attention {
             ),
             true => (SHARING, include_str!("../../../shaders/attention.wgsl")),
         };
-        let rows = self.tile();
-        // Tiles fill 14 of the 16 KiB that every adapter has.
-        let keys = power_of_two((2048 / self.head_dim()).min(512 / rows));
         let builder = self.sizes(Builder::new("attention", plain(variant), size));
         let builder = builder
-            .constant("TILE_ROWS", rows)
-            .constant("TILE_KEYS", keys);
+            .constant("TILE_ROWS", self.tile())
+            .constant("TILE_KEYS", self.tile_keys());
         let bindings = Bindings::after(builder, 3)
             .visible_and_positions(self)
             .bind("OUT_BINDING");
@@ -190,6 +187,26 @@ impl Attention {
             false => PORTABLE,
             true => self.tile(),
         }
+    }
+
+    /// The most keys that every driver gets through in the forward pass, see [`crate::MOST_ROUNDS`].
+    pub fn most_keys(&self, variant: Variant) -> u32 {
+        if !sharing(variant) {
+            return MOST_ROUNDS;
+        }
+        let (rows, keys) = (self.tile(), self.tile_keys());
+        let sharers = SHARING / rows;
+        let part = self.head_dim().div_ceil(sharers);
+        // Two times loading a tile, scoring and weighting its keys, and summing its values.
+        let of_tile = 2 * (keys * self.head_dim()).div_ceil(SHARING) + 2 * keys.div_ceil(sharers);
+        // Before and after the tiles: loading queries, and writing the row.
+        let once = (rows * self.head_dim()).div_ceil(SHARING) + part;
+        (MOST_ROUNDS - once) / (of_tile + part + 1) * keys
+    }
+
+    /// Keys of a tile of the forward pass: tiles fill 14 of the 16 KiB that every adapter has.
+    fn tile_keys(&self) -> u32 {
+        power_of_two((2048 / self.head_dim()).min(512 / self.tile()))
     }
 
     /// Rows of a tile that stays in shared memory: some 1024 numbers.

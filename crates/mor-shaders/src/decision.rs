@@ -51,6 +51,16 @@ pub struct Dense {
     pub outputs: u32,
 }
 
+impl Dense {
+    /// Rounds of an invocation's loops over it, see [`crate::MOST_ROUNDS`].
+    pub fn rounds(&self) -> u64 {
+        u64::from(self.outputs.div_ceil(LANES)) * (u64::from(self.inputs) + 1)
+    }
+}
+
+/// Invocations that share a router's work.
+const LANES: u32 = 256;
+
 /// Everything between two layers of a decoded token. One unit. See `shaders/route.wgsl`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
@@ -82,7 +92,7 @@ impl Route {
 
     /// The shader.
     pub fn shader(&self, variant: Variant) -> Shader {
-        let builder = Builder::new("route", crate::rows::meeting(variant), 256)
+        let builder = Builder::new("route", crate::rows::meeting(variant), LANES)
             .constant("DIM", self.dim)
             .constant("STRIDE", self.stride)
             .float("EPS", self.eps)

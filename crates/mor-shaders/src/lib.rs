@@ -28,7 +28,7 @@ pub use optimizer::{SUM_SQUARES_CHUNK, adamw, momentum, scaled_sum, sum_squares}
 pub use routing::{Gather, Scatter, Select};
 pub use row_losses::RowLosses;
 pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
-pub use shader::{Binding, Shader};
+pub use shader::{Binding, MOST_ROUNDS, Shader};
 pub use storage::Storage;
 pub use training::{LayerNormTraining, RotaryTraining};
 pub use variant::{ParseVariantError, Variant};

@@ -104,11 +104,6 @@ impl Scatter {
     pub fn workgroups(&self, rows: u32) -> [u32; 3] {
         grid(self.stride, rows)
     }
-
-    /// Workgroups of a row.
-    pub fn slices(&self) -> u32 {
-        self.stride.div_ceil(COLUMNS)
-    }
 }
 
 /// Rows, slices of [`COLUMNS`] columns, and more rows.

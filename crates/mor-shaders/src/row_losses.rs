@@ -3,7 +3,7 @@
 use crate::routing::{COLUMNS, grid};
 use crate::rows::meeting;
 use crate::shader::{self, Builder};
-use crate::{Shader, Variant, element};
+use crate::{MOST_ROUNDS, Shader, Variant, element};
 
 /// Below every logit, without overflow in differences.
 const LOWEST: f32 = -3.0e38;
@@ -11,8 +11,8 @@ const LOWEST: f32 = -3.0e38;
 const SHARING: u32 = 256;
 /// Invocations of a workgroup that does not; few, so that they fill all cores.
 const PORTABLE: u32 = 16;
-/// The most logits that an invocation reads alone: four in each of the 65,535 rounds that every driver takes.
-const MOST_ALONE: u32 = 4 * 65_535;
+/// The most logits that an invocation reads alone, four a round.
+const MOST_ALONE: u32 = 4 * MOST_ROUNDS;
 
 /// `-log softmax(logits)[target]` of rows, zero where the target is the one to ignore or beyond the vocabulary. See
 /// `shaders/row_losses.wgsl`.

@@ -1,7 +1,7 @@
 //! Embeddings, norms, positions and attention of rows.
 
 use crate::shader::Builder;
-use crate::{Shader, Storage, Variant};
+use crate::{MOST_ROUNDS, Shader, Storage, Variant};
 
 /// Token embeddings with positions and norm. A unit a row. See `shaders/embed.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -143,9 +143,24 @@ pub struct AttentionDecode {
 }
 
 impl AttentionDecode {
+    /// Invocations of a workgroup.
+    const SIZE: u32 = 64;
+
+    /// The most keys that every driver gets through, see [`crate::MOST_ROUNDS`].
+    pub fn most_keys(&self, variant: Variant) -> u32 {
+        if variant == Variant::Portable {
+            // A round a key, and one for each column of the result.
+            return MOST_ROUNDS - self.head_dim;
+        }
+        let part = self.head_dim.div_ceil(Self::SIZE);
+        // The highest score and the sum of weights by halving, or by subgroups of four at least; the values' columns.
+        let of_round = 1 + 2 * 16 + part * (1 + Self::SIZE);
+        (MOST_ROUNDS - part) / of_round * Self::SIZE
+    }
+
     /// The shader.
     pub fn shader(&self, variant: Variant) -> Shader {
-        Builder::new("attention_decode", variant, 64)
+        Builder::new("attention_decode", variant, Self::SIZE)
             .constant("HEADS", self.heads)
             .constant("HEAD_DIM", self.head_dim)
             .constant("STRIDE", self.stride)
@@ -158,25 +173,24 @@ impl AttentionDecode {
 pub struct Sample {
     /// Number of tokens.
     pub vocab: u32,
-    /// Positions of the context.
-    pub context: u32,
 }
 
 impl Sample {
-    /// Most elements that the scratch buffer needs beyond the vocabulary.
-    pub const SCRATCH: u32 = 256;
+    /// Invocations of the workgroup.
+    const LANES: u32 = 256;
+    /// Most elements that the scratch buffer needs beyond the vocabulary: a round of four a lane, and a sum a lane.
+    pub const SCRATCH: u32 = 5 * Self::LANES;
 
     /// The shader.
     pub fn shader(&self, variant: Variant) -> Shader {
-        Builder::new("sample", meeting(variant), Self::SCRATCH)
+        Builder::new("sample", meeting(variant), Self::LANES)
             .constant("VOCAB", self.vocab)
-            .constant("CONTEXT", self.context)
             .build(include_str!("../../../shaders/sample.wgsl"))
     }
 }
 
 /// Where one unit does everything, even adapters for which barriers are expensive need them: a single invocation would
-/// take too long, and some drivers end its loops after 65,535 rounds in all.
+/// take too long, and more than [`MOST_ROUNDS`].
 pub(crate) fn meeting(variant: Variant) -> Variant {
     match variant {
         Variant::Portable => Variant::Workgroup,

@@ -5,8 +5,7 @@
 //! `NAME` says, with the round's number for `$i`; `@binding(next)` counts up from 0, so that bindings that are not there
 //! leave no gap.
 //!
-//! Repeated lines are loops that are certain to be unrolled: some drivers that play a GPU on the processor end an
-//! invocation's loops after 65,535 rounds in all, without a word.
+//! Repeated lines are loops that are certain to be unrolled: see [`MOST_ROUNDS`].
 
 use std::fmt::Write;
 
@@ -25,7 +24,7 @@ pub struct Shader {
     pub workgroup_size: u32,
     /// Units of work, as the shader's file calls them, that a workgroup does.
     pub units_per_workgroup: u32,
-    /// Whether it uses subgroup operations. Browsers want `enable subgroups;` before it, which naga does not know.
+    /// Whether it uses subgroup operations, which an adapter must have.
     pub subgroups: bool,
 }
 
@@ -40,6 +39,10 @@ pub struct Binding {
 
 /// Workgroups along x before a grid of units goes on along y; known to sources as `GRID_X`. WebGPU promises 65,535.
 const GRID_X: u32 = 32_768;
+
+/// Rounds after which some drivers that play a GPU on the processor (lavapipe) end an invocation's loops, counted over
+/// all of them, without a word.
+pub const MOST_ROUNDS: u32 = 65_535;
 
 impl Shader {
     /// Workgroups for a number of units.
@@ -151,11 +154,11 @@ impl Builder {
                     None => (condition, true),
                 };
                 kept.push(self.flags.contains(&name) == wanted);
-            } else if word == "#else" {
-                if let Some(kept) = kept.last_mut() {
-                    *kept = !*kept;
-                }
-            } else if word == "#endif" {
+            } else if word == "#else"
+                && let Some(kept) = kept.last_mut()
+            {
+                *kept = !*kept;
+            } else if word == "#endif" && !kept.is_empty() {
                 kept.pop();
             } else if kept.iter().all(|kept| *kept) {
                 let number = next.to_string();
@@ -168,6 +171,10 @@ impl Builder {
                     line.replace("@binding(next)", &format!("@binding({number})"))
                 );
             }
+        }
+        if !kept.is_empty() {
+            // No compiler takes this.
+            source.push_str("#endif is missing\n");
         }
         let source = repeated(&source);
         let bindings = bindings(&source);
@@ -193,7 +200,8 @@ fn value_of(source: &str, text: &str) -> Option<u32> {
     value.parse().ok()
 }
 
-/// A source with its repeated lines written out.
+/// A source with its repeated lines written out. A directive without an end, or with a name that is no constant, stays
+/// for the compiler to refuse.
 fn repeated(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut lines = source.lines();
@@ -202,11 +210,19 @@ fn repeated(source: &str) -> String {
             let _ = writeln!(out, "{line}");
             continue;
         };
-        let body: Vec<&str> = lines
-            .by_ref()
-            .take_while(|line| line.trim() != "#end")
-            .collect();
-        for round in 0..value_of(source, name).unwrap_or(0) {
+        let mut body = Vec::new();
+        let closed = loop {
+            match lines.next() {
+                Some(line) if line.trim() == "#end" => break true,
+                Some(line) => body.push(line),
+                None => break false,
+            }
+        };
+        let Some(rounds) = value_of(source, name).filter(|_| closed) else {
+            let _ = writeln!(out, "{line}");
+            continue;
+        };
+        for round in 0..rounds {
             for line in &body {
                 let _ = writeln!(out, "{}", line.replace("$i", &format!("{round}u")));
             }
@@ -235,6 +251,25 @@ fn bindings(source: &str) -> Vec<Binding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directives_that_do_not_fit_stay_for_the_compiler_to_refuse() {
+        let built = |file| {
+            Builder::new("test", Variant::Portable, 2)
+                .build(file)
+                .source
+        };
+        for (file, left) in [
+            ("#if B\nx", "#endif is missing"),
+            ("x\n#else\ny", "#else"),
+            ("x\n#endif\ny", "#endif"),
+            ("#repeat NOTHING\nx\n#end", "#repeat NOTHING"),
+            ("#repeat WORKGROUP\nx", "#repeat WORKGROUP"),
+        ] {
+            let source = built(file);
+            assert!(source.lines().any(|line| line == left), "{source}");
+        }
+    }
 
     #[test]
     fn flags_choose_lines_and_bindings_count_up() {

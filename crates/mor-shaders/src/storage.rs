@@ -30,7 +30,7 @@ impl Storage {
             Self::F32 => builder.include(include_str!("../../../shaders/include/weights_f32.wgsl")),
             Self::F16 => builder.include(include_str!("../../../shaders/include/weights_f16.wgsl")),
             Self::Q8 => builder
-                .constant("SCALES", rows * columns / 4)
+                .constant("SCALES", rows * (columns / 4))
                 .include(include_str!("../../../shaders/include/weights_q8.wgsl")),
         }
     }

@@ -79,13 +79,7 @@ impl GpuDecoder {
             self.recorder.copy(row, self.buffers.last.clone());
             self.settled = true;
         }
-        let values = [
-            options.temperature,
-            options.top_k as f32,
-            options.top_p,
-            options.repetition_penalty,
-            uniform,
-        ];
+        let values = kernel_options(options, uniform);
         let bytes = bytemuck::cast_slice(&values);
         let queue = &self.model.gpu.queue;
         queue.write_buffer(&self.buffers.options.buffer, 0, bytes);
@@ -121,15 +115,11 @@ impl GpuDecoder {
         );
         let staging = buffers.staging.clone();
         let read = self.recorder.read(&staging).await?;
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[..8]);
         if !self.know_steps(&read[CHOICE_BYTES as usize..]) {
             self.read_again().await?;
             return Box::pin(self.sample(options, uniform)).await;
         }
-        Ok(Choice {
-            id: words[0],
-            probability: f32::from_bits(words[1]),
-        })
+        Ok(kernel_choice(&read))
     }
 
     /// Launches the output head on `last`.
@@ -147,5 +137,208 @@ impl GpuDecoder {
             Grid::Known(head.grid),
             model.head.bytes() + 3 * self.buffers.last.size,
         );
+    }
+}
+
+/// The `options` of `shaders/sample.wgsl`.
+fn kernel_options(options: &SamplingOptions, uniform: f32) -> [f32; 5] {
+    [
+        options.temperature,
+        options.top_k as f32,
+        options.top_p,
+        options.repetition_penalty,
+        uniform,
+    ]
+}
+
+/// Its `choice`.
+fn kernel_choice(bytes: &[u8]) -> Choice {
+    let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes[..8]);
+    Choice {
+        id: words[0],
+        probability: f32::from_bits(words[1]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mor_config::Limits;
+    use mor_shaders::{Sample, Variant};
+    use pollster::block_on;
+
+    use super::super::Gpu;
+    use super::super::pipeline::Pipeline;
+    use super::super::record::Recorder;
+    use super::*;
+    use crate::cpu::Kernels;
+    use crate::{Isa, Sampler};
+
+    /// The kernel alone, so that logits can be anything.
+    struct OnGpu {
+        gpu: Arc<Gpu>,
+        recorder: Recorder,
+        pipeline: Arc<Pipeline>,
+        /// Logits, weights, ids, choice and options.
+        buffers: [Slice; 5],
+        staging: wgpu::Buffer,
+    }
+
+    impl OnGpu {
+        fn new(variant: Variant, vocab: usize) -> Self {
+            let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
+            let shader = Sample {
+                vocab: vocab as u32,
+            };
+            let sizes = [vocab, vocab + Sample::SCRATCH as usize, 64, 64, 64];
+            let readable = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            Self {
+                recorder: Recorder::new(Arc::clone(&gpu)).expect("fits"),
+                pipeline: gpu.pipeline(shader.shader(variant)),
+                buffers: sizes.map(|size| gpu.storage("a test", size).expect("fits")),
+                staging: gpu.buffer("a test", 256, readable).expect("fits"),
+                gpu,
+            }
+        }
+
+        fn sample(
+            &mut self,
+            logits: &[f32],
+            context: &[u32],
+            (options, uniform): (SamplingOptions, f32),
+        ) -> Choice {
+            let write = |at: usize, bytes: &[u8]| {
+                let buffer = &self.buffers[at].buffer;
+                self.gpu.queue.write_buffer(buffer, 0, bytes);
+            };
+            write(0, bytemuck::cast_slice(logits));
+            write(2, bytemuck::cast_slice(context));
+            write(4, bytemuck::cast_slice(&kernel_options(&options, uniform)));
+            let params = Params {
+                first: context.len() as u32 - 1,
+                ..Params::default()
+            };
+            let grid = Grid::Known(self.pipeline.grid(1));
+            let bound = self.buffers.each_ref();
+            self.recorder
+                .launch(&self.pipeline, &bound, params, grid, 0);
+            let to = Slice {
+                buffer: self.staging.clone(),
+                offset: 0,
+                size: 256,
+            };
+            self.recorder.copy(self.buffers[3].first(64), to);
+            kernel_choice(&block_on(self.recorder.read(&self.staging)).expect("reads"))
+        }
+    }
+
+    /// Draws after the same logits on both devices. A number that falls on the border between two tokens may go to
+    /// one or the other by rounding.
+    fn compare(gpu: &mut OnGpu, logits: &[f32], options: SamplingOptions, draws: usize) {
+        let context = [3, 1, 2, 1];
+        let kernels = Kernels::new(Isa::available()[0]);
+        let sampler = Sampler::with_kernels(kernels, logits.len(), options);
+        let mut sampler = sampler.expect("in range");
+        let mut same = 0;
+        for _ in 0..draws {
+            let actual = gpu.sample(logits, &context, sampler.draw());
+            let expected = sampler.sample(logits, &context);
+            let (a, e) = (actual.probability, expected.probability);
+            if actual.id == expected.id {
+                same += 1;
+                let alike = (a - e).abs() <= 1e-4 * e;
+                assert!(alike, "{a}, not {e}: {options:?}");
+            }
+        }
+        let len = logits.len();
+        assert!(same + 1 >= draws, "{same} of {draws}: {len}, {options:?}");
+    }
+
+    fn random(len: usize) -> Vec<f32> {
+        let mut state = 9_u32;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 20) as f32 - 8.0
+        };
+        (0..len).map(next).collect()
+    }
+
+    fn ways() -> Vec<SamplingOptions> {
+        let base = SamplingOptions {
+            temperature: 0.8,
+            seed: 4,
+            ..SamplingOptions::default()
+        };
+        let mut ways = vec![
+            SamplingOptions {
+                repetition_penalty: 1.5,
+                ..SamplingOptions::default()
+            },
+            SamplingOptions {
+                top_k: 40,
+                top_p: 0.8,
+                repetition_penalty: 1.5,
+                ..base
+            },
+        ];
+        for top_k in [0, 1, 2, 5, 2_000_000] {
+            for top_p in [1.0, 0.9, 0.3] {
+                ways.push(SamplingOptions {
+                    top_k,
+                    top_p,
+                    ..base
+                });
+            }
+        }
+        ways
+    }
+
+    #[test]
+    fn every_kernel_draws_as_the_processor() {
+        for variant in Variant::ALL {
+            for vocab in [5, 97, 1030] {
+                let mut gpu = OnGpu::new(variant, vocab);
+                let ties: Vec<f32> = (0..vocab).map(|id| (id % 4) as f32).collect();
+                let mut masked = random(vocab);
+                masked[3..].fill(f32::NEG_INFINITY);
+                for logits in [random(vocab), ties, masked] {
+                    for options in ways() {
+                        compare(&mut gpu, &logits, options, 6);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_the_likeliest() {
+        let mut logits = random(97);
+        logits[5] = f32::NAN;
+        for variant in Variant::ALL {
+            let mut gpu = OnGpu::new(variant, logits.len());
+            let greedy = (SamplingOptions::default(), 0.0);
+            let likeliest =
+                (0..97).max_by(|a, b| logits[*a].max(-9.0).total_cmp(&logits[*b].max(-9.0)));
+            let id = gpu.sample(&logits, &[1], greedy).id;
+            assert_eq!(Some(id as usize), likeliest);
+        }
+    }
+
+    /// Some drivers end an invocation's loops after 65,535 rounds in all.
+    #[test]
+    fn the_largest_vocabulary_is_read_to_its_end() {
+        let logits = random(Limits::VOCAB);
+        for variant in Variant::ALL {
+            let mut gpu = OnGpu::new(variant, Limits::VOCAB);
+            let options = SamplingOptions {
+                // Of few tokens, so that sums of many small numbers do not matter.
+                temperature: 0.001,
+                top_k: 1000,
+                top_p: 0.9,
+                ..SamplingOptions::default()
+            };
+            compare(&mut gpu, &logits, options, 3);
+        }
     }
 }

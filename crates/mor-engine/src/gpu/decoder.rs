@@ -6,7 +6,7 @@ use mor_config::{ModelConfig, Pooling};
 
 use super::buffer::{Slice, stride};
 use super::buffers::{Buffers, CHOICE_BYTES, LayerNeeds, header};
-use super::kernels::{Kernel, Kernels, RouterKernels};
+use super::kernels::{Kernel, Kernels, Maker, RouterKernels};
 use super::model::GpuModel;
 use super::programs::{LayerKernels, Programs};
 use super::record::{Params, Recorder};
@@ -93,6 +93,7 @@ impl GpuDecoder {
     pub async fn new(model: Arc<GpuModel>, options: DecodeOptions) -> Result<Self> {
         let config = &model.config;
         let mode = Mode::of(config, options)?;
+        Maker { model: &model }.check_rounds()?;
         let Programs {
             layers,
             kernels,

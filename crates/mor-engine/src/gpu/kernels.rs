@@ -193,7 +193,6 @@ impl Maker<'_> {
         };
         let sample = Sample {
             vocab: config.vocab_size as u32,
-            context: config.max_position_embeddings as u32,
         };
         Kernels {
             embed: self.compile(embed.shader(variant)),
@@ -222,24 +221,44 @@ impl Maker<'_> {
         }
     }
 
+    pub(super) fn attention_decode(&self) -> AttentionDecode {
+        AttentionDecode {
+            heads: self.config().num_attention_heads as u32,
+            head_dim: self.config().head_dim() as u32,
+            stride: self.stride(),
+        }
+    }
+
+    /// Attention of rows, which follow one another or have positions of their own.
+    pub(super) fn attention(&self, indexed: bool) -> Attention {
+        let width = self.stride();
+        Attention {
+            dim: self.dim(),
+            heads: self.config().num_attention_heads as u32,
+            q_stride: width,
+            kv_stride: width,
+            out_stride: width,
+            indexed,
+            masked: true,
+            store_lse: false,
+            half: false,
+        }
+    }
+
     /// Kernels of a step of a decoded token whose input is read through a norm of the layer's own kind, or as it is.
     pub(super) fn step(&self, layer: &GpuLayer, owed: bool) -> StepKernels {
         let model = self.model;
-        let (dim, width, config) = (self.dim(), self.stride(), self.config());
+        let (dim, width) = (self.dim(), self.stride());
         let block = &layer.block;
         let post = model.norm_order == NormOrder::Post;
-        let (heads, head_dim) = (config.num_attention_heads as u32, config.head_dim() as u32);
+        let attention = self.attention_decode();
+        let (heads, head_dim) = (attention.heads, attention.head_dim);
         let norm = |on: bool| on.then_some(dim);
         let residual = match owed {
             true => Residual::Norm { stride: width },
             false => Residual::Plain,
         };
         let bias = |linear: &GpuLinear| linear.bias.is_some();
-        let attention = AttentionDecode {
-            heads,
-            head_dim,
-            stride: width,
-        };
         StepKernels {
             projection: layer.projections.first().map(|projection| {
                 self.matvec(Matvec {
@@ -290,17 +309,7 @@ impl Maker<'_> {
             rotary: self.rotary(),
             indexed,
         };
-        let attention = Attention {
-            dim: self.dim(),
-            heads,
-            q_stride: width,
-            kv_stride: width,
-            out_stride: width,
-            indexed,
-            masked: true,
-            store_lse: false,
-            half: false,
-        };
+        let attention = self.attention(indexed);
         let inner = config.intermediate_size;
         BlockKernels {
             projection: layer

@@ -25,6 +25,7 @@ mod pipeline;
 mod prefill;
 mod programs;
 mod record;
+mod rounds;
 mod upload;
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -19,13 +19,9 @@ pub(super) struct Pipeline {
 impl Pipeline {
     pub(super) fn new(device: &wgpu::Device, shader: &Shader) -> Self {
         let label = Some(shader.label.as_str());
-        let source = match shader.subgroups && cfg!(target_arch = "wasm32") {
-            true => format!("enable subgroups;\n{}", shader.source),
-            false => shader.source.clone(),
-        };
         let descriptor = wgpu::ShaderModuleDescriptor {
             label,
-            source: wgpu::ShaderSource::Wgsl(source.into()),
+            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
         };
         // A counter in every loop keeps drivers from unrolling any.
         let checks = wgpu::ShaderRuntimeChecks {

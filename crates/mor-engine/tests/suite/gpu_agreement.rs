@@ -1,14 +1,14 @@
 //! The GPU against the CPU: every kind of routing, of weights and of kernels.
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig, Pooling, Positions, Weights};
+use mor_config::{Depth, Limits, ModelConfig, Pooling, Positions, Weights};
 use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel, Variant};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Routing, WeightPrecision};
 use pollster::block_on;
 use safetensors::Dtype;
 
 use crate::common::{
-    self, assert_close, conversational, routed_configs, stored_as_int8, technical, tensors,
+    self, assert_close, conversational, edited, routed_configs, stored_as_int8, technical, tensors,
 };
 
 const TOLERANCE: f32 = 2e-4;
@@ -221,20 +221,63 @@ fn long_prompts_pass_in_blocks() {
 
 #[test]
 fn long_contexts_of_wide_heads_agree() {
-    // Some drivers end an invocation's loops after 65,535 rounds in all: more than every key's columns.
+    // Some drivers end an invocation's loops after 65,535 rounds in all: less than every key's columns.
     for variant in Variant::ALL {
         let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
         let mut config = conversational(Pooling::Prefix);
-        config.max_position_embeddings = 1100;
+        config.max_position_embeddings = 4200;
         config.hidden_size = 64;
         config.num_attention_heads = 1;
         config.num_hidden_layers = 1;
         let options = options(Depth::Forced(1), Routing::Live);
         let mut pair = Pair::new(&gpu, &config, options);
-        for ids in [&ids(1090)[..], &[5]] {
+        for ids in [&ids(4100)[..], &[5]] {
             pair.prefill(ids);
             let actual = block_on(pair.gpu.logits()).expect("logits");
             assert_close(&actual, pair.cpu.logits(), TOLERANCE, variant.name());
+        }
+    }
+}
+
+#[test]
+fn what_a_processor_would_not_finish_is_refused() {
+    for variant in Variant::ALL {
+        let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
+        let mut config = conversational(Pooling::Prefix);
+        config.max_position_embeddings = Limits::CONTEXT;
+        let model = GpuModel::random(gpu, config, 1, WeightPrecision::F32);
+        let model = Arc::new(block_on(model).expect("fits"));
+        let error = block_on(GpuDecoder::new(model, DecodeOptions::default()));
+        let error = error.expect_err("too many keys").to_string();
+        assert!(error.contains("attention loops over"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    for variant in Variant::ALL {
+        let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
+        let config = conversational(Pooling::Prefix);
+        let (_, weights) = tensors(&config, Dtype::F32);
+        let weights = edited(&weights, |name, values| {
+            if name.starts_with("embed") {
+                values[7 * config.hidden_size] = f32::NAN;
+            }
+        });
+        let options = options(Depth::Forced(1), Routing::Live);
+        let model = GpuModel::from_parts(gpu, config, &weights, WeightPrecision::AsStored);
+        let model = Arc::new(block_on(model).expect("fits"));
+        // Read together, and one by one.
+        for portion in [3, 1] {
+            let mut decoder = block_on(GpuDecoder::new(Arc::clone(&model), options)).expect("fits");
+            for ids in [5, 7, 9].chunks(portion) {
+                block_on(decoder.prefill(ids)).expect("fits");
+            }
+            let logits = block_on(decoder.logits()).expect("logits");
+            assert!(
+                logits[0].is_nan(),
+                "{variant}, {portion} at once: {logits:?}"
+            );
         }
     }
 }

@@ -205,15 +205,25 @@ pub(crate) fn tensors(config: &ModelConfig, dtype: Dtype) -> (Tensors, Weights) 
 
 /// The same tensors in a file of int8.
 pub(crate) fn stored_as_int8(weights: &Weights) -> Weights {
+    stored(weights, Precision::Q8, |_, _| ())
+}
+
+/// Other tensors in a file of f32: `edit` is given each one's name and values.
+pub(crate) fn edited(weights: &Weights, edit: impl Fn(&str, &mut [f32])) -> Weights {
+    stored(weights, Precision::F32, edit)
+}
+
+fn stored(weights: &Weights, precision: Precision, edit: impl Fn(&str, &mut [f32])) -> Weights {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(WEIGHTS_FILE);
     let named = weights.names().into_iter().map(|name| {
         let shape = weights.shape(&name).expect("there").to_vec();
-        let values = weights.to_f32(&name).expect("floats");
+        let mut values = weights.to_f32(&name).expect("floats");
+        edit(&name, &mut values);
         (name, shape, values)
     });
     let named: Vec<_> = named.collect();
-    save_tensors(&path, &named, Precision::Q8).expect("writable");
+    save_tensors(&path, &named, precision).expect("writable");
     // Once open it needs its name no more.
     Weights::open(&path).expect("weights")
 }
