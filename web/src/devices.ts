@@ -193,7 +193,8 @@ export class Devices {
   /** Uses the CPU where the browser offers no GPU, and says so unless that is a matter of course. */
   private async goWithout({ trouble, broken = false }: NoOffer): Promise<void> {
     if (broken) {
-      this.notice(`The GPU could not be used, so the CPU writes. ${trouble} Reload the page to try it again.`);
+      const remedy = `${this.choice === "gpu" ? "Reload the page" : "Choose the GPU"} to try it again.`;
+      this.notice(`The GPU could not be used, so the CPU writes. ${trouble} ${remedy}`);
       await this.use("cpu", "The GPU cannot be used.");
       return;
     }
@@ -381,10 +382,7 @@ export class Devices {
 
   /** Gives a GPU back that is not going to be used. */
   private drop(): void {
-    void this.opening?.then(
-      (gpu) => gpu.free(),
-      () => undefined,
-    );
+    void this.opening?.then(close, () => undefined);
     this.opening = undefined;
     this.early = undefined;
     this.release();
@@ -393,8 +391,10 @@ export class Devices {
   private release(): void {
     this.prepared = false;
     this.model?.leave_gpu();
-    this.gpu?.free();
-    this.gpu = undefined;
+    if (this.gpu !== undefined) {
+      close(this.gpu);
+      this.gpu = undefined;
+    }
   }
 
   private loaded(): MorModel {
@@ -407,6 +407,12 @@ export class Devices {
   private notice(text: string): void {
     this.post({ type: "notice", text });
   }
+}
+
+/** Gives a GPU's memory back, which browsers else keep until they collect garbage. */
+function close(gpu: MorGpu): void {
+  gpu.close();
+  gpu.free();
 }
 
 function fasterOf(speeds: Speeds): Device {

@@ -45,6 +45,8 @@ let device: DeviceState | undefined;
 let modelName = "";
 /** Under which is remembered how devices did. */
 let modelKey = "";
+/** Whether the worker was told to leave the GPU alone. */
+let gpuAvoided = false;
 /** Whether the model that is being loaded can be used in the end. */
 let loading: Promise<boolean> = Promise.resolve(false);
 let answering = false;
@@ -62,16 +64,14 @@ const welcome = new Welcome((text) => void ask(text), () => {
 });
 const panel = new SettingsPanel(
   (changed) => {
-    changeDevice(changed);
-    settings = changed;
+    change(changed);
     writeSettings(settings);
     conversation.shade(settings.showDepth);
   },
   () => {
     clearSettings();
     const defaults = files === undefined ? { ...DEFAULTS } : withModelDefaults(files.defaults, files.info.context);
-    changeDevice(defaults);
-    settings = defaults;
+    change(defaults);
     panel.show(settings);
     conversation.shade(settings.showDepth);
   },
@@ -97,12 +97,20 @@ if (address.has("test")) {
 loading = load(false);
 composer.focus();
 
-function changeDevice(changed: Settings): void {
-  if (changed.device !== settings.device) {
-    notice.clear();
-    if (changed.device === "gpu") {
-      forgetFailures(modelKey);
-    }
+/** Takes new settings over, and goes to another device if that has changed. */
+function change(changed: Settings): void {
+  const before = settings.device;
+  settings = changed;
+  if (changed.device === before) {
+    return;
+  }
+  notice.clear();
+  if (changed.device === "gpu") {
+    forgetFailures(modelKey);
+  }
+  if (changed.device === "gpu" && gpuAvoided) {
+    client.replace();
+  } else {
     client.setDevice(changed.device);
   }
 }
@@ -124,6 +132,7 @@ function modelFolder(): URL {
 /** Loads the model, without the GPU if it has brought a worker down; whether it can be used then. */
 async function load(reload: boolean, withoutGpu: string | null = null): Promise<boolean> {
   files = undefined;
+  gpuAvoided = withoutGpu !== null;
   composer.setReady(false);
   composer.say("Loading the model…");
   welcome.loading();

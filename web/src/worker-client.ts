@@ -21,8 +21,8 @@ import type {
 const LAST_CALL = 1;
 
 /**
- * How a worker ended: by a failure; by one of the GPU, which threw or did not return; or because the CPU was chosen while
- * it waited for the GPU.
+ * How a worker ended: by a failure; by one of the GPU, which threw or did not return; or because another device was chosen
+ * than it could go to.
  */
 export type Ending = "failed" | "gpu-failed" | "left";
 
@@ -130,6 +130,11 @@ export class WorkerClient {
     this.watch();
   }
 
+  /** Has another worker started, as one must be that was told to leave the GPU alone. */
+  replace(): void {
+    this.crash("left", "Another device was chosen.");
+  }
+
   /** Loses the GPU as a crash of its driver would: for tests. */
   loseGpu(): void {
     this.send({ type: "lose-gpu" });
@@ -154,7 +159,7 @@ export class WorkerClient {
       return;
     }
     this.watchdog = this.leaving
-      ? setTimeout(() => this.crash("left", "The CPU was chosen."), LAST_CALL * 1000)
+      ? setTimeout(() => this.crash("left", "Another device was chosen."), LAST_CALL * 1000)
       : setTimeout(() => {
           this.crash("gpu-failed", `The GPU does not work: It did not answer within ${this.patience} seconds.`);
         }, this.patience * 1000);
@@ -222,6 +227,8 @@ export class WorkerClient {
         }
         break;
       case "device":
+        // Where the CPU was chosen, the worker has come to it by itself.
+        this.leaving &&= message.state.choice !== "cpu";
         this.events.device(message.state);
         break;
       case "notice":
