@@ -57,17 +57,21 @@ export async function choose(page: Page, device: DeviceChoice): Promise<void> {
   await page.getByRole("button", { name: "Close" }).click();
 }
 
-/** Loses the GPU each time that the answer has grown, `times` times. */
+/** Loses the GPU each time that the answer has grown since it went on, `times` times. */
 export async function loseMidAnswer(page: Page, times: number): Promise<void> {
   await page.evaluate((times) => {
     const { morTest } = window as unknown as { morTest: { loseGpu(): void } };
     let left = times;
     let seen = "";
+    let told: string | null | undefined;
     new MutationObserver(() => {
       const text = document.querySelector('[data-role="assistant"][data-state="streaming"]')?.textContent ?? "";
-      if (left > 0 && text.length > seen.length) {
+      const notice = document.querySelector("#notice-text")?.textContent;
+      // A token that was on its way is painted after the loss; a loss has been noticed once the page tells of it.
+      if (left > 0 && text.length > seen.length && notice !== told) {
         left -= 1;
         seen = text;
+        told = notice;
         morTest.loseGpu();
       }
     }).observe(document.querySelector('[role="log"]') ?? document.body, { childList: true, subtree: true });
