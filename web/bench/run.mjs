@@ -85,7 +85,7 @@ try {
             done({ error: data.problem.message });
           }
         };
-        const options = { reload: false, device: bench.device, speeds: {}, withoutGpu: null, kernels: null, patience: 120 };
+        const options = { reload: false, device: bench.device, known: {}, withoutGpu: null, kernels: null };
         thread.postMessage({ type: "load", folder: model, ...options });
       }),
     {

@@ -4,7 +4,11 @@
  * An adapter's name and whether it is no GPU but the processor; or why there is none, in words for a
  * person, where `broken` is one that was there and failed.
  */
-export type Offer = { name: string; software: boolean } | { trouble: string; broken?: boolean };
+export type Offer = { name: string; software: boolean } | NoOffer;
+export interface NoOffer {
+  trouble: string;
+  broken?: boolean;
+}
 
 /** After this long a browser is taken not to answer. */
 const PATIENCE_MS = 10_000;

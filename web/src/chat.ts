@@ -54,6 +54,13 @@ export class AnswerView {
     this.schedule();
   }
 
+  /** Starts over, for an answer that is asked for again. */
+  clear(): void {
+    this.tokens.length = 0;
+    this.content = "";
+    this.schedule();
+  }
+
   /** Switches between Markdown and shaded tokens. */
   shade(shaded: boolean): void {
     this.shaded = shaded;

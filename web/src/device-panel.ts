@@ -1,7 +1,7 @@
 // The part of the page about devices: which one the model runs on and why, what startup took, and notices.
 
 import { formatDuration } from "./format";
-import type { DeviceState, StartupPart } from "./protocol";
+import type { DeviceChoice, DeviceState, StartupPart } from "./protocol";
 import { byId } from "./ui";
 
 /** Names of a device as people write them. */
@@ -25,6 +25,10 @@ export class DevicePanel {
       lines.push(state.trouble);
     }
     this.adapter.textContent = lines.join(" ");
+  }
+
+  switching(to: DeviceChoice): void {
+    this.about.textContent = to === "auto" ? "Finding out which device is faster…" : `Going to the ${NAMES[to]}…`;
   }
 
   showStartup(parts: readonly StartupPart[]): void {

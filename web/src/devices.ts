@@ -2,8 +2,9 @@
 // Whatever happens to a GPU, the model goes on, and the person is told.
 
 import { MorGpu, type MorModel, type WeightsBuffer } from "../pkg/mor_web.js";
-import type { Offer } from "./adapter";
-import type { Device, DeviceChoice, FromWorker, LoadOptions, Speeds } from "./protocol";
+import type { NoOffer, Offer } from "./adapter";
+import { compareSpeeds } from "./measure";
+import type { Device, DeviceChoice, Experience, FromWorker, LoadOptions, Speeds } from "./protocol";
 import type { Startup } from "./startup";
 
 /** What `MorModel.check_probe` returns. */
@@ -15,14 +16,15 @@ interface ProbeOutcome {
 
 /** A GPU that is lost more often than this does not come back. */
 const MOST_REBUILDS = 2;
-/** Tokens of the comparison between devices: as many as fit the time, and at most so many. */
-const COMPARED_TOKENS = 16;
-const COMPARED_MS = 500;
-const COMPARED_PROMPT = 8;
 
 /** Whether an error is a device's fault, so that another may do better; `mor-web` names them so. */
 export function isDeviceError(error: unknown): boolean {
-  return error instanceof Error && error.name === "DeviceError";
+  return error instanceof Error && (error.name === "DeviceError" || isLoss(error));
+}
+
+/** Whether the GPU went away, so that it may come back. */
+function isLoss(error: unknown): boolean {
+  return error instanceof Error && error.name === "DeviceLost";
 }
 
 /** The devices of one model. */
@@ -40,29 +42,42 @@ export class Devices {
   private early: MorGpu | undefined;
   /** Whether the model is on the GPU and may be trusted there. */
   private prepared = false;
+  /** What the model runs on: a GPU that was opened anew is another one. */
+  private place: "cpu" | MorGpu | undefined;
   private losses = 0;
   private model: MorModel | undefined;
-  private readonly probe: Promise<Uint8Array | null>;
+  /** Which weights the model has; unknown until they have arrived. */
+  private version: string | null | undefined;
+  /** Adapters that were measured at this visit. */
+  private readonly measured = new Set<string>();
+  /** Whether the browser has said that it offers no GPU. */
+  private without = false;
 
   /**
    * @param offer the GPU there is
-   * @param fetchProbe gets the model folder's `probe.json`, if it has one; asked at once if there is a GPU, since the
-   *   page is to make no request once it has loaded
+   * @param probe the model folder's `probe.json`, if it has one
    */
   constructor(
     private readonly startup: Startup,
     private readonly offer: Promise<Offer>,
     private readonly options: LoadOptions,
-    fetchProbe: () => Promise<Uint8Array | null>,
+    private readonly probe: Promise<Uint8Array | null>,
     private readonly post: (message: FromWorker) => void,
   ) {
-    this.probe = offer.then((offer) => ("name" in offer ? fetchProbe() : null));
+    void offer.then((offer) => {
+      if ("trouble" in offer) {
+        this.trouble = offer.trouble;
+        this.without = true;
+      } else {
+        this.adapter = offer.name;
+      }
+    });
   }
 
   /** Opens the GPU if `choice` will need it, while the caller loads the model. Needs the module. */
   async openEarly(choice: DeviceChoice): Promise<void> {
     const offer = await this.offer;
-    if ("name" in offer && (choice === "gpu" || (choice === "auto" && this.known(offer.name) !== "cpu"))) {
+    if ("name" in offer && (choice === "gpu" || (choice === "auto" && this.preferred(offer.name) !== "cpu"))) {
       this.opening ??= this.open(offer);
       this.opening.then(
         (gpu) => {
@@ -75,57 +90,69 @@ export class Devices {
 
   /** Has a GPU that was opened early compile what the model needs, while the model's weights arrive. */
   compileAhead(config: Uint8Array, weights: WeightsBuffer): void {
+    if (this.early === undefined) {
+      return;
+    }
+    this.post({ type: "gpu-call", adapter: this.adapter ?? "" });
     try {
-      if (this.early?.compile_ahead(config, weights)) {
+      if (this.early.compile_ahead(config, weights)) {
         this.early = undefined;
       }
     } catch (error) {
       // WebGPU threw through the engine, which cannot be used any more: the page starts another worker.
       this.early = undefined;
       reportError(error);
+      return;
     }
+    this.post({ type: "gpu-return" });
   }
 
-  /** Puts a model that has no device yet where `choice` wants it. */
-  async start(model: MorModel, choice: DeviceChoice): Promise<void> {
+  /** Puts a model that has no device yet where `choice` wants it; `version` tells its weights from others. */
+  async start(model: MorModel, version: string | null, choice: DeviceChoice): Promise<void> {
     this.model = model;
+    this.version = version;
     await this.choose(choice);
   }
 
   /** Goes on where `choice` wants it, or says why not. */
   async choose(choice: DeviceChoice): Promise<void> {
     this.choice = choice;
+    this.losses = 0;
     if (choice === "cpu") {
       await this.use("cpu", "You chose the CPU.");
+      this.drop();
+      this.tell();
       // Nothing waits for a GPU that is not wanted; the page says later which there is.
-      void this.offer.then((offer) => {
-        this.note(offer);
-        this.tell();
-      });
+      void this.offer.then(() => this.tell());
       return;
     }
     const offer = await this.offer;
-    this.note(offer);
-    if (choice === "gpu") {
-      await this.chooseGpu(offer);
+    if ("trouble" in offer) {
+      await this.goWithout(offer);
+    } else if (choice === "gpu") {
+      await this.chooseGpu();
     } else {
       await this.chooseFaster(offer);
     }
     this.tell();
   }
 
-  /** Goes on after the GPU has failed: on a new one, or on the CPU. */
+  /** Goes on after the GPU has failed: on a new one if it was lost, else on the CPU. */
   async recover(error: unknown): Promise<void> {
-    this.losses += 1;
+    const lost = isLoss(error);
     const reason = words(error);
     this.release();
-    if (this.losses <= MOST_REBUILDS && (await this.prepare())) {
+    if (lost) {
+      this.losses += 1;
+    }
+    if (lost && this.losses <= MOST_REBUILDS && (await this.prepare())) {
       this.notice(`The GPU was lost (${reason}); continuing on it again.`);
       await this.useGpu("It was lost, and could be opened again.");
     } else {
-      this.trouble = `The GPU was lost: ${reason}.`;
-      this.notice(`The GPU was lost (${reason}); continuing on the CPU.`);
-      await this.use("cpu", "The GPU was lost.");
+      const what = lost ? "The GPU was lost" : "The GPU failed";
+      this.trouble = `${what}: ${reason}.`;
+      this.notice(`${what} (${reason}); continuing on the CPU.`);
+      await this.use("cpu", `${what}.`);
     }
     this.tell();
   }
@@ -137,19 +164,18 @@ export class Devices {
 
   /** Makes the GPU ready whatever was chosen, for measurements. */
   async needGpu(): Promise<void> {
-    if (!(await this.prepare())) {
+    if (this.without || !(await this.prepare())) {
       throw new Error(this.trouble ?? "There is no GPU.");
     }
   }
 
-  /** Waits for the GPU, but not for ever: without it the engine does not come back, and only a new worker goes on. */
-  async patiently<T>(work: Promise<T>): Promise<T> {
-    const reason = `It did not answer within ${this.options.patience} seconds.`;
-    const timer = setTimeout(() => this.post({ type: "stuck", reason }), this.options.patience * 1000);
+  /** Does what waits for the GPU, so that the page knows: it does not wait for ever. */
+  async patiently<T>(work: () => Promise<T>): Promise<T> {
+    this.post({ type: "gpu-call", adapter: this.adapter ?? "" });
     try {
-      return await work;
+      return await work();
     } finally {
-      clearTimeout(timer);
+      this.post({ type: "gpu-return" });
     }
   }
 
@@ -158,53 +184,69 @@ export class Devices {
     this.gpu?.lose();
   }
 
-  private async chooseGpu(offer: Offer): Promise<void> {
-    if ("trouble" in offer) {
-      this.notice(`There is no GPU to use, so the CPU writes. ${offer.trouble}`);
-      await this.use("cpu", "There is no GPU to use.");
-    } else if (await this.prepare()) {
+  /** Tells the page where the model runs now. */
+  tell(): void {
+    const { choice, device, why, adapter, variant, trouble } = this;
+    this.post({ type: "device", state: { choice, device, why, adapter, variant, trouble } });
+  }
+
+  /** Uses the CPU where the browser offers no GPU, and says so unless that is a matter of course. */
+  private async goWithout({ trouble, broken = false }: NoOffer): Promise<void> {
+    if (broken) {
+      const remedy = `${this.choice === "gpu" ? "Reload the page" : "Choose the GPU"} to try it again.`;
+      this.notice(`The GPU could not be used, so the CPU writes. ${trouble} ${remedy}`);
+      await this.use("cpu", "The GPU cannot be used.");
+      return;
+    }
+    if (this.choice === "gpu") {
+      this.notice(`There is no GPU to use, so the CPU writes. ${trouble}`);
+    }
+    await this.use("cpu", "There is no GPU to use.");
+  }
+
+  private async chooseGpu(): Promise<void> {
+    if (await this.prepare()) {
       await this.useGpu("You chose the GPU.");
     } else {
       await this.use("cpu", "The GPU cannot be used.");
     }
   }
 
-  private async chooseFaster(offer: Offer): Promise<void> {
-    if ("trouble" in offer) {
-      if (offer.broken === true) {
-        this.notice(`The GPU could not be used, so the CPU writes. ${offer.trouble}`);
-      }
-      await this.use("cpu", "There is no GPU to use.");
+  private async chooseFaster({ name }: Extract<Offer, { name: string }>): Promise<void> {
+    const known = this.known(name);
+    if (known !== undefined && "failure" in known) {
+      this.trouble = known.failure;
+      await this.use("cpu", "The GPU could not be used within the last month; choose it to try it again.");
+      this.drop();
       return;
     }
-    let speeds = this.options.speeds[offer.name];
-    const known = speeds !== undefined;
-    if (this.known(offer.name) === "cpu") {
-      this.drop();
-    } else if (!(await this.prepare())) {
+    if (this.preferred(name) !== "cpu" && !(await this.prepare())) {
       await this.use("cpu", "The GPU cannot be used.");
       return;
     }
-    try {
-      if (speeds === undefined) {
+    let speeds = known?.speeds;
+    let when = this.measured.has(name) ? "at this visit" : "at an earlier visit";
+    if (speeds === undefined) {
+      try {
         // First, so that packing the weights is no part of the comparison.
         await this.use("cpu", "It is being measured.");
-        speeds = await this.startup.time("comparison", () => this.patiently(this.compare()));
+        const model = this.loaded();
+        speeds = await this.startup.time("comparison", () => this.patiently(() => compareSpeeds(model)));
+      } catch (error) {
+        this.refuse("The GPU failed while it was measured", error);
+        await this.use("cpu", "The GPU cannot be used.");
+        return;
       }
-    } catch (error) {
-      this.refuse("The GPU failed while it was measured", error);
-      await this.use("cpu", "The GPU cannot be used.");
-      return;
+      this.learn({ speeds });
+      this.measured.add(name);
+      when = "just now";
     }
-    if (!known) {
-      this.options.speeds[offer.name] = speeds;
-      this.post({ type: "speeds", adapter: offer.name, speeds });
-    }
-    const [faster, slower] = speeds.gpu > speeds.cpu ? (["gpu", "cpu"] as const) : (["cpu", "gpu"] as const);
+    const faster = fasterOf(speeds);
+    const slower = faster === "gpu" ? "cpu" : "gpu";
     const pace = (device: Device) => `${speeds[device].toFixed(speeds[device] < 10 ? 1 : 0)} tokens/s`;
     const why =
       `The ${faster.toUpperCase()} is faster for this model: ${pace(faster)} against ${pace(slower)} on the ` +
-      `${slower.toUpperCase()}, measured ${known ? "at an earlier visit" : "just now"}.`;
+      `${slower.toUpperCase()}, measured ${when}.`;
     if (faster === "gpu") {
       await this.useGpu(why);
     } else {
@@ -213,30 +255,32 @@ export class Devices {
     }
   }
 
-  /** The faster device, where it is known. */
-  private known(adapter: string): Device | undefined {
-    const speeds = this.options.speeds[adapter];
-    return speeds && (speeds.gpu > speeds.cpu ? "gpu" : "cpu");
+  /** What is known of an adapter with these weights, or with any while they have not arrived. */
+  private known(adapter: string): Experience | undefined {
+    const known = this.options.known[adapter];
+    const fits = known?.version === null || this.version === undefined || known?.version === this.version;
+    return fits ? known : undefined;
   }
 
-  /** Measures both devices. */
-  private async compare(): Promise<Speeds> {
-    const model = this.loaded();
-    const speed = async (device: Device): Promise<number> => {
-      await model.bench_prefill(device, COMPARED_PROMPT, undefined);
-      const began = performance.now();
-      let tokens = 0;
-      let passed = 0;
-      while (tokens < COMPARED_TOKENS && passed < COMPARED_MS) {
-        await model.bench_decode(1);
-        tokens += 1;
-        passed = performance.now() - began;
-      }
-      model.bench_end();
-      // A clock may be too coarse to see a fast token.
-      return (tokens * 1000) / Math.max(passed, 0.1);
-    };
-    return { cpu: await speed("cpu"), gpu: await speed("gpu") };
+  /** The device that is to be preferred, where that is known. */
+  private preferred(adapter: string): Device | undefined {
+    const known = this.known(adapter);
+    if (known === undefined) {
+      return undefined;
+    }
+    return "failure" in known ? "cpu" : fasterOf(known.speeds);
+  }
+
+  /** Remembers something about the GPU. What other kernels than its own did says nothing about later visits. */
+  private learn(what: { speeds: Speeds } | { failure: string }): void {
+    if (this.adapter === null) {
+      return;
+    }
+    const experience = { ...what, version: this.version ?? null };
+    this.options.known[this.adapter] = experience;
+    if (this.options.kernels === null) {
+      this.post({ type: "learned", adapter: this.adapter, experience });
+    }
   }
 
   /** Opens the GPU, puts the model on it, and checks that it computes what the CPU does; false, with a notice, if not. */
@@ -247,16 +291,16 @@ export class Devices {
     const model = this.loaded();
     try {
       const offer = await this.offer;
-      const gpu = await this.patiently(this.opening ?? this.open(offer));
+      const gpu = await (this.opening ?? this.open(offer));
       this.gpu = gpu;
       this.opening = undefined;
       this.early = undefined;
       this.variant = gpu.variant();
       const began = performance.now();
-      await this.patiently(gpu.settle());
+      await this.patiently(() => gpu.settle());
       const waited = performance.now() - began;
-      await this.startup.time("GPU weights", () => this.patiently(model.put_on_gpu(gpu)));
-      await this.startup.time("pipelines", () => this.patiently(model.compile()));
+      await this.startup.time("GPU weights", () => this.patiently(() => model.put_on_gpu(gpu)));
+      await this.startup.time("pipelines", () => this.patiently(() => model.compile()));
       // What was compiled ahead counts as far as it was waited for.
       this.startup.extend("pipelines", waited);
       if (!(await this.passesProbe(model))) {
@@ -277,13 +321,14 @@ export class Devices {
       this.startup.set("probe", 0, "the model has none");
       return true;
     }
-    const outcome = await this.startup.time("probe", () => this.patiently(model.check_probe("gpu", probe)));
-    const { agrees, difference, allowed } = outcome as ProbeOutcome;
+    const check = () => this.patiently(() => model.check_probe("gpu", probe));
+    const { agrees, difference, allowed } = (await this.startup.time("probe", check)) as ProbeOutcome;
     const figures = `a logit is ${difference.toPrecision(2)} off, where ${allowed.toPrecision(2)} is allowed`;
     this.startup.note("probe", figures);
     if (!agrees) {
       this.trouble = `It gave other results than expected: ${figures}.`;
       this.notice(`The GPU gave other results than expected, so the CPU writes (${figures}).`);
+      this.learn({ failure: this.trouble });
       this.drop();
     }
     return agrees;
@@ -291,7 +336,8 @@ export class Devices {
 
   private open(offer: Offer): Promise<MorGpu> {
     const suitable = "software" in offer && offer.software ? "portable" : undefined;
-    return this.startup.time("device", () => MorGpu.open(this.options.kernels ?? suitable));
+    const open = () => MorGpu.open(this.options.kernels ?? suitable);
+    return this.startup.time("device", () => this.patiently(open));
   }
 
   /** Goes on with the prepared GPU, which may have been lost since it was prepared. */
@@ -308,22 +354,23 @@ export class Devices {
 
   private async use(device: Device, why: string): Promise<void> {
     const model = this.loaded();
-    if (device === "cpu" && !this.startup.has("CPU weights")) {
-      await this.startup.time("CPU weights", () => model.set_device(device));
-    } else {
-      await model.set_device(device);
+    const place = device === "cpu" ? device : this.gpu;
+    // To where it is already, it would only have to read the conversation again.
+    if (place !== this.place) {
+      if (device === "gpu") {
+        await this.patiently(() => model.set_device(device));
+      } else if (this.startup.has("CPU weights")) {
+        await model.set_device(device);
+      } else {
+        await this.startup.time("CPU weights", () => model.set_device(device));
+      }
+      this.place = place;
+    }
+    if (device === "cpu" && this.without) {
+      model.stay_on_cpu();
     }
     this.device = device;
     this.why = why;
-  }
-
-  /** Takes down what the browser offers. */
-  private note(offer: Offer): void {
-    if ("trouble" in offer) {
-      this.trouble = offer.trouble;
-    } else {
-      this.adapter = offer.name;
-    }
   }
 
   private refuse(what: string, error: unknown): void {
@@ -335,10 +382,7 @@ export class Devices {
 
   /** Gives a GPU back that is not going to be used. */
   private drop(): void {
-    void this.opening?.then(
-      (gpu) => gpu.free(),
-      () => undefined,
-    );
+    void this.opening?.then(close, () => undefined);
     this.opening = undefined;
     this.early = undefined;
     this.release();
@@ -347,8 +391,10 @@ export class Devices {
   private release(): void {
     this.prepared = false;
     this.model?.leave_gpu();
-    this.gpu?.free();
-    this.gpu = undefined;
+    if (this.gpu !== undefined) {
+      close(this.gpu);
+      this.gpu = undefined;
+    }
   }
 
   private loaded(): MorModel {
@@ -361,12 +407,16 @@ export class Devices {
   private notice(text: string): void {
     this.post({ type: "notice", text });
   }
+}
 
-  /** Tells the page where the model runs now. */
-  private tell(): void {
-    const { choice, device, why, adapter, variant, trouble } = this;
-    this.post({ type: "device", state: { choice, device, why, adapter, variant, trouble } });
-  }
+/** Gives a GPU's memory back, which browsers else keep until they collect garbage. */
+function close(gpu: MorGpu): void {
+  gpu.close();
+  gpu.free();
+}
+
+function fasterOf(speeds: Speeds): Device {
+  return speeds.gpu > speeds.cpu ? "gpu" : "cpu";
 }
 
 /** What an error says, as a part of a sentence that says already what happened. */

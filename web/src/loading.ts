@@ -19,6 +19,8 @@ export const PROBE = "probe.json";
 /** A model that runs nowhere yet, and what the page wants to know of it. */
 export interface LoadedModel {
   model: MorModel;
+  /** Which weights these are, as `FetchedFile` says. */
+  version: string | null;
   files: Omit<ModelFiles, "startup">;
 }
 
@@ -76,7 +78,7 @@ export async function loadModel(
       progress(WEIGHTS),
     ),
   );
-  const [configFile, tokenizer, tokenizerConfig, { cached }, card, generation] = await Promise.all([
+  const [configFile, tokenizer, tokenizerConfig, { cached, version }, card, generation] = await Promise.all([
     loader.bytes(CONFIG, progress(CONFIG)).then((bytes) => (config = bytes)),
     loader.bytes(TOKENIZER, progress(TOKENIZER)),
     loader.bytes(TOKENIZER_CONFIG, progress(TOKENIZER_CONFIG)),
@@ -96,7 +98,7 @@ export async function loadModel(
   // Takes the buffer: it must not be freed again.
   const model = await startup.time("tokenizer", () => new MorModel(configFile, tokenizer, tokenizerConfig, bytes));
   const info = model.info() as ModelInfo;
-  return { model, files: { info, card, defaults: generationDefaults(generation), cached } };
+  return { model, version, files: { info, card, defaults: generationDefaults(generation), cached } };
 }
 
 /** The generation defaults of Hugging Face's `generation_config.json` that this engine knows. */

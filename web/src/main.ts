@@ -4,10 +4,10 @@ import "./style.css";
 
 import { AnswerView, Conversation } from "./chat";
 import { deviceInShort, DevicePanel, Notice } from "./device-panel";
+import { forgetFailures, readExperience, writeExperience } from "./experience";
 import { formatBytes, formatCount } from "./format";
-import type { DeviceState, ModelFiles, Problem } from "./protocol";
+import type { AnswerStats, DeviceState, GenerationOptions, Message, ModelFiles, Problem } from "./protocol";
 import { clearSettings, DEFAULTS, readSettings, type Settings, toOptions, withModelDefaults, writeSettings } from "./settings";
-import { readSpeeds, writeSpeeds } from "./speeds";
 import { AboutPanel, byId, Composer, SettingsPanel, Welcome } from "./ui";
 import { WorkerClient, WorkerProblem } from "./worker-client";
 
@@ -17,53 +17,61 @@ const GPU_PATIENCE = 120;
 /** Within this many pixels of its end, the conversation follows the answer. */
 const FOLLOW_DISTANCE = 80;
 
+const address = new URLSearchParams(location.search);
 const devicePanel = new DevicePanel();
 const notice = new Notice();
-const client = new WorkerClient({
-  device: (state) => {
-    device = state;
-    devicePanel.show(state);
-    nameModel();
+const client = new WorkerClient(
+  {
+    device: (state) => {
+      device = state;
+      devicePanel.show(state);
+      nameModel();
+    },
+    notice: (text) => notice.show(text),
+    switching: (to) => devicePanel.switching(to),
+    learned: (adapter, experience) => writeExperience(modelKey, adapter, experience),
+    startup: (parts) => devicePanel.showStartup(parts),
+    ended: (how, reason) => {
+      loading = load(false, how === "gpu-failed" ? reason : null);
+    },
   },
-  notice: (text) => notice.show(text),
-  speeds: (adapter, speeds) => writeSpeeds(speedsKey, adapter, speeds),
-  startup: (parts) => devicePanel.showStartup(parts),
-  // Most likely the GPU's fault if it was in use: what else fails, fails while loading.
-  crashed: (reason) => {
-    const withoutGpu = settings.device === "cpu" ? null : reason;
-    void load(false, withoutGpu);
-  },
-});
+  Number(address.get("patience")) || GPU_PATIENCE,
+);
 const log = byId("log", HTMLElement);
 const main = byId("main", HTMLElement);
 const conversation = new Conversation(log);
-const address = new URLSearchParams(location.search);
 let files: ModelFiles | undefined;
 let device: DeviceState | undefined;
 let modelName = "";
-/** Under which speeds of devices are remembered. */
-let speedsKey = "";
+/** Under which is remembered how devices did. */
+let modelKey = "";
+/** Whether the worker was told to leave the GPU alone. */
+let gpuAvoided = false;
+/** Whether the model that is being loaded can be used in the end. */
+let loading: Promise<boolean> = Promise.resolve(false);
 let answering = false;
+/** Whether the answer that is being written was told to stop. */
+let stopping = false;
 let settings: Settings = readSettings(DEFAULTS);
 /** Counts chats: an answer that ends after "New chat" belongs to none. */
 let chat = 0;
 let following = true;
 
 const about = new AboutPanel();
-const composer = new Composer((text) => void ask(text), () => client.stop());
-const welcome = new Welcome((text) => void ask(text), () => void load(true));
+const composer = new Composer((text) => void ask(text), stop);
+const welcome = new Welcome((text) => void ask(text), () => {
+  loading = load(true);
+});
 const panel = new SettingsPanel(
   (changed) => {
-    changeDevice(changed);
-    settings = changed;
+    change(changed);
     writeSettings(settings);
     conversation.shade(settings.showDepth);
   },
   () => {
     clearSettings();
     const defaults = files === undefined ? { ...DEFAULTS } : withModelDefaults(files.defaults, files.info.context);
-    changeDevice(defaults);
-    settings = defaults;
+    change(defaults);
     panel.show(settings);
     conversation.shade(settings.showDepth);
   },
@@ -72,7 +80,7 @@ panel.show(settings);
 
 byId("new-chat", HTMLButtonElement).addEventListener("click", () => {
   chat += 1;
-  client.stop();
+  stop();
   conversation.clear();
   welcome.show(true);
   following = true;
@@ -86,12 +94,23 @@ if (address.has("test")) {
   // What only tests do: lose the GPU, and compare it with the CPU.
   Object.assign(window, { morTest: client });
 }
-void load(false);
+loading = load(false);
 composer.focus();
 
-function changeDevice(changed: Settings): void {
-  if (changed.device !== settings.device) {
-    notice.clear();
+/** Takes new settings over, and goes to another device if that has changed. */
+function change(changed: Settings): void {
+  const before = settings.device;
+  settings = changed;
+  if (changed.device === before) {
+    return;
+  }
+  notice.clear();
+  if (changed.device === "gpu") {
+    forgetFailures(modelKey);
+  }
+  if (changed.device === "gpu" && gpuAvoided) {
+    client.replace();
+  } else {
     client.setDevice(changed.device);
   }
 }
@@ -110,23 +129,23 @@ function modelFolder(): URL {
   return folder;
 }
 
-/** Loads the model, without the GPU if it has brought a worker down. */
-async function load(reload: boolean, withoutGpu: string | null = null): Promise<void> {
+/** Loads the model, without the GPU if it has brought a worker down; whether it can be used then. */
+async function load(reload: boolean, withoutGpu: string | null = null): Promise<boolean> {
   files = undefined;
+  gpuAvoided = withoutGpu !== null;
   composer.setReady(false);
   composer.say("Loading the model…");
   welcome.loading();
   notice.clear();
   try {
     const folder = modelFolder();
-    speedsKey = folder.pathname;
+    modelKey = folder.pathname;
     const options = {
       reload,
       device: settings.device,
-      speeds: readSpeeds(speedsKey),
+      known: readExperience(modelKey),
       withoutGpu,
       kernels: address.get("kernels"),
-      patience: Number(address.get("patience")) || GPU_PATIENCE,
     };
     const loaded = await client.load(folder, options, {
       progress: (done, total) => welcome.progress(done, total),
@@ -143,17 +162,19 @@ async function load(reload: boolean, withoutGpu: string | null = null): Promise<
     about.show(modelName, loaded);
     welcome.ready(modelName, loaded);
     composer.setReady(true);
-    composer.say("Ready");
+    composer.say(answering ? "Answering…" : "Ready");
+    return true;
   } catch (error) {
     const problem = problemOf(error);
-    if (error instanceof WorkerProblem && error.crashed && withoutGpu === null && settings.device !== "cpu") {
-      await load(reload, problem.message);
-      return;
+    const ending = error instanceof WorkerProblem ? error.ending : undefined;
+    if (ending === "gpu-failed" || ending === "left") {
+      return load(reload, ending === "gpu-failed" ? problem.message : null);
     }
     welcome.failed(problem);
     welcome.show(true);
     composer.say("The model could not be loaded.");
     byId("retry", HTMLButtonElement).focus();
+    return false;
   }
 }
 
@@ -171,11 +192,35 @@ function nameModel(): void {
   ].join(" · ");
 }
 
+/** Ends the answer after the token at hand. */
+function stop(): void {
+  stopping = answering;
+  client.stop();
+}
+
+/** Gets the answer to `history`, once more from the start where a worker ended over it. */
+async function write(history: Message[], options: GenerationOptions, view: AnswerView): Promise<AnswerStats> {
+  try {
+    return await client.ask(history, options, (token) => view.push(token));
+  } catch (error) {
+    if (!(error instanceof WorkerProblem && error.ending !== undefined && (await loading))) {
+      throw error;
+    }
+  }
+  view.clear();
+  const again = client.ask(history, options, (token) => view.push(token));
+  if (stopping) {
+    client.stop();
+  }
+  return again;
+}
+
 async function ask(text: string): Promise<void> {
   if (files === undefined || answering) {
     return;
   }
   answering = true;
+  stopping = false;
   const current = chat;
   const view = new AnswerView(modelName, settings.showDepth, files.info.max_steps, follow);
   welcome.show(false);
@@ -191,7 +236,7 @@ async function ask(text: string): Promise<void> {
   follow();
   let ending = "Ready";
   try {
-    const stats = await client.ask(history, toOptions(settings, files.defaults), (token) => view.push(token));
+    const stats = await write(history, toOptions(settings, files.defaults), view);
     view.finish(stats);
     ending = stats.end === "stopped" ? "Stopped" : "Ready";
     if (current === chat) {
@@ -212,7 +257,9 @@ async function ask(text: string): Promise<void> {
     answering = false;
     log.removeAttribute("aria-busy");
     composer.setAnswering(false);
-    composer.say(ending);
+    if (files !== undefined) {
+      composer.say(ending);
+    }
   }
 }
 

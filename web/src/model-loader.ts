@@ -18,6 +18,9 @@ export class LoadError extends Error {
   }
 }
 
+/** The folder has no such file. */
+class MissingFile extends LoadError {}
+
 /** Receives a file's bytes in order. */
 export interface Sink {
   /** Called once before the first chunk; `size` is known unless the server compresses or streams. */
@@ -28,6 +31,8 @@ export interface Sink {
 export interface FetchedFile {
   size: number;
   cached: boolean;
+  /** Differs where the file's content does, as far as the server tells; null if it does not. */
+  version: string | null;
 }
 
 /** Called as bytes arrive: bytes so far of this file, and its size when known. */
@@ -74,19 +79,25 @@ export class ModelLoader {
     return bytes;
   }
 
-  /** A file that a folder may lack. */
+  /** A file that a folder may lack; null if it does. */
   async optionalBytes(name: string): Promise<Uint8Array | null> {
     try {
       return await this.bytes(name);
-    } catch {
-      return null;
+    } catch (error) {
+      if (error instanceof MissingFile) {
+        return null;
+      }
+      throw error;
     }
   }
 
-  /** As `optionalBytes`, as text. */
+  /** As text, a file that is not worth a failure; null if it is missing or cannot be had. */
   async optionalText(name: string): Promise<string | null> {
-    const bytes = await this.optionalBytes(name);
-    return bytes === null ? null : new TextDecoder().decode(bytes);
+    try {
+      return new TextDecoder().decode(await this.bytes(name));
+    } catch {
+      return null;
+    }
   }
 
   /** Streams a file into `sink`, from the cache if possible, else from the network into the cache as well. */
@@ -97,12 +108,12 @@ export class ModelLoader {
       const size = sizeOf(cached.headers);
       const received = await pump(cached, sink, size, progress);
       if (received === size) {
-        return { size: received, cached: true };
+        return { size: received, cached: true, version: versionOf(cached.headers) };
       }
       // A damaged copy: fall through to the network, where `begin` starts the sink over.
       await this.cache?.delete(url);
     }
-    return { size: await this.download(name, url, sink, progress), cached: false };
+    return { ...(await this.download(name, url, sink, progress)), cached: false };
   }
 
   private url(name: string): string {
@@ -147,7 +158,7 @@ export class ModelLoader {
     return size === sizeOf(cached) && response.headers.get("last-modified") === cached.get("last-modified");
   }
 
-  private async download(name: string, url: string, sink: Sink, progress?: Progress): Promise<number> {
+  private async download(name: string, url: string, sink: Sink, progress?: Progress): Promise<Omit<FetchedFile, "cached">> {
     let response: Response;
     try {
       // The Cache API holds the copy; a second one in the HTTP cache would only cost disk.
@@ -199,7 +210,7 @@ export class ModelLoader {
       });
     }
     await copy?.finish();
-    return received;
+    return { size: received, version: versionOf(response.headers) };
   }
 
   /** Writes a second stream of the same bytes to the cache. */
@@ -210,8 +221,8 @@ export class ModelLoader {
       : new CacheCopy(this.cache, url, headers, size);
   }
 
-  private missing(name: string, status: number): LoadError {
-    return new LoadError({
+  private missing(name: string, status: number): MissingFile {
+    return new MissingFile({
       file: name,
       message: `${name} is missing from ${this.where()} (the server answered ${status}).`,
       remedy: "Put the whole model folder there, or name another one with ?model=NAME in the address.",
@@ -273,6 +284,10 @@ function sizeOf(headers: Headers): number | undefined {
   const text = headers.get("content-length");
   const size = Number(text);
   return text !== null && Number.isSafeInteger(size) && size >= 0 ? size : undefined;
+}
+
+function versionOf(headers: Headers): string | null {
+  return headers.get("etag") ?? headers.get("last-modified");
 }
 
 /** Moves a body into `sink` (and `copy`), and returns how many bytes it had. */

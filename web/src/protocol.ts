@@ -92,6 +92,12 @@ export interface Speeds {
   gpu: number;
 }
 
+/** What was learned of a model on an adapter: how fast it is there, or why it cannot run there. */
+export type Experience = ({ speeds: Speeds } | { failure: string }) & {
+  /** Which weights that was with; null if any would do the same. */
+  version: string | null;
+};
+
 /** What the time between opening the page and the first token went into; some of it passes side by side. */
 export type StartupName =
   | "module"
@@ -153,14 +159,12 @@ export interface LoadOptions {
   /** Fetch everything again. */
   reload: boolean;
   device: DeviceChoice;
-  /** Earlier measurements of this model, by adapter. */
-  speeds: Record<string, Speeds>;
+  /** What earlier visits learned of this model, by adapter. */
+  known: Record<string, Experience>;
   /** Why the GPU is to be left alone: it has brought a worker down before; null if it has not. */
   withoutGpu: string | null;
   /** The variant of the engine's GPU kernels; null for such as suit the GPU. */
   kernels: string | null;
-  /** Seconds after which a GPU that has not answered is not coming back. */
-  patience: number;
 }
 
 export type ToWorker =
@@ -180,11 +184,14 @@ export type FromWorker =
   | { type: "load-failed"; problem: Problem }
   | { type: "startup"; parts: StartupPart[] }
   | { type: "device"; state: DeviceState }
+  /** The model is on its way to what the person chose, which may take a while. */
+  | { type: "switching"; to: DeviceChoice }
   /** Something that the person should know although all goes on. */
   | { type: "notice"; text: string }
-  /** The GPU does not come back from a call, so neither does the engine: only a new worker can go on. */
-  | { type: "stuck"; reason: string }
-  | { type: "speeds"; adapter: string; speeds: Speeds }
+  /** The GPU of this name is called. If that never returns, neither does the engine, and only a new worker can go on. */
+  | { type: "gpu-call"; adapter: string }
+  | { type: "gpu-return" }
+  | { type: "learned"; adapter: string; experience: Experience }
   | { type: "agree-done"; result: AgreementResult }
   | { type: "agree-failed"; problem: Problem }
   | { type: "token"; id: number; token: Token }

@@ -5,29 +5,38 @@ import type {
   AnswerStats,
   DeviceChoice,
   DeviceState,
+  Experience,
   FromWorker,
   GenerationOptions,
   LoadOptions,
   Message,
   ModelFiles,
   Problem,
-  Speeds,
   StartupPart,
   Token,
   ToWorker,
 } from "./protocol";
 
+/** Seconds for a call to the GPU to return once the CPU was chosen: time for the token at hand. */
+const LAST_CALL = 1;
+
+/**
+ * How a worker ended: by a failure; by one of the GPU, which threw or did not return; or because another device was chosen
+ * than it could go to.
+ */
+export type Ending = "failed" | "gpu-failed" | "left";
+
 /** A failure that the page can show as it is. */
 export class WorkerProblem extends Error {
   readonly problem: Problem;
-  /** Whether the worker is gone; otherwise it can be asked again. */
-  readonly crashed: boolean;
+  /** Set where the worker is gone; otherwise it can be asked again. */
+  readonly ending: Ending | undefined;
 
-  constructor(problem: Problem, crashed = false) {
+  constructor(problem: Problem, ending?: Ending) {
     super(problem.message);
     this.name = "WorkerProblem";
     this.problem = problem;
-    this.crashed = crashed;
+    this.ending = ending;
   }
 }
 
@@ -40,10 +49,12 @@ export interface LoadEvents {
 export interface WorkerEvents {
   device(state: DeviceState): void;
   notice(text: string): void;
-  speeds(adapter: string, speeds: Speeds): void;
+  switching(to: DeviceChoice): void;
+  /** Something to remember about a GPU. */
+  learned(adapter: string, experience: Experience): void;
   startup(parts: StartupPart[]): void;
   /** The worker is gone, and not while it loaded: a model must be loaded again. */
-  crashed(reason: string): void;
+  ended(how: Ending, reason: string): void;
 }
 
 interface Pending<T> {
@@ -58,18 +69,36 @@ export class WorkerClient {
   private answer: (Pending<AnswerStats> & { id: number; onToken: (token: Token) => void }) | undefined;
   private agreement: Pending<AgreementResult> | undefined;
   private lastId = 0;
+  /** The GPU that was called last, and calls to it that have not returned. */
+  private adapter = "";
+  private calls = 0;
+  /** Whether the CPU was chosen. */
+  private leaving = false;
+  private watchdog: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly events: WorkerEvents) {}
+  /** @param patience seconds after which a GPU that has not answered is not coming back */
+  constructor(
+    private readonly events: WorkerEvents,
+    private readonly patience: number,
+  ) {}
 
   /** Loads the model of `folder`, in a new worker: a failed load leaves nothing behind. */
   load(folder: URL, options: LoadOptions, events: LoadEvents): Promise<ModelFiles> {
-    this.worker?.terminate();
-    this.fail({ message: "The model is being loaded again.", remedy: "" });
+    this.end({ message: "The model is being loaded again.", remedy: "" });
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "mor-model" });
-    worker.addEventListener("message", (event: MessageEvent<FromWorker>) => this.receive(event.data));
+    worker.addEventListener("message", (event: MessageEvent<FromWorker>) => {
+      // What an ended worker had sent before may still arrive.
+      if (this.worker === worker) {
+        this.receive(event.data);
+      }
+    });
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      this.crash(`The model's worker failed: ${event.message || "its script could not be loaded"}.`);
+      if (this.worker !== worker) {
+        return;
+      }
+      const what = event.message || "its script could not be loaded";
+      this.crash(this.calls > 0 ? "gpu-failed" : "failed", `The model's worker failed: ${what}.`);
     });
     this.worker = worker;
     return new Promise((resolve, reject) => {
@@ -96,7 +125,14 @@ export class WorkerClient {
 
   /** Goes on with this device from the next token on. */
   setDevice(device: DeviceChoice): void {
+    this.leaving = device === "cpu";
     this.send({ type: "set-device", device });
+    this.watch();
+  }
+
+  /** Has another worker started, as one must be that was told to leave the GPU alone. */
+  replace(): void {
+    this.crash("left", "Another device was chosen.");
   }
 
   /** Loses the GPU as a crash of its driver would: for tests. */
@@ -116,18 +152,39 @@ export class WorkerClient {
     this.worker?.postMessage(message);
   }
 
-  private crash(reason: string): void {
+  /** Waits for the GPU, but not for ever, and not in the worker, which may be what does not come back. */
+  private watch(): void {
+    clearTimeout(this.watchdog);
+    if (this.calls === 0) {
+      return;
+    }
+    this.watchdog = this.leaving
+      ? setTimeout(() => this.crash("left", "Another device was chosen."), LAST_CALL * 1000)
+      : setTimeout(() => {
+          this.crash("gpu-failed", `The GPU does not work: It did not answer within ${this.patience} seconds.`);
+        }, this.patience * 1000);
+  }
+
+  private crash(how: Ending, reason: string): void {
     const wasLoading = this.loading !== undefined;
-    this.worker?.terminate();
+    if (how === "gpu-failed") {
+      this.events.learned(this.adapter, { failure: reason, version: null });
+    }
     const remedy = "Reload the page. If it stays, use a current version of the browser.";
-    this.fail({ message: reason, remedy: wasLoading ? remedy : "" }, true);
+    this.end({ message: reason, remedy: wasLoading ? remedy : "" }, how);
     if (!wasLoading) {
-      this.events.crashed(reason);
+      this.events.ended(how, reason);
     }
   }
 
-  private fail(problem: Problem, crashed = false): void {
-    const error = new WorkerProblem(problem, crashed);
+  /** Ends the worker, and all that was asked of it. */
+  private end(problem: Problem, how?: Ending): void {
+    this.worker?.terminate();
+    this.worker = undefined;
+    this.calls = 0;
+    this.leaving = false;
+    clearTimeout(this.watchdog);
+    const error = new WorkerProblem(problem, how);
     this.loading?.reject(error);
     this.answer?.reject(error);
     this.agreement?.reject(error);
@@ -170,16 +227,27 @@ export class WorkerClient {
         }
         break;
       case "device":
+        // Where the CPU was chosen, the worker has come to it by itself.
+        this.leaving &&= message.state.choice !== "cpu";
         this.events.device(message.state);
         break;
       case "notice":
         this.events.notice(message.text);
         break;
-      case "stuck":
-        this.crash(`The GPU does not work: ${message.reason}`);
+      case "switching":
+        this.events.switching(message.to);
         break;
-      case "speeds":
-        this.events.speeds(message.adapter, message.speeds);
+      case "gpu-call":
+        this.adapter = message.adapter;
+        this.calls += 1;
+        this.watch();
+        break;
+      case "gpu-return":
+        this.calls -= 1;
+        this.watch();
+        break;
+      case "learned":
+        this.events.learned(message.adapter, message.experience);
         break;
       case "startup":
         this.events.startup(message.parts);

@@ -110,7 +110,9 @@ async function load(request: Extract<ToWorker, { type: "load" }>): Promise<void>
 }
 
 async function loadOn(loader: ModelLoader, request: Extract<ToWorker, { type: "load" }>): Promise<ModelFiles> {
-  const probe = () => loader.optionalBytes(PROBE);
+  // Fetched whatever the device, since the page is to make no request once it has loaded.
+  const probe = loader.optionalBytes(PROBE);
+  probe.catch(() => undefined);
   const { withoutGpu } = request;
   const offer = withoutGpu === null ? lookForAdapter() : Promise.resolve({ trouble: withoutGpu, broken: true });
   const devices = new Devices(startup, offer, request, probe, post);
@@ -119,8 +121,12 @@ async function loadOn(loader: ModelLoader, request: Extract<ToWorker, { type: "l
   module.catch(() => undefined);
   module.then(() => devices.openEarly(request.device)).catch(() => undefined);
   const ahead = devices.compileAhead.bind(devices);
-  const { model, files } = await loadModel(loader, module, startup, post, ahead);
-  await devices.start(model, request.device);
+  const { model, version, files } = await loadModel(loader, module, startup, post, ahead);
+  await Promise.allSettled([probe]);
+  // Another may have been chosen meanwhile.
+  const choice = wanted ?? request.device;
+  wanted = undefined;
+  await devices.start(model, version, choice);
   loaded = { model, devices };
   startup.set("ready", startup.elapsed());
   return { ...files, startup: startup.parts() };
@@ -133,11 +139,13 @@ async function changeDevice(): Promise<void> {
   if (choice === undefined || loaded === undefined) {
     return;
   }
+  post({ type: "switching", to: choice });
   try {
     await loaded.devices.choose(choice);
     post({ type: "startup", parts: startup.parts() });
   } catch (error) {
     post({ type: "notice", text: describe(error).message });
+    loaded.devices.tell();
   }
 }
 
@@ -164,7 +172,7 @@ async function write(
   const surely = async (run: () => Promise<unknown>): Promise<unknown> => {
     for (;;) {
       try {
-        return await (devices.onGpu ? devices.patiently(run()) : run());
+        return await (devices.onGpu ? devices.patiently(run) : run());
       } catch (error) {
         if (!isDeviceError(error) || !devices.onGpu) {
           throw error;
@@ -182,12 +190,12 @@ async function write(
   let last = asked;
   let end: EndReason | null = null;
   while (end === null) {
+    await changeDevice();
     if (stopped === id) {
       model.chat_stop();
       end = "stopped";
       break;
     }
-    await changeDevice();
     const { end: reached, ...token } = (await surely(() => model.chat_next())) as Step;
     last = performance.now();
     end = reached;

@@ -199,3 +199,16 @@ test("makes no request once it has loaded", async ({ page }) => {
   await page.getByRole("button", { name: "About" }).click();
   expect(requests).toEqual([]);
 });
+
+test("works on a page that is not isolated", async ({ page }) => {
+  await page.route(/\/\?model=/, async (route) => {
+    const response = await route.fetch();
+    const kept = Object.entries(response.headers()).filter(([name]) => !name.startsWith("cross-origin-"));
+    await route.fulfill({ response, headers: Object.fromEntries(kept) });
+  });
+  await openReady(page, "long");
+  expect(await page.evaluate(() => crossOriginIsolated)).toBe(false);
+  await send(page);
+  await answered(page);
+  await expect(answers(page)).toHaveText(LONG_REPLY);
+});

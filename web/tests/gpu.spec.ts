@@ -1,50 +1,15 @@
-// The model on a GPU, which SwiftShader stands in for: choosing it, losing it, and not trusting it.
+// The model on a GPU, which SwiftShader stands in for: choosing it and losing it.
 
 import { expect, type Page, test } from "@playwright/test";
 
 import { CHROMIUM, GPU_ARGS } from "./browser.mjs";
+import { breakWorkers, choose, device, loseMidAnswer, notice, openOn, prefer, remember, type TestHook } from "./gpu";
 import { answered, answers, modelName, send } from "./page";
 import { LONG_REPLY } from "./replies.mjs";
 
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
 
-/** Opens the page with a model and a chosen device. */
-async function openOn(page: Page, device: "auto" | "cpu" | "gpu", recipe: string, more = ""): Promise<string> {
-  const name = modelName(recipe);
-  // Only at the first visit: later ones remember.
-  await page.goto("/icon.svg");
-  await page.evaluate((device) => localStorage.setItem("mor-settings-v1", JSON.stringify({ device })), device);
-  await page.goto(`/?test&model=${name}${more}`);
-  await expect(page.getByRole("status")).toHaveText("Ready");
-  return name;
-}
-
-const device = (page: Page) => page.locator("#device-help");
-const notice = (page: Page) => page.locator("#notice-text");
 const bar = (page: Page) => page.getByRole("banner");
-
-async function choose(page: Page, device: "auto" | "cpu" | "gpu"): Promise<void> {
-  await page.getByRole("button", { name: "Settings" }).click();
-  await page.getByLabel("Runs on").selectOption(device);
-  await page.getByRole("button", { name: "Close" }).click();
-}
-
-/** Loses the GPU each time that the answer has grown, `times` times. */
-async function loseMidAnswer(page: Page, times: number): Promise<void> {
-  await page.evaluate((times) => {
-    const { morTest } = window as unknown as { morTest: { loseGpu(): void } };
-    let left = times;
-    let seen = "";
-    new MutationObserver(() => {
-      const text = document.querySelector('[data-role="assistant"][data-state="streaming"]')?.textContent ?? "";
-      if (left > 0 && text.length > seen.length) {
-        left -= 1;
-        seen = text;
-        morTest.loseGpu();
-      }
-    }).observe(document.querySelector('[role="log"]') ?? document.body, { childList: true, subtree: true });
-  }, times);
-}
 
 for (const where of ["cpu", "gpu"] as const) {
   test(`answers on the ${where}, and remembers that it was chosen`, async ({ page }) => {
@@ -112,73 +77,6 @@ test("goes from device to device between answers and within one", async ({ page 
   await expect(answers(page)).toHaveText(LONG_REPLY);
 });
 
-/** Breaks WebGPU in the page's workers, in a way that the engine cannot catch. */
-async function breakWorkers(page: Page, script: string): Promise<void> {
-  await page.route("**/worker-*.js", async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, body: `{${script}};\n${await response.text()}` });
-  });
-}
-
-for (const choice of ["gpu", "auto"] as const) {
-  test(`loads without a GPU that brings the worker down (${choice})`, async ({ page }) => {
-    await breakWorkers(page, "GPUDevice.prototype.createComputePipeline = () => { throw new Error('out of order') }");
-    await openOn(page, choice, "probed");
-    await expect(notice(page)).toContainText(/so the CPU writes.*out of order/);
-    await expect(device(page)).toHaveAttribute("data-device", "cpu");
-    await send(page);
-    await answered(page);
-    await expect(answers(page)).toHaveText(LONG_REPLY);
-  });
-}
-
-test("loads anew when the GPU brings the worker down later", async ({ page }) => {
-  await breakWorkers(page, `
-    let submits = 0;
-    const submit = GPUQueue.prototype.submit;
-    GPUQueue.prototype.submit = function (buffers) {
-      submits += 1;
-      if (submits === 60) {
-        throw new Error("out of order");
-      }
-      return submit.call(this, buffers);
-    }`);
-  await openOn(page, "gpu", "probed");
-  await expect(device(page)).toHaveAttribute("data-device", "gpu");
-  await send(page);
-  await expect(answers(page)).toHaveAttribute("data-state", "failed");
-  await expect(page.getByRole("status")).toHaveText("Ready");
-  await expect(notice(page)).toContainText("so the CPU writes");
-  await page.getByRole("button", { name: "New chat" }).click();
-  await send(page);
-  await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
-});
-
-for (const [when, results] of [["it starts", 1], ["it writes", 6]] as const) {
-  test(`loads without a GPU that does not answer when ${when}`, async ({ page }) => {
-    await breakWorkers(page, `
-      let results = 0;
-      const mapAsync = GPUBuffer.prototype.mapAsync;
-      GPUBuffer.prototype.mapAsync = function (...which) {
-        results += 1;
-        return results < ${results} ? mapAsync.apply(this, which) : new Promise(() => undefined);
-      }`);
-    await openOn(page, "gpu", "probed", "&patience=6");
-    if (results > 1) {
-      await send(page);
-      await expect(answers(page)).toHaveAttribute("data-state", "failed");
-      await expect(page.getByRole("status")).toHaveText("Ready");
-      await page.getByRole("button", { name: "New chat" }).click();
-    }
-    await expect(notice(page)).toContainText("It did not answer within 6 seconds.");
-    await expect(device(page)).toHaveAttribute("data-device", "cpu");
-    await send(page);
-    await answered(page);
-    await expect(answers(page)).toHaveText(LONG_REPLY);
-  });
-}
-
 test("goes on when the GPU is lost while it writes", async ({ page }) => {
   await openOn(page, "gpu", "probed");
   await loseMidAnswer(page, 1);
@@ -203,7 +101,7 @@ test("goes on when the browser's GPU process crashes while it writes", async ({ 
 
 test("goes on when the GPU is lost between two answers", async ({ page }) => {
   await openOn(page, "gpu", "probed");
-  await page.evaluate(() => (window as unknown as { morTest: { loseGpu(): void } }).morTest.loseGpu());
+  await page.evaluate(() => (window as unknown as { morTest: TestHook }).morTest.loseGpu());
   await send(page);
   await answered(page);
   await expect(answers(page)).toHaveText(LONG_REPLY);
@@ -221,24 +119,6 @@ test("goes on with the CPU when the GPU is lost again and again", async ({ page 
   await expect(page.locator("#adapter")).toContainText("The GPU was lost");
   await page.getByRole("button", { name: "Dismiss" }).click();
   await expect(notice(page)).toBeHidden();
-});
-
-for (const choice of ["gpu", "auto"] as const) {
-  test(`does not trust a GPU that computes something else (${choice})`, async ({ page }) => {
-    await openOn(page, choice, "wrong-probe");
-    await expect(notice(page)).toContainText("The GPU gave other results than expected, so the CPU writes");
-    await expect(device(page)).toHaveAttribute("data-device", "cpu");
-    await expect(page.locator("#adapter")).toContainText("other results than expected");
-    await send(page);
-    await answered(page);
-    await expect(answers(page)).toHaveText(LONG_REPLY);
-  });
-}
-
-test("does not trust a GPU that it cannot check", async ({ page }) => {
-  await openOn(page, "gpu", "corrupt-probe");
-  await expect(notice(page)).toContainText(/The GPU could not be used, so the CPU writes \(probe\.json: .*export/);
-  await expect(device(page)).toHaveAttribute("data-device", "cpu");
 });
 
 test("finds out which device is faster, says so, and remembers it", async ({ page }) => {
@@ -259,4 +139,92 @@ test("finds out which device is faster, says so, and remembers it", async ({ pag
   await send(page);
   await answered(page);
   await expect(answers(page)).toHaveText(LONG_REPLY);
+});
+
+test("goes to the GPU where it is known to be faster", async ({ page }) => {
+  const name = modelName("probed");
+  await prefer(page, { device: "auto" });
+  await remember(page, name, { cpu: 5, gpu: 50 });
+  await page.goto(`/?test&model=${name}`);
+  await expect(page.getByRole("status")).toHaveText("Ready");
+  await expect(device(page)).toHaveText(
+    "The model runs on the GPU. The GPU is faster for this model: 50 tokens/s against 5.0 tokens/s on the CPU, measured at an earlier visit.",
+  );
+  await send(page);
+  await answered(page);
+  await expect(answers(page)).toHaveText(LONG_REPLY);
+});
+
+test("measures other weights, and other kernels, anew", async ({ page }) => {
+  const name = modelName("probed");
+  await prefer(page, { device: "auto" });
+  await remember(page, name, { cpu: 50, gpu: 5 }, '"others"');
+  for (const kernels of ["&kernels=portable", ""]) {
+    await page.goto(`/?test&model=${name}${kernels}`);
+    await expect(page.getByRole("status")).toHaveText("Ready");
+    await expect(device(page)).toContainText("measured just now");
+  }
+  await choose(page, "cpu");
+  await expect(device(page)).toContainText("You chose the CPU");
+  await choose(page, "auto");
+  await expect(device(page)).toContainText("measured at this visit");
+});
+
+test("measures with a context that is soon full", async ({ page }) => {
+  await openOn(page, "auto", "short");
+  await expect(notice(page)).toBeHidden();
+  await expect(device(page)).toContainText("measured just now");
+});
+
+test("gives the GPU back when the CPU is chosen", async ({ page }) => {
+  await breakWorkers(page, `
+    const destroy = GPUDevice.prototype.destroy;
+    GPUDevice.prototype.destroy = function () {
+      self.postMessage({ type: "notice", text: "A device was given back." });
+      return destroy.call(this);
+    }`);
+  await openOn(page, "gpu", "probed");
+  await choose(page, "cpu");
+  await expect(device(page)).toHaveAttribute("data-device", "cpu");
+  await expect(notice(page)).toHaveText("A device was given back.");
+  await choose(page, "gpu");
+  await expect(device(page)).toHaveAttribute("data-device", "gpu");
+  await send(page);
+  await answered(page);
+  await expect(answers(page)).toHaveText(LONG_REPLY);
+});
+
+test("says which GPU there is once the browser tells, and fetches nothing for it", async ({ page }) => {
+  await breakWorkers(page, `
+    const ask = GPU.prototype.requestAdapter;
+    let first = true;
+    GPU.prototype.requestAdapter = async function (options) {
+      await new Promise((later) => setTimeout(later, first ? 4000 : 0));
+      first = false;
+      return ask.call(this, options);
+    }`);
+  await openOn(page, "cpu", "probed");
+  await expect(device(page)).toHaveText("The model runs on the CPU. You chose the CPU.", { timeout: 2000 });
+  await expect(page.locator("#adapter")).toBeEmpty();
+  const requests: string[] = [];
+  page.context().on("request", (request) => requests.push(request.url()));
+  await expect(page.locator("#adapter")).toContainText(/GPU: \S+/);
+  await choose(page, "gpu");
+  await expect(device(page)).toHaveAttribute("data-device", "gpu");
+  await send(page);
+  await answered(page);
+  expect(requests).toEqual([]);
+});
+
+test("says what it is doing while it goes to another device", async ({ page }) => {
+  await openOn(page, "cpu", "probed");
+  await page.evaluate(() => {
+    const seen: (string | null)[] = [];
+    (window as unknown as { seen: (string | null)[] }).seen = seen;
+    const help = document.querySelector("#device-help");
+    new MutationObserver(() => seen.push(help?.textContent ?? null)).observe(help ?? document.body, { childList: true });
+  });
+  await choose(page, "gpu");
+  await expect(device(page)).toContainText("You chose the GPU");
+  expect(await page.evaluate(() => (window as unknown as { seen: string[] }).seen)).toContain("Going to the GPU…");
 });

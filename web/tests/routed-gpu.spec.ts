@@ -4,6 +4,7 @@
 import { expect, type Page, test } from "@playwright/test";
 
 import { CHROMIUM, GPU_ARGS } from "./browser.mjs";
+import { device as running, loseMidAnswer, notice, prefer, type TestHook } from "./gpu";
 import { answered, answers, modelName, send } from "./page";
 
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
@@ -15,13 +16,11 @@ const QUESTIONS = ["a", "list files", "tar"];
 
 /** Opens a model; answers are greedy and short, and show the depth of each token. */
 async function openOn(page: Page, device: "cpu" | "gpu", recipe: string, kernels: Kernels): Promise<void> {
-  await page.goto("/icon.svg");
-  const settings = JSON.stringify({ device, temperature: 0, maxNewTokens: TOKENS[kernels], showDepth: true });
-  await page.evaluate((settings) => localStorage.setItem("mor-settings-v1", settings), settings);
+  await prefer(page, { device, temperature: 0, maxNewTokens: TOKENS[kernels], showDepth: true });
   await page.goto(`/?test&model=${modelName(recipe)}&kernels=${kernels}`);
   await expect(page.getByRole("status")).toHaveText("Ready");
-  await expect(page.locator("#notice-text")).toBeHidden();
-  await expect(page.locator("#device-help")).toHaveAttribute("data-device", device);
+  await expect(notice(page)).toBeHidden();
+  await expect(running(page)).toHaveAttribute("data-device", device);
 }
 
 /** Text and steps of every token of an answer. */
@@ -31,10 +30,6 @@ async function answer(page: Page): Promise<string[]> {
   return answers(page).locator(".token").evaluateAll((tokens) =>
     tokens.map((token) => `${token.textContent}: ${/\(.*\)/.exec((token as HTMLElement).title)?.[0] ?? ""}`),
   );
-}
-
-interface TestHook {
-  agree(questions: string[], tokens: number): Promise<{ equal: number; tokens: number }>;
 }
 
 const CASES: [recipe: string, kernels: Kernels, least: number][] = [];
@@ -59,8 +54,22 @@ for (const [recipe, kernels, least] of CASES) {
     console.log(`${recipe}: ${result.equal} of ${result.tokens} tokens agree; ${depths} different depths`);
     expect(result.equal / result.tokens).toBeGreaterThanOrEqual(least);
     if (least > 0.9) {
+      // Else a router that always decides the same would pass.
+      expect(depths).toBeGreaterThan(1);
       await openOn(page, "cpu", recipe, kernels);
       expect(onGpu).toEqual(await answer(page));
     }
+  });
+}
+
+// What they write depends on every token before, unlike what made-up models with one answer write.
+for (const [recipe, losses] of [["technical-prefix-F32", 1], ["conversational-sequence-F32", 1], ["technical-sequence-F32", 3]] as const) {
+  test(`${recipe} goes on where it was when the GPU is lost (${losses})`, async ({ page }) => {
+    await openOn(page, "cpu", recipe, "portable");
+    const expected = await answer(page);
+    await openOn(page, "gpu", recipe, "portable");
+    await loseMidAnswer(page, losses);
+    expect(await answer(page)).toEqual(expected);
+    await expect(notice(page)).toContainText(`continuing on ${losses > 2 ? "the CPU" : "it again"}`);
   });
 }

@@ -20,9 +20,10 @@ const CLASS_STEPS = [1, 3, 5];
  * @param {"technical" | "conversational"} family
  * @param {"sequence" | "real" | "prefix"} pooling
  * @param {import("./tensors.mjs").Type} type
+ * @param {number} context
  * @returns {Map<string, Buffer>}
  */
-export function routedModel(family, pooling, type) {
+export function routedModel(family, pooling, type, context = CONTEXT) {
   const tokenizer = readFileSync(`${TOKENIZER}tokenizer.json`);
   const vocabSize = Object.keys(JSON.parse(tokenizer.toString()).model.vocab).length;
   const random = generator(7);
@@ -44,7 +45,7 @@ export function routedModel(family, pooling, type) {
     num_hidden_layers: LAYERS,
     num_attention_heads: 4,
     intermediate_size: FFN,
-    max_position_embeddings: CONTEXT,
+    max_position_embeddings: context,
     position_embedding_type: "rotary",
     tie_word_embeddings: false,
     pad_token_id: 0,

@@ -46,6 +46,9 @@ const RECIPES = {
   probed: () => withProbe(true),
   "wrong-probe": () => withProbe(false),
   "corrupt-probe": () => scriptedModel(LONG_REPLY).set("probe.json", Buffer.from('{"ids":')),
+  "unreachable-probe": () => withProbe(true),
+  // Where speeds are compared the context ends the comparison.
+  short: () => routedModel("technical", "prefix", "F32", 16),
   broken: () => scriptedModel(LONG_REPLY),
   flaky: () => scriptedModel(LONG_REPLY),
   fallback: () => scriptedModel(LONG_REPLY),
@@ -149,11 +152,14 @@ export function startServer(port, modelRoot = MODELS) {
       const recipe = name.split("@")[0] ?? "";
       if (recipe === "flaky" && file === "model.safetensors" && counts.get(path) === 1) {
         body = undefined;
+      } else if (recipe === "unreachable-probe" && file === "probe.json") {
+        response.writeHead(500, { "content-type": "text/plain" }).end("out of order");
+        return;
       } else if (recipe === "fallback" && file === "model.safetensors") {
         response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>Home</title>");
         return;
       } else {
-        body = model(recipe)?.get(file) ?? (await fromDisk(modelRoot, `${name}/${file}`));
+        body = model(recipe)?.get(file) ?? (await fromDisk(modelRoot, `${recipe}/${file}`));
       }
       if (recipe === "broken" && file === "model.safetensors" && body !== undefined) {
         response.writeHead(200, { "content-length": body.length });

@@ -3,6 +3,7 @@
 import { expect, type Page, test } from "@playwright/test";
 
 import { CHROMIUM, GPU_ARGS } from "./browser.mjs";
+import { device as running, notice, prefer, type TestHook } from "./gpu";
 import { answered, answers, send } from "./page";
 
 const MODEL = "technical-10m";
@@ -32,17 +33,11 @@ const QUESTIONS = [
 
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
 
-interface TestHook {
-  agree(questions: string[], tokens: number): Promise<{ equal: number; tokens: number; seconds: number }>;
-}
-
 async function openOn(page: Page, device: "cpu" | "gpu", settings: object = {}): Promise<void> {
-  await page.goto("/icon.svg");
-  const stored = JSON.stringify({ device, ...settings });
-  await page.evaluate((stored) => localStorage.setItem("mor-settings-v1", stored), stored);
+  await prefer(page, { device, ...settings });
   await page.goto(`/?test&model=${MODEL}`);
   await expect(page.getByRole("status")).toHaveText("Ready", { timeout: 120_000 });
-  await expect(page.locator("#device-help")).toHaveAttribute("data-device", device);
+  await expect(running(page)).toHaveAttribute("data-device", device);
 }
 
 /** Prints where the time until the first token went. */
@@ -66,7 +61,7 @@ test("the GPU answers what the CPU answers", async ({ page }) => {
     console.log(await page.getByTestId("stats").textContent());
     texts.push(await answers(page).innerText());
   }
-  await expect(page.locator("#notice-text")).toBeHidden();
+  await expect(notice(page)).toBeHidden();
   expect(texts[0]).toContain("tar");
   expect(texts[1]).toBe(texts[0]);
 });

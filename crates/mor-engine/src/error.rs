@@ -71,17 +71,14 @@ pub enum EngineError {
     },
     /// There is no GPU, or no driver for it.
     #[cfg(feature = "gpu")]
-    #[error(
-        "no GPU was found: {found}; install its Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers, \
-         which can also run on the processor), or use the CPU"
-    )]
+    #[error("no GPU was found: {found}{}", remedy(DRIVER))]
     NoAdapter {
         /// What looking for one gave.
         found: String,
     },
     /// The GPU lacks what is asked for.
     #[cfg(feature = "gpu")]
-    #[error("{adapter} has no {feature}; {remedy}")]
+    #[error("{adapter} has no {feature}{}", self::remedy(remedy))]
     MissingFeature {
         /// Name of the GPU.
         adapter: String,
@@ -92,7 +89,10 @@ pub enum EngineError {
     },
     /// The GPU is too small for the model.
     #[cfg(feature = "gpu")]
-    #[error("{what} needs {needed}, and {adapter} allows {limit}; {remedy}")]
+    #[error(
+        "{what} needs {needed}, and {adapter} allows {limit}{}",
+        self::remedy(remedy)
+    )]
     GpuLimit {
         /// Name of the GPU.
         adapter: String,
@@ -108,7 +108,8 @@ pub enum EngineError {
     /// The GPU's memory is full.
     #[cfg(feature = "gpu")]
     #[error(
-        "the GPU has no room for {what}; close what else uses it, use a smaller --dtype, or the CPU"
+        "the GPU has no room for {what}{}",
+        remedy("close what else uses it, use a smaller --dtype, or the CPU")
     )]
     GpuOutOfMemory {
         /// What was to be stored.
@@ -123,7 +124,10 @@ pub enum EngineError {
     },
     /// The GPU refused something it should have taken.
     #[cfg(feature = "gpu")]
-    #[error("the GPU's driver failed: {message}; use the CPU, and please report this")]
+    #[error(
+        "the GPU's driver failed: {message}{}",
+        remedy("use the CPU, and please report this")
+    )]
     Gpu {
         /// What the driver said.
         message: String,
@@ -135,6 +139,21 @@ pub enum EngineError {
     /// The operating system refused a thread.
     #[error("cannot start a worker thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+/// What to do where no GPU is found.
+#[cfg(feature = "gpu")]
+const DRIVER: &str = "install its Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers, which can also \
+                      run on the processor), or use the CPU";
+
+/// What to do about a GPU, as the end of a message: these are words for the command line. A page has its own, and has gone
+/// on on the CPU when they are read.
+#[cfg(feature = "gpu")]
+fn remedy(text: &str) -> String {
+    match cfg!(target_arch = "wasm32") {
+        true => String::new(),
+        false => format!("; {text}"),
+    }
 }
 
 /// Result of the engine's functions.

@@ -2,11 +2,12 @@
 //!
 //! `mor export` writes `probe.json` beside the weights. Whatever is about to run the model on another device compares
 //! that device's logits with the stored ones first: a driver that computes wrongly, which happens, is then noticed
-//! before anybody reads its words.
+//! before anybody reads its words. All kernels that an answer needs take part: those that read a prompt, those that
+//! decode a token, and the one that chooses it.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, EngineError, Result};
+use crate::{Context, EngineError, Result, SamplingOptions};
 
 /// File name of the probe inside a model folder.
 pub const PROBE_FILE: &str = "probe.json";
@@ -39,7 +40,8 @@ pub struct Probe {
 pub struct ProbeOutcome {
     /// Whether the device may be trusted.
     pub agrees: bool,
-    /// Largest distance of a logit from the stored one; infinite if a logit is no number.
+    /// Largest distance of a logit from the stored one, or of the chosen token's from the highest; infinite if a logit is
+    /// no number, or the choice no token.
     pub difference: f32,
     /// The largest distance that is allowed.
     pub allowed: f32,
@@ -62,7 +64,8 @@ impl Probe {
         })
     }
 
-    /// Compares what `context` makes of the prompt.
+    /// Compares what `context` makes of the prompt, whose last token it decodes as it would decode one of an answer, and
+    /// looks at which token it would write next.
     ///
     /// # Errors
     /// [`EngineError::Probe`] when it belongs to another model, or as [`Context::set_context`].
@@ -71,11 +74,19 @@ impl Probe {
         if self.top.iter().any(|(id, _)| *id as usize >= vocab_size) {
             return Err(wrong("a token that the model does not have"));
         }
-        context.set_context(&self.ids).await?;
-        Ok(self.compare(&context.logits().await?))
+        let (last, before) = self.ids.split_last().ok_or(EngineError::EmptyPrompt)?;
+        context.reset();
+        if !before.is_empty() {
+            context.set_context(before).await?;
+        }
+        context.push(*last).await?;
+        let mut greedy = context.sampler(SamplingOptions::default())?;
+        let choice = context.choose(&mut greedy).await?.id;
+        Ok(self.compare(&context.logits().await?, choice))
     }
 
-    fn compare(&self, logits: &[f32]) -> ProbeOutcome {
+    /// Compares the logits and the greedy choice of a device.
+    fn compare(&self, logits: &[f32], choice: u32) -> ProbeOutcome {
         let values = || self.top.iter().map(|(_, logit)| *logit);
         let highest = values().fold(f32::NEG_INFINITY, f32::max);
         let lowest = values().fold(f32::INFINITY, f32::min);
@@ -84,10 +95,14 @@ impl Probe {
         let moved = stored.map(|(id, logit)| (logits[*id as usize] - logit).abs());
         // Nor may a token rise that is not among them.
         let above = logits.iter().map(|x| x - highest);
-        let difference = match logits.iter().all(|x| x.is_finite()) {
-            true => moved.chain(above).fold(0.0, f32::max),
+        let likeliest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let difference = match logits.get(choice as usize) {
+            Some(chosen) if logits.iter().all(|x| x.is_finite()) => {
+                let missed = likeliest - chosen;
+                moved.chain(above).fold(missed, f32::max)
+            }
             // `max` would pass over what is not a number.
-            false => f32::INFINITY,
+            _ => f32::INFINITY,
         };
         ProbeOutcome {
             agrees: difference <= allowed,
@@ -141,7 +156,7 @@ mod tests {
 
     #[test]
     fn rounding_is_allowed_and_nothing_else() {
-        let outcome = |logits: [f32; 4]| probe().compare(&logits);
+        let outcome = |logits: [f32; 4]| probe().compare(&logits, 3);
         let exact = outcome([3.0, 2.0, 1.0, 4.0]);
         assert_eq!((exact.agrees, exact.difference), (true, 0.0));
         assert!((exact.allowed - 0.1).abs() < 1e-6);
@@ -155,6 +170,18 @@ mod tests {
             assert!(!outcome([3.0, bad, 1.0, 4.0]).agrees, "{bad}");
         }
         assert!(!outcome([3.0, 2.0, f32::NAN, 4.0]).agrees);
+    }
+
+    #[test]
+    fn the_choice_must_be_as_likely_as_any() {
+        let outcome = |logits: [f32; 4], choice| probe().compare(&logits, choice);
+        let exact = [3.0, 2.0, 1.0, 4.0];
+        assert!(outcome(exact, 3).agrees);
+        assert_eq!(outcome(exact, 0).difference, 1.0);
+        assert!(!outcome(exact, 0).agrees);
+        // One that rounding has brought up beside the highest.
+        assert!(outcome([3.0, 2.0, 3.98, 4.0], 2).agrees);
+        assert!(!outcome(exact, 4).agrees);
     }
 
     #[test]

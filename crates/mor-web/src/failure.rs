@@ -7,6 +7,8 @@ use wasm_bindgen::JsValue;
 
 /// The `name` of an error that is a device's fault, so that another device may do better.
 const DEVICE_ERROR: &str = "DeviceError";
+/// The same of a GPU that went away, and may come back.
+const DEVICE_LOST: &str = "DeviceLost";
 
 /// A JavaScript `Error` with a message for a person.
 pub struct Failure(js_sys::Error);
@@ -27,7 +29,9 @@ impl From<Failure> for JsValue {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let failure = Self::new(&error.to_string());
-        if error.is_of_device() {
+        if matches!(error, EngineError::DeviceLost { .. }) {
+            failure.0.set_name(DEVICE_LOST);
+        } else if error.is_of_device() {
             failure.0.set_name(DEVICE_ERROR);
         }
         failure

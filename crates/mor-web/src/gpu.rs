@@ -57,6 +57,11 @@ impl MorGpu {
         Ok(self.gpu.settle().await?)
     }
 
+    /// Gives the GPU back with all that is on it. A model must have left it.
+    pub fn close(&self) {
+        self.gpu.close();
+    }
+
     /// Loses the GPU as a reset of its driver would, at any time: for tests.
     pub fn lose(&self) {
         self.gpu.lose();

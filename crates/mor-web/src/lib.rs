@@ -2,8 +2,8 @@
 //!
 //! Made for a dedicated worker: [`WeightsBuffer`] takes the weights as they arrive, [`MorModel`] owns the model and
 //! writes answers one token a call, so that the worker can listen between two tokens, and [`MorGpu`] is a GPU it may run
-//! on. Every failure is a JavaScript `Error` with a message for a person; its name is `DeviceError` where another device
-//! may do better.
+//! on. Every failure is a JavaScript `Error` with a message for a person; its name is `DeviceLost` where a GPU went away, and
+//! `DeviceError` where another device may do better.
 
 mod bench;
 mod failure;

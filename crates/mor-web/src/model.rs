@@ -21,12 +21,16 @@ use crate::{WeightsBuffer, to_js};
 /// A loaded model with one conversation. What a new prompt has in common with the one before is not read again.
 ///
 /// The bytes of the weights stay, so that the model can be put on the CPU or a GPU when one is first needed, and again
-/// when one was lost. Functions that run the model are `async`: one must have ended before another function is called.
+/// when one was lost; [`Self::stay_on_cpu`] lets go of them. Functions that run the model are `async`: one must have ended
+/// before another function is called.
 #[wasm_bindgen]
 pub struct MorModel {
     config: ModelConfig,
-    weights: Weights,
+    info: Info,
+    /// Gone once the model stays on the CPU.
+    weights: Option<Weights>,
     tokenizer: Arc<Tokenizer>,
+    /// Packed for the CPU, while that is where the model runs or where it is measured.
     cpu: Option<Arc<Model>>,
     gpu: Option<Arc<GpuModel>>,
     /// There once a device was chosen.
@@ -76,8 +80,9 @@ impl MorModel {
         let weights = Weights::from_bytes(weights.bytes, Path::new(WEIGHTS_FILE))?;
         check_tensors(&config, &weights)?;
         Ok(Self {
+            info: Info::new(&config, weights.file_len()),
             config,
-            weights,
+            weights: Some(weights),
             tokenizer: Arc::new(tokenizer),
             cpu: None,
             gpu: None,
@@ -94,7 +99,7 @@ impl MorModel {
     /// # Errors
     /// Never in practice: plain data converts.
     pub fn info(&self) -> Result<JsValue, Failure> {
-        to_js(&Info::new(&self.config, self.weights.file_len()))
+        to_js(&self.info)
     }
 
     /// Puts the model on a GPU, with its own pipelines and weights, in the place of the one before. Nothing runs there
@@ -106,8 +111,20 @@ impl MorModel {
         self.gpu = None;
         let (gpu, config) = (Arc::clone(&gpu.gpu), self.config.clone());
         let precision = WeightPrecision::AsStored;
-        let model = GpuModel::from_parts(gpu, config, &self.weights, precision).await?;
+        let model = GpuModel::from_parts(gpu, config, self.weights()?, precision).await?;
         self.gpu = Some(Arc::new(model));
+        Ok(())
+    }
+
+    /// Lets go of the bytes of the weights, where there is no GPU to put them on: the CPU has them packed.
+    ///
+    /// # Errors
+    /// When the model is not on the CPU.
+    pub fn stay_on_cpu(&mut self) -> Result<(), Failure> {
+        if self.cpu.is_none() {
+            return Err(Failure::new("the model is not on the CPU"));
+        }
+        self.weights = None;
         Ok(())
     }
 
@@ -128,15 +145,11 @@ impl MorModel {
             None => self.session = Some(ChatSession::new(context, Arc::clone(&self.tokenizer))?),
         }
         self.device = device;
-        Ok(())
-    }
-
-    /// Where the model runs: `cpu` or `gpu`.
-    pub fn device(&self) -> String {
-        match self.device {
-            Device::Cpu => "cpu".to_owned(),
-            Device::Gpu => "gpu".to_owned(),
+        if device == Device::Gpu && self.weights.is_some() {
+            // The bytes can pack it again.
+            self.cpu = None;
         }
+        Ok(())
     }
 
     /// Has the GPU write one token, so that everything which is compiled late is compiled: for timing.
@@ -288,10 +301,16 @@ impl MorModel {
             return Ok(Arc::clone(model));
         }
         let options = LoadOptions::default();
-        let model = Model::from_parts_with(self.config.clone(), &self.weights, options)?;
+        let model = Model::from_parts_with(self.config.clone(), self.weights()?, options)?;
         let model = Arc::new(model);
         self.cpu = Some(Arc::clone(&model));
         Ok(model)
+    }
+
+    fn weights(&self) -> Result<&Weights, Failure> {
+        self.weights
+            .as_ref()
+            .ok_or_else(|| Failure::new("the model has been told to stay on the CPU"))
     }
 
     fn session(&mut self) -> Result<&mut ChatSession, Failure> {
