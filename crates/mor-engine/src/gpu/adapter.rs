@@ -216,9 +216,15 @@ impl Gpu {
         lock(&self.faults).lost.is_some()
     }
 
-    /// Gives the device back, as a driver reset would take it: for tests of what happens then.
-    pub fn lose(&self) {
+    /// Gives the device back with all that is on it. Whatever still uses it then fails with
+    /// [`EngineError::DeviceLost`].
+    pub fn close(&self) {
         self.device.destroy();
+    }
+
+    /// As [`Self::close`], for tests of what happens when a driver takes the device away.
+    pub fn lose(&self) {
+        self.close();
         lock(&self.faults)
             .lost
             .get_or_insert("it was destroyed".to_owned());

@@ -1,6 +1,8 @@
 //! Memory on a GPU.
 
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Gpu;
@@ -17,10 +19,32 @@ pub(super) fn stride(len: usize) -> usize {
     len.next_multiple_of(ALIGN)
 }
 
+/// A buffer that goes with its last user. In browsers wgpu would leave that to JavaScript's garbage collector, which
+/// does not see how large it is. Work that was handed over before is still done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Buffer(Arc<Owned>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Owned(wgpu::Buffer);
+
+impl Deref for Buffer {
+    type Target = wgpu::Buffer;
+
+    fn deref(&self) -> &wgpu::Buffer {
+        &self.0.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.destroy();
+    }
+}
+
 /// A part of a buffer that a kernel is given.
 #[derive(Clone, Debug)]
 pub(super) struct Slice {
-    pub(super) buffer: wgpu::Buffer,
+    pub(super) buffer: Buffer,
     /// In bytes.
     pub(super) offset: u64,
     /// In bytes.
@@ -86,7 +110,7 @@ impl Gpu {
         what: &str,
         bytes: u64,
         usage: wgpu::BufferUsages,
-    ) -> Result<wgpu::Buffer> {
+    ) -> Result<Buffer> {
         let bytes = bytes.max(256).next_multiple_of(4);
         let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
             true => self
@@ -104,12 +128,13 @@ impl Gpu {
                 remedy: "use --dtype f16 or q8 for smaller weights, a shorter context, or the CPU",
             });
         }
-        Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
             size: bytes,
             usage,
             mapped_at_creation: false,
-        }))
+        });
+        Ok(Buffer(Arc::new(Owned(buffer))))
     }
 
     /// A zeroed storage buffer of `elements` elements of 4 bytes.

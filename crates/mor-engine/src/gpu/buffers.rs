@@ -3,7 +3,7 @@
 use mor_config::ModelConfig;
 use mor_shaders::Sample;
 
-use super::buffer::{STORAGE, Slice, stride};
+use super::buffer::{Buffer, STORAGE, Slice, stride};
 use super::model::GpuModel;
 use crate::Result;
 
@@ -72,8 +72,8 @@ pub(super) struct Buffers {
     pub(super) choice: Slice,
     pub(super) options: Slice,
     /// What is read back.
-    pub(super) staging: wgpu::Buffer,
-    pub(super) logits_staging: wgpu::Buffer,
+    pub(super) staging: Buffer,
+    pub(super) logits_staging: Buffer,
     pub(super) layers: Vec<LayerBuffers>,
 }
 
@@ -134,7 +134,7 @@ impl Buffers {
             64 * 12,
             STORAGE | wgpu::BufferUsages::INDIRECT,
         )?;
-        let whole = |buffer: wgpu::Buffer| {
+        let whole = |buffer: Buffer| {
             let size = buffer.size();
             Slice {
                 buffer,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mor_config::Pooling;
 
 use super::block::{BlockKernels, BlockOp, Product};
-use super::buffer::Slice;
+use super::buffer::{Buffer, Slice};
 use super::buffers::{BLOCK, Cache};
 use super::decoder::{GpuDecoder, Mode};
 use super::model::{GpuLayer, GpuLinear, GpuPositions};
@@ -353,7 +353,7 @@ struct Launches<'a> {
     params: Params,
     count: Count,
     numbers: &'a Slice,
-    sizes: &'a wgpu::Buffer,
+    sizes: &'a Buffer,
 }
 
 impl Launches<'_> {

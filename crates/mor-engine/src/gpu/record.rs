@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_channel::oneshot;
 
-use super::buffer::Slice;
+use super::buffer::{Buffer, Slice};
 use super::pipeline::Pipeline;
 use super::{Counters, Gpu};
 use crate::{EngineError, Result};
@@ -58,7 +58,7 @@ pub(super) enum Grid {
     /// Known here.
     Known([u32; 3]),
     /// Written by an earlier launch, at an offset in bytes.
-    Decided(wgpu::Buffer, u64),
+    Decided(Buffer, u64),
 }
 
 /// Where a kernel finds the numbers of its launch.
@@ -95,7 +95,7 @@ pub(super) struct Recorder {
     ops: Vec<Op>,
     /// Numbers of launches that were not submitted yet.
     slots: Vec<[u32; 8]>,
-    params: wgpu::Buffer,
+    params: Buffer,
     groups: HashMap<(usize, Vec<Slice>), wgpu::BindGroup>,
     pub(super) counters: Counters,
 }
@@ -251,7 +251,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`EngineError::DeviceLost`], [`EngineError::GpuOutOfMemory`] or [`EngineError::Gpu`].
-    pub(super) async fn read(&mut self, staging: &wgpu::Buffer) -> Result<Vec<u8>> {
+    pub(super) async fn read(&mut self, staging: &Buffer) -> Result<Vec<u8>> {
         self.gpu.check()?;
         self.submit();
         let (sender, receiver) = oneshot::channel();
