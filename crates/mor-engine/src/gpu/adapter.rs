@@ -8,6 +8,7 @@ use futures_channel::oneshot;
 use mor_shaders::{Shader, Variant};
 
 use super::pipeline::Pipeline;
+use super::wait::{Poll, until_idle};
 use crate::{EngineError, Result};
 
 /// Storage buffers that a kernel may need.
@@ -74,6 +75,7 @@ pub struct Gpu {
     faults: Arc<Mutex<Faults>>,
     /// Bytes that were written since the last submit.
     pub(super) waiting: AtomicUsize,
+    pub(super) poll: Poll,
     pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
 }
 
@@ -172,6 +174,7 @@ impl Gpu {
             limits,
             faults,
             waiting: AtomicUsize::new(0),
+            poll: until_idle,
             pipelines: Mutex::new(HashMap::new()),
         }))
     }
@@ -202,8 +205,7 @@ impl Gpu {
             // Nobody waits any more if this fails.
             let _ = sender.send(());
         });
-        // Where that cannot wait, in browsers, it need not. A failure shows below.
-        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.wait()?;
         let settled = receiver.await;
         self.check()?;
         settled.map_err(|_| EngineError::DeviceLost {
@@ -225,9 +227,6 @@ impl Gpu {
     /// As [`Self::close`], for tests of what happens when a driver takes the device away.
     pub fn lose(&self) {
         self.close();
-        lock(&self.faults)
-            .lost
-            .get_or_insert("it was destroyed".to_owned());
     }
 
     /// What the driver has reported since the last call, if anything.

@@ -155,7 +155,7 @@ impl Gpu {
     /// A storage buffer with `bytes`, a multiple of 4 of them.
     ///
     /// # Errors
-    /// As for [`Self::buffer`].
+    /// As for [`Self::buffer`] and [`Self::wait`].
     pub(super) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Slice> {
         let slice = self.storage(what, bytes.len() / 4)?;
         self.queue.write_buffer(&slice.buffer, 0, bytes);
@@ -163,8 +163,7 @@ impl Gpu {
         if self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) >= MOST_WAITING {
             self.waiting.store(0, Ordering::Relaxed);
             self.queue.submit([]);
-            // Where that cannot wait, in browsers, it need not. A failure shows in what follows.
-            let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+            self.wait()?;
         }
         Ok(slice)
     }

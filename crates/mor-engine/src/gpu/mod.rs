@@ -26,6 +26,7 @@ mod prefill;
 mod programs;
 mod record;
 mod upload;
+mod wait;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;

@@ -259,28 +259,23 @@ impl Recorder {
             // Nobody waits any more if this fails.
             let _ = sender.send(result);
         });
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Err(error) = self.gpu.device.poll(wgpu::PollType::wait_indefinitely()) {
-            self.gpu.check()?;
-            return Err(EngineError::Gpu {
-                message: error.to_string(),
-            });
-        }
+        self.gpu.wait()?;
         let mapped = receiver.await;
-        self.gpu.check()?;
         let failed = |what: String| EngineError::DeviceLost { reason: what };
-        match mapped {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("it never answered".to_owned())),
-        }
-        self.counters.readbacks += 1;
-        let bytes = match staging.get_mapped_range(..) {
-            Ok(view) => view.to_vec(),
-            Err(error) => return Err(failed(error.to_string())),
+        let bytes = match mapped {
+            Ok(Ok(())) => {
+                let view = staging.get_mapped_range(..);
+                let bytes = view.map(|view| view.to_vec());
+                staging.unmap();
+                bytes.map_err(|error| failed(error.to_string()))
+            }
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("it never answered".to_owned())),
         };
-        staging.unmap();
-        Ok(bytes)
+        // What the driver said tells more.
+        self.gpu.check()?;
+        self.counters.readbacks += u64::from(bytes.is_ok());
+        bytes
     }
 }
 
