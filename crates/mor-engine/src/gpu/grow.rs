@@ -79,6 +79,10 @@ impl GpuDecoder {
             (Routing::Locked, _) if decide => 0,
             (Routing::Locked, _) => common,
         };
+        if reusable < self.ids.len() {
+            // What is recorded reads the tokens whose place others now take.
+            self.recorder.submit();
+        }
         self.truncate(reusable);
         self.append(&ids[reusable..], None, decide).await
     }

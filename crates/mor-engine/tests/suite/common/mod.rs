@@ -1,5 +1,6 @@
 //! What several of the engine's tests share.
 
+pub(crate) mod devices;
 pub(crate) mod plain;
 
 use std::path::{Path, PathBuf};
