@@ -84,7 +84,7 @@ pub struct Gpu {
 struct Faults {
     lost: Option<String>,
     error: Option<String>,
-    /// Stays: what was to be there is not.
+    /// Stays: what was to be there is not, and nobody knows what.
     out_of_memory: bool,
 }
 
@@ -189,9 +189,9 @@ impl Gpu {
         self.variant
     }
 
-    /// Notes that its memory is full, after which it is good for nothing.
-    pub(super) fn set_full(&self) {
-        lock(&self.faults).out_of_memory = true;
+    /// Drops what the driver has reported, where it follows from what is known already.
+    pub(super) fn forget_error(&self) {
+        lock(&self.faults).error = None;
     }
 
     /// Waits until it has done all that it was given, compiling included.

@@ -168,7 +168,8 @@ impl Gpu {
         Ok(slice)
     }
 
-    /// Runs `make` and says whether there was room for what it made.
+    /// Runs `make` and says whether there was room for what it made. Where there was not, the device works on with what
+    /// it held before.
     ///
     /// # Errors
     /// Those of `make`, [`EngineError::GpuOutOfMemory`], or as [`Self::check`].
@@ -177,17 +178,22 @@ impl Gpu {
         what: &str,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        let full = || EngineError::GpuOutOfMemory {
+            what: what.to_owned(),
+        };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let made = make();
-        // Before all that comes of it: writing to a buffer that is not there is an error too.
         if scope.pop().await.is_some() {
-            self.set_full();
+            drop(made);
+            // Writing to a buffer that is not there is an error too.
+            self.forget_error();
+            // With this the driver lets go of what was written.
+            self.queue.submit([]);
+            return Err(full());
         }
         match self.check() {
             Ok(()) => made,
-            Err(EngineError::GpuOutOfMemory { .. }) => Err(EngineError::GpuOutOfMemory {
-                what: what.to_owned(),
-            }),
+            Err(EngineError::GpuOutOfMemory { .. }) => Err(full()),
             Err(other) => Err(other),
         }
     }
