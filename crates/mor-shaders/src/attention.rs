@@ -105,9 +105,7 @@ impl Attention {
             ),
             true => (SHARING, include_str!("../../../shaders/attention.wgsl")),
         };
-        let rows = self.tile();
-        // Tiles fill 14 of the 16 KiB that every adapter has.
-        let keys = power_of_two((2048 / self.head_dim()).min(512 / rows));
+        let (rows, keys) = (self.tile(), self.tile_keys());
         let builder = self.sizes(Builder::new("attention", plain(variant), size));
         let builder = builder
             .constant("TILE_ROWS", rows)
@@ -190,6 +188,21 @@ impl Attention {
             false => PORTABLE,
             true => self.tile(),
         }
+    }
+
+    /// Bytes that a workgroup of the forward pass shares: 14 of the 16 KiB that every adapter has, but with heads above 256
+    /// values, of which a tile has a row or two all the same.
+    pub fn shared_bytes(&self, variant: Variant) -> u32 {
+        let (rows, keys) = (self.tile(), self.tile_keys());
+        match sharing(variant) {
+            false => 0,
+            true => 4 * ((rows + keys) * self.head_dim() + rows * keys),
+        }
+    }
+
+    /// Keys of the forward pass's tile.
+    fn tile_keys(&self) -> u32 {
+        power_of_two((2048 / self.head_dim()).min(512 / self.tile()))
     }
 
     /// Rows of a tile that stays in shared memory: some 1024 numbers.

@@ -7,12 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_channel::oneshot;
 use mor_shaders::{Shader, Variant};
 
+use super::limits::check_limits;
 use super::pipeline::Pipeline;
 use super::wait::{Poll, until_idle};
 use crate::{EngineError, Result};
-
-/// Storage buffers that a kernel may need.
-const STORAGE_BUFFERS: u32 = 8;
 
 /// What a GPU is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,16 +121,7 @@ impl Gpu {
             })?;
         let description = describe(&adapter);
         let limits = adapter.limits();
-        let limit = limits.max_storage_buffers_per_shader_stage;
-        if limit < STORAGE_BUFFERS {
-            return Err(EngineError::GpuLimit {
-                adapter: description.to_string(),
-                what: "a kernel's storage buffers".to_owned(),
-                needed: u64::from(STORAGE_BUFFERS),
-                limit: u64::from(limit),
-                remedy: "use the CPU",
-            });
-        }
+        check_limits(&description, &limits)?;
         let subgroups = adapter.features() & wgpu::Features::SUBGROUP;
         let variant = suitable(variant, &description, !subgroups.is_empty())?;
         let request = wgpu::DeviceDescriptor {

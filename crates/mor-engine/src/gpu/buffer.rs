@@ -100,6 +100,30 @@ pub(super) const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC);
 
 impl Gpu {
+    /// Checks that a buffer may have `bytes` bytes: before what is to fill it is made.
+    ///
+    /// # Errors
+    /// [`EngineError::GpuLimit`].
+    pub(super) fn fits(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<()> {
+        let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
+            true => self
+                .limits
+                .max_buffer_size
+                .min(self.limits.max_storage_buffer_binding_size),
+            false => self.limits.max_buffer_size,
+        };
+        match bytes > limit {
+            true => Err(EngineError::GpuLimit {
+                adapter: self.description().to_string(),
+                what: format!("a buffer for {what}, in bytes,"),
+                needed: bytes,
+                limit,
+                remedy: "use --dtype f16 or q8 for smaller weights, a shorter context, or the CPU",
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// A zeroed buffer of `bytes` bytes. Whether there was room for it says [`Self::check`], as some drivers only tell
     /// later.
     ///
@@ -112,22 +136,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
     ) -> Result<Buffer> {
         let bytes = bytes.max(256).next_multiple_of(4);
-        let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
-            true => self
-                .limits
-                .max_buffer_size
-                .min(self.limits.max_storage_buffer_binding_size),
-            false => self.limits.max_buffer_size,
-        };
-        if bytes > limit {
-            return Err(EngineError::GpuLimit {
-                adapter: self.description().to_string(),
-                what: format!("a buffer for {what}, in bytes,"),
-                needed: bytes,
-                limit,
-                remedy: "use --dtype f16 or q8 for smaller weights, a shorter context, or the CPU",
-            });
-        }
+        self.fits(what, bytes, usage)?;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
             size: bytes,

@@ -79,6 +79,22 @@ pub(super) struct RouterKernels {
     pub(super) decision: Decision,
 }
 
+/// The attention of many rows.
+pub(super) fn attention(config: &ModelConfig, indexed: bool) -> Attention {
+    let width = stride(config.hidden_size) as u32;
+    Attention {
+        dim: config.hidden_size as u32,
+        heads: config.num_attention_heads as u32,
+        q_stride: width,
+        kv_stride: width,
+        out_stride: width,
+        indexed,
+        masked: true,
+        store_lse: false,
+        half: false,
+    }
+}
+
 /// Makes kernels for a model.
 pub(super) struct Maker<'a> {
     pub(super) model: &'a GpuModel,
@@ -290,17 +306,7 @@ impl Maker<'_> {
             rotary: self.rotary(),
             indexed,
         };
-        let attention = Attention {
-            dim: self.dim(),
-            heads,
-            q_stride: width,
-            kv_stride: width,
-            out_stride: width,
-            indexed,
-            masked: true,
-            store_lse: false,
-            half: false,
-        };
+        let attention = attention(config, indexed);
         let inner = config.intermediate_size;
         BlockKernels {
             projection: layer

@@ -19,12 +19,15 @@ mod decode;
 mod decoder;
 mod grow;
 mod kernels;
+mod limits;
 mod live;
 mod model;
 mod pipeline;
 mod prefill;
 mod programs;
 mod record;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod wait;
 

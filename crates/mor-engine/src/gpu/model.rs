@@ -10,6 +10,8 @@ use safetensors::Dtype;
 
 use super::Gpu;
 use super::buffer::Slice;
+use super::kernels::attention;
+use super::limits::at_least;
 use super::upload::GpuSource;
 use crate::cpu::tensor::{Stored, Tensor};
 use crate::model::{NormOrder, Parts, Source, TensorSource, WeightPrecision, head_name};
@@ -29,7 +31,7 @@ impl GpuMatrix {
     /// Bytes that a product with it reads.
     pub(super) fn bytes(&self) -> u64 {
         self.storage
-            .bytes(self.rows as usize, self.columns as usize) as u64
+            .bytes(self.rows as usize, self.columns as usize)
     }
 }
 
@@ -145,15 +147,20 @@ impl GpuModel {
     }
 
     /// A model without weights, of tensors stored as a header says: enough to compile its kernels, and for nothing else.
+    /// Nothing is allocated in the sizes that the header names, since nobody has seen the bytes behind them.
+    ///
+    /// # Errors
+    /// [`crate::EngineError::GpuLimit`] when the GPU could not hold one of them.
     pub(super) fn outline(
         gpu: Arc<Gpu>,
         config: ModelConfig,
         header: &WeightsHeader,
     ) -> Result<Self> {
+        let len = |shape: &[usize]| shape.iter().fold(1, |len: usize, n| len.saturating_mul(*n));
         let lengths: HashMap<_, usize> = config
             .tensors()
             .into_iter()
-            .map(|spec| (spec.name, spec.shape.iter().product()))
+            .map(|spec| (spec.name, len(&spec.shape)))
             .collect();
         let tensor = |name: &str| {
             let stored = match header.dtype(name) {
@@ -169,7 +176,7 @@ impl GpuModel {
         Self::place(gpu, config, precision, &tensor, Some(blank))
     }
 
-    async fn build<'a>(
+    pub(super) async fn build<'a>(
         gpu: Arc<Gpu>,
         config: ModelConfig,
         precision: WeightPrecision,
@@ -204,6 +211,15 @@ impl GpuModel {
             final_norm,
         } = Parts::load(&config, &source)?;
         let dim = config.hidden_size;
+        at_least(
+            gpu.description(),
+            &format!(
+                "attention with heads of {} values, in bytes of shared memory,",
+                config.head_dim()
+            ),
+            attention(&config, false).shared_bytes(gpu.variant()),
+            gpu.limits.max_compute_workgroup_storage_size,
+        )?;
         let head = source
             .matrix(&[&head_name(&config, table_name)], dim)?
             .matrix;
