@@ -67,6 +67,8 @@ pub struct GpuDecoder {
     pub(super) depths: Vec<usize>,
     /// Whether `last` holds the row of the last token.
     pub(super) settled: bool,
+    /// Bytes that a decoded token's steps read, by layer and step, if it takes them.
+    pub(super) reads: Vec<Vec<u64>>,
     /// Decoded tokens whose launches are recorded, but whose steps were not read yet.
     pub(super) unread: u64,
     /// Whether a live router's last decision was not compared with the one before it yet.
@@ -150,6 +152,7 @@ impl GpuDecoder {
             done: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
             depths: vec![0; needs.len()],
             settled: false,
+            reads: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
             unread: 0,
             unchecked: false,
             stale: false,

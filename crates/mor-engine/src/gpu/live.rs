@@ -88,30 +88,22 @@ impl GpuDecoder {
                 step: step as u32,
                 ..self.params(count, first)
             };
-            let (input, target) = (from.from(first * width), to.from(first * width));
-            let in_place = from == to;
-            let output = match in_place {
-                true => self.buffers.stepped.clone(),
-                false => target.clone(),
-            };
             self.step_rows(&RowsStep {
                 layer: index,
                 step,
-                input: &input,
-                output: &output,
+                input: &from.from(first * width),
+                output: &to.from(first * width),
                 visible: &visible,
                 params,
             });
-            if in_place {
-                self.copy_rows(&output, &target, count);
-            }
         }
     }
 
     /// Copies the rows from position `first` on.
     fn copy_between(&mut self, from: &Slice, to: &Slice, first: usize) {
         let width = self.width();
-        let rows = self.ids.len() - first;
-        self.copy_rows(&from.from(first * width), &to.from(first * width), rows);
+        let len = (self.ids.len() - first) * width;
+        let rows = |of: &Slice| of.from(first * width).first(len);
+        self.recorder.copy(rows(from), rows(to));
     }
 }

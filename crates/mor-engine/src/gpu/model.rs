@@ -58,6 +58,13 @@ pub(super) struct GpuRouter {
     pub(super) classes: GpuLinear,
 }
 
+impl GpuRouter {
+    fn bytes(&self) -> u64 {
+        let all = self.pooler.iter().chain([&self.hidden, &self.classes]);
+        all.map(|linear| linear.matrix.bytes()).sum()
+    }
+}
+
 /// Everything about a layer that `shaders/route.wgsl` reads, in one buffer.
 pub(super) struct RouteWeights {
     pub(super) slice: Slice,
@@ -297,7 +304,7 @@ impl GpuModel {
         &self.gpu
     }
 
-    /// Bytes of all matrices and token tables on the GPU.
+    /// Bytes of all matrices and token tables on the GPU, the routers' twice: for one row and for many.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
     }
@@ -309,27 +316,10 @@ impl GpuModel {
             let projections = layer.projections.iter();
             let projections: u64 = projections.map(|linear| linear.matrix.bytes()).sum();
             let route = layer.route.as_ref().map_or(0, |route| route.slice.size);
-            layer.block.bytes() + projections + route
+            let router = layer.router.as_ref().map_or(0, GpuRouter::bytes);
+            layer.block.bytes() + projections + route + router
         });
         table + self.head.bytes() + layers.sum::<u64>()
-    }
-
-    /// Bytes of matrices that decoding a token reads when its layers take `steps` steps, the routers' included where
-    /// they decide.
-    pub fn bytes_per_token(&self, steps: &[u8], routed: bool) -> u64 {
-        let mut steps = steps.iter();
-        let layers = self.layers.iter().map(|layer| {
-            let depth = match layer.recurs {
-                true => steps.next().copied().map_or(0, usize::from),
-                false => 1,
-            };
-            let projections = layer.projections.iter().take(depth);
-            let projections: u64 = projections.map(|linear| linear.matrix.bytes()).sum();
-            let route = layer.route.as_ref().filter(|_| routed);
-            let route = route.map_or(0, |route| route.slice.size);
-            depth as u64 * layer.block.bytes() + projections + route
-        });
-        layers.sum::<u64>() + self.head.bytes()
     }
 }
 
