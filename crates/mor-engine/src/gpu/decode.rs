@@ -31,6 +31,9 @@ impl GpuDecoder {
             if routed {
                 self.route(index, layer, params, decide);
             }
+            if self.resumes_at() == Some(index) {
+                self.keep_input(index, position);
+            }
             let depth = match (self.mode, layer.recurs) {
                 (_, false) => 1,
                 (Mode::Fixed(depth), true) => depth,
@@ -128,6 +131,17 @@ impl GpuDecoder {
             Grid::Known(kernel.grid),
             &[],
         );
+    }
+
+    /// Keeps the row as a position's input of a layer, whose steps there do not leave their states.
+    fn keep_input(&mut self, index: usize, position: usize) {
+        let width = self.width();
+        let inputs = &self.buffers.layers[index].states[0];
+        let to = inputs.from(position * width).first(width);
+        self.recorder.copy(self.buffers.x.clone(), to);
+        for done in &mut self.done[index] {
+            *done = position.min(*done);
+        }
     }
 
     /// Launches one step of a layer on the row: from `x`, or from `update` where a norm is owed to it.

@@ -73,7 +73,7 @@ pub struct GpuDecoder {
     pub(super) unread: u64,
     /// Whether a live router's last decision was not compared with the one before it yet.
     pub(super) unchecked: bool,
-    /// Whether `states` lack some positions.
+    /// Whether `states` lack the inputs of some positions.
     pub(super) stale: bool,
 }
 
@@ -294,13 +294,6 @@ impl GpuDecoder {
         self.recorder.copy(self.buffers.routing.first(words), to);
         let mut read = self.recorder.read(&staging).await?;
         Ok(read.split_off(CHOICE_BYTES as usize))
-    }
-
-    /// Reads the whole context again, as live routers decide on it now.
-    pub(super) async fn read_again(&mut self) -> Result<()> {
-        self.live(0).await?;
-        self.settled = true;
-        Ok(())
     }
 
     /// Takes in the header of `routing`, as read back. False if a live router changed its mind, so that everything has

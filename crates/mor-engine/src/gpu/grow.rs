@@ -114,7 +114,8 @@ impl GpuDecoder {
         let result = match self.mode {
             Mode::Live if ids.len() == 1 && start > 0 => {
                 self.decode(start, true);
-                (self.unchecked, self.stale) = (true, true);
+                self.unchecked = true;
+                self.stale |= self.resumes_at().is_none();
                 Ok(())
             }
             Mode::Live => {
