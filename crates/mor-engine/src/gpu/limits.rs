@@ -73,6 +73,8 @@ pub(super) fn at_least(
 mod tests {
     use super::*;
 
+    type Limit = fn(&mut wgpu::Limits) -> &mut u32;
+
     #[test]
     fn each_limit_that_is_too_small_is_named() {
         let adapter = AdapterDescription {
@@ -84,7 +86,7 @@ mod tests {
         // What WebGPU promises is enough.
         let enough = wgpu::Limits::default();
         check_limits(&adapter, &enough).expect("enough");
-        let cases: [(&str, fn(&mut wgpu::Limits) -> &mut u32); 6] = [
+        let cases: [(&str, Limit); 6] = [
             ("storage buffers", |l| {
                 &mut l.max_storage_buffers_per_shader_stage
             }),
