@@ -196,7 +196,8 @@ impl Attention {
         let (rows, keys) = (self.tile(), self.tile_keys());
         match sharing(variant) {
             false => 0,
-            true => 4 * ((rows + keys) * self.head_dim() + rows * keys),
+            // Its tiles, and the slots that every sharing kernel has for its sums.
+            true => 4 * ((rows + keys) * self.head_dim() + rows * keys + 5 * SHARING),
         }
     }
 

@@ -18,7 +18,8 @@ fn attention_shares_what_it_says() {
             store_lse: false,
             half: false,
         };
-        for variant in Variant::ALL {
+        // The portable form shares nothing, and takes long to parse with large heads.
+        for variant in [Variant::Workgroup, Variant::Subgroup] {
             let shader = op.shader(variant);
             let module = naga::front::wgsl::parse_str(&shader.source).expect("valid");
             let globals = module.global_variables.iter();

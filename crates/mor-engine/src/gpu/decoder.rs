@@ -121,14 +121,15 @@ impl GpuDecoder {
         let width = stride(config.hidden_size) as u64;
         let caches: u64 = needs.iter().map(|needs| needs.steps as u64).sum();
         let gpu = Arc::clone(&model.gpu);
-        let buffers = gpu
+        let (buffers, recorder) = gpu
             .allocate(
                 &format!("caches of {} bytes", caches * 2 * context * width * 4),
-                || Buffers::new(&model, &needs, operations),
+                || {
+                    let buffers = Buffers::new(&model, &needs, operations)?;
+                    Ok((buffers, Recorder::new(Arc::clone(&gpu))?))
+                },
             )
             .await?;
-        let mut recorder = Recorder::new(Arc::clone(&gpu))?;
-        recorder.counters = Counters::default();
         gpu.check()?;
         let fixed = match mode {
             Mode::Fixed(depth) => depth as u8,
