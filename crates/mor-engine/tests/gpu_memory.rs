@@ -5,9 +5,9 @@
 #![cfg(all(feature = "gpu", target_os = "linux"))]
 
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mor_config::{ModelConfig, Preset};
+use mor_config::{Depth, ModelConfig, Preset};
 use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel};
 use mor_engine::{
     Context, DecodeOptions, Decoder, EngineError, LoadOptions, Model, SamplingOptions,
@@ -25,6 +25,9 @@ fn config() -> ModelConfig {
     config.num_hidden_layers = 24;
     config
 }
+
+/// One test at a time: they share the process's memory.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Runs something in a process whose address space may grow by [`SLACK`] and no more.
 fn without_memory<T>(run: impl FnOnce() -> T) -> T {
@@ -59,7 +62,7 @@ fn gpu_model(gpu: Arc<Gpu>) -> mor_engine::Result<GpuModel> {
     block_on(GpuModel::random(gpu, config(), 5, precision))
 }
 
-fn greedy(mut context: Context, prompt: &[u32]) -> Vec<u32> {
+fn greedy(context: &mut Context, prompt: &[u32]) -> Vec<u32> {
     let mut sampler = context
         .sampler(SamplingOptions::default())
         .expect("in range");
@@ -71,13 +74,20 @@ fn greedy(mut context: Context, prompt: &[u32]) -> Vec<u32> {
     context.ids().to_vec()
 }
 
-#[test]
-fn a_full_gpu_says_so_and_when_there_is_room_again_it_works() {
+/// A GPU whose memory is the process's.
+fn software_gpu() -> Option<Arc<Gpu>> {
     let gpu = block_on(Gpu::open()).unwrap_or_else(|error| panic!("{error}"));
     if !gpu.description().software {
         println!("{} has memory of its own, which stays", gpu.description());
-        return;
+        return None;
     }
+    Some(gpu)
+}
+
+#[test]
+fn a_full_gpu_says_so_and_when_there_is_room_again_it_works() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(gpu) = software_gpu() else { return };
     let error = without_memory(|| gpu_model(Arc::clone(&gpu)).map(drop));
     let error = error.expect_err("there is no room");
     assert!(
@@ -97,5 +107,39 @@ fn a_full_gpu_says_so_and_when_there_is_room_again_it_works() {
     let model = Model::random(config(), 5, LoadOptions::default()).expect("a model");
     let here = Decoder::new(Arc::new(model), DecodeOptions::default()).expect("a decoder");
     let prompt = [5, 80, 300, 21];
-    assert_eq!(greedy(other.into(), &prompt), greedy(here.into(), &prompt));
+    assert_eq!(
+        greedy(&mut other.into(), &prompt),
+        greedy(&mut here.into(), &prompt)
+    );
+}
+
+/// As when a person asks for a depth whose caches have no room: what was there before goes on.
+#[test]
+fn what_has_no_room_harms_nothing_else() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(gpu) = software_gpu() else { return };
+    let mut config = config();
+    config.num_hidden_layers = 6;
+    // 38 MB of caches a step, and as much again without a step.
+    config.max_position_embeddings = 2_048;
+    let model = GpuModel::random(gpu, config, 5, WeightPrecision::F32);
+    let model = Arc::new(block_on(model).expect("there is room"));
+    let at = |steps| DecodeOptions {
+        depth: Depth::Forced(steps),
+        ..DecodeOptions::default()
+    };
+    let decoder = block_on(GpuDecoder::new(Arc::clone(&model), at(1))).expect("there is room");
+    let mut context = Context::from(decoder);
+    let prompt = [5, 80, 300, 21];
+    let before = greedy(&mut context, &prompt);
+    let deeper = || block_on(GpuDecoder::new(Arc::clone(&model), at(4))).map(drop);
+    let error = without_memory(deeper).expect_err("there is no room");
+    let text = error.to_string();
+    assert!(
+        matches!(error, EngineError::GpuOutOfMemory { .. }) && text.contains("caches"),
+        "{error:?}"
+    );
+    context.reset();
+    assert_eq!(greedy(&mut context, &prompt), before);
+    deeper().expect("there is room again");
 }

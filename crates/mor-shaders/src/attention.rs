@@ -204,7 +204,18 @@ impl Attention {
         (MOST_ROUNDS - once) / (of_tile + part + 1) * keys
     }
 
-    /// Keys of a tile of the forward pass: tiles fill 14 of the 16 KiB that every adapter has.
+    /// Bytes that a workgroup of the forward pass shares: 14 of the 16 KiB that every adapter has, but with heads above 256
+    /// values, of which a tile has a row or two all the same.
+    pub fn shared_bytes(&self, variant: Variant) -> u32 {
+        let (rows, keys) = (self.tile(), self.tile_keys());
+        match sharing(variant) {
+            false => 0,
+            // Its tiles, and the slots that every sharing kernel has for its sums.
+            true => 4 * ((rows + keys) * self.head_dim() + rows * keys + 5 * SHARING),
+        }
+    }
+
+    /// Keys of the forward pass's tile.
     fn tile_keys(&self) -> u32 {
         power_of_two((2048 / self.head_dim()).min(512 / self.tile()))
     }

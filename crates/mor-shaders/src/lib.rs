@@ -10,6 +10,7 @@ mod decision;
 mod element;
 mod gelu;
 mod linear;
+pub mod needs;
 mod optimizer;
 mod routing;
 mod row_losses;

@@ -15,11 +15,12 @@ pub enum Storage {
 
 impl Storage {
     /// Bytes of `rows` rows of `columns` columns, a multiple of 32.
-    pub fn bytes(self, rows: usize, columns: usize) -> usize {
+    pub fn bytes(self, rows: usize, columns: usize) -> u64 {
+        let values = (rows as u64).saturating_mul(columns as u64);
         match self {
-            Self::F32 => rows * columns * 4,
-            Self::F16 => rows * columns * 2,
-            Self::Q8 => rows * columns + (rows * columns / 32 * 2).next_multiple_of(4),
+            Self::F32 => values.saturating_mul(4),
+            Self::F16 => values.saturating_mul(2),
+            Self::Q8 => values.saturating_add((values / 16).next_multiple_of(4)),
         }
     }
 

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_channel::oneshot;
 use mor_shaders::{Shader, Variant};
 
+use super::limits::check_limits;
 use super::pipeline::Pipeline;
+use super::wait::{Poll, until_idle};
 use crate::{EngineError, Result};
-
-/// Storage buffers that a kernel may need.
-const STORAGE_BUFFERS: u32 = 8;
 
 /// What a GPU is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +73,7 @@ pub struct Gpu {
     faults: Arc<Mutex<Faults>>,
     /// Bytes that were written since the last submit.
     pub(super) waiting: AtomicUsize,
+    pub(super) poll: Poll,
     pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
 }
 
@@ -82,7 +82,7 @@ pub struct Gpu {
 struct Faults {
     lost: Option<String>,
     error: Option<String>,
-    /// Stays: what was to be there is not.
+    /// Stays: what was to be there is not, and nobody knows what.
     out_of_memory: bool,
 }
 
@@ -121,16 +121,7 @@ impl Gpu {
             })?;
         let description = describe(&adapter);
         let limits = adapter.limits();
-        let limit = limits.max_storage_buffers_per_shader_stage;
-        if limit < STORAGE_BUFFERS {
-            return Err(EngineError::GpuLimit {
-                adapter: description.to_string(),
-                what: "a kernel's storage buffers".to_owned(),
-                needed: u64::from(STORAGE_BUFFERS),
-                limit: u64::from(limit),
-                remedy: "use the CPU",
-            });
-        }
+        check_limits(&description, &limits)?;
         let subgroups = adapter.features() & wgpu::Features::SUBGROUP;
         let variant = suitable(variant, &description, !subgroups.is_empty())?;
         let request = wgpu::DeviceDescriptor {
@@ -172,6 +163,7 @@ impl Gpu {
             limits,
             faults,
             waiting: AtomicUsize::new(0),
+            poll: until_idle,
             pipelines: Mutex::new(HashMap::new()),
         }))
     }
@@ -186,9 +178,9 @@ impl Gpu {
         self.variant
     }
 
-    /// Notes that its memory is full, after which it is good for nothing.
-    pub(super) fn set_full(&self) {
-        lock(&self.faults).out_of_memory = true;
+    /// Drops what the driver has reported, where it follows from what is known already.
+    pub(super) fn forget_error(&self) {
+        lock(&self.faults).error = None;
     }
 
     /// Waits until it has done all that it was given, compiling included.
@@ -202,8 +194,7 @@ impl Gpu {
             // Nobody waits any more if this fails.
             let _ = sender.send(());
         });
-        // Where that cannot wait, in browsers, it need not. A failure shows below.
-        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.wait()?;
         let settled = receiver.await;
         self.check()?;
         settled.map_err(|_| EngineError::DeviceLost {
@@ -225,9 +216,6 @@ impl Gpu {
     /// As [`Self::close`], for tests of what happens when a driver takes the device away.
     pub fn lose(&self) {
         self.close();
-        lock(&self.faults)
-            .lost
-            .get_or_insert("it was destroyed".to_owned());
     }
 
     /// What the driver has reported since the last call, if anything.

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use mor_config::{Architecture, Component};
+use mor_shaders::Storage;
+
+use super::model::GpuMatrix;
 use super::{Counters, GpuDecoder, GpuModel};
 use crate::bench::{BenchOptions, made_up_prompt};
 use crate::{EngineError, Result, SamplingOptions};
@@ -29,7 +33,8 @@ pub struct GpuBenchReport {
     pub tokens: u64,
     /// Steps of blocks that they took, those of layers that do not recur included.
     pub block_steps: u64,
-    /// Bytes of weights, and of keys and values, that they had to read.
+    /// Bytes of weights, and of keys and values, that they had to read, by the model's configuration: without any padding,
+    /// and without what kernels hand to one another.
     pub needed_bytes: u64,
     /// Mean steps per recursive layer, or of the shared block.
     pub depth: f64,
@@ -61,7 +66,7 @@ pub async fn decode(model: &Arc<GpuModel>, options: BenchOptions) -> Result<GpuB
     let greedy = SamplingOptions::default();
     let routed = model.config.resolve_depth(options.decode.depth)?.is_none();
     let once = model.layers.iter().filter(|layer| !layer.recurs).count() as u64;
-    let width = decoder.width() as u64 * 4;
+    let width = model.config.hidden_size as u64 * 4;
     let mut report = GpuBenchReport {
         runs: Vec::with_capacity(options.runs),
         setup_seconds,
@@ -90,7 +95,7 @@ pub async fn decode(model: &Arc<GpuModel>, options: BenchOptions) -> Result<GpuB
                 report.block_steps += taken + once;
                 let caches = 2 * decoder.ids().len() as u64 * width;
                 report.needed_bytes +=
-                    (taken + once) * caches + model.bytes_per_token(decoder.steps(), routed);
+                    (taken + once) * caches + active_bytes(model, decoder.steps(), routed);
             }
         }
         let decoding = start.elapsed().as_secs_f64();
@@ -109,4 +114,46 @@ pub async fn decode(model: &Arc<GpuModel>, options: BenchOptions) -> Result<GpuB
     let recursive = decoder.steps().len().max(1) as f64;
     report.depth = depths as f64 / report.tokens as f64 / recursive;
     Ok(report)
+}
+
+/// Bytes of the weights that take part when a token's recursive layers take `steps` steps, each once a step, and the
+/// routers where they decide. From the list of the model's tensors and how they are stored, not from what is launched.
+fn active_bytes(model: &GpuModel, steps: &[u8], routed: bool) -> u64 {
+    let config = &model.config;
+    let stored = |matrix: &GpuMatrix, values: u64| match matrix.storage {
+        Storage::F32 => values * 4,
+        Storage::F16 => values * 2,
+        // With a scale of two bytes for every 32.
+        Storage::Q8 => values + values / 16,
+    };
+    let tensors = config.tensors().into_iter().map(|tensor| {
+        // "layers.2.step_projections.1.weight": its layer, and its step.
+        let mut numbers = tensor.name.split('.').filter_map(|part| part.parse().ok());
+        let layer: usize = numbers.next().unwrap_or(0);
+        let depth = |layer: usize| u64::from(steps.get(layer).copied().unwrap_or(0));
+        let in_layer = tensor.name.starts_with("layers.");
+        let times = match tensor.component {
+            Component::TokenEmbedding => u64::from(config.tie_word_embeddings),
+            Component::PositionEmbedding => 0,
+            Component::Routers => u64::from(routed),
+            Component::RecursionBlock => depth(0),
+            Component::StepProjections => {
+                let step = numbers.next().unwrap_or(0);
+                u64::from((step as u64) < depth(layer))
+            }
+            _ if in_layer && config.architecture == Architecture::Technical => depth(layer),
+            _ => 1,
+        };
+        let values = tensor.shape.iter().map(|n| *n as u64).product();
+        let bytes = match (tensor.component, tensor.shape.len()) {
+            (Component::Routers, _) | (_, 1) => values * 4,
+            (Component::TokenEmbedding | Component::Head, _) => stored(&model.head, values),
+            _ => match model.layers.first() {
+                Some(layer) => stored(&layer.block.qkv.matrix, values),
+                None => 0,
+            },
+        };
+        times * bytes
+    });
+    tensors.sum()
 }

@@ -100,6 +100,30 @@ pub(super) const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC);
 
 impl Gpu {
+    /// Checks that a buffer may have `bytes` bytes: before what is to fill it is made.
+    ///
+    /// # Errors
+    /// [`EngineError::GpuLimit`].
+    pub(super) fn fits(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<()> {
+        let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
+            true => self
+                .limits
+                .max_buffer_size
+                .min(self.limits.max_storage_buffer_binding_size),
+            false => self.limits.max_buffer_size,
+        };
+        match bytes > limit {
+            true => Err(EngineError::GpuLimit {
+                adapter: self.description().to_string(),
+                what: format!("a buffer for {what}, in bytes,"),
+                needed: bytes,
+                limit,
+                remedy: "use --dtype f16 or q8 for smaller weights, a shorter context, or the CPU",
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// A zeroed buffer of `bytes` bytes. Whether there was room for it says [`Self::check`], as some drivers only tell
     /// later.
     ///
@@ -112,22 +136,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
     ) -> Result<Buffer> {
         let bytes = bytes.max(256).next_multiple_of(4);
-        let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
-            true => self
-                .limits
-                .max_buffer_size
-                .min(self.limits.max_storage_buffer_binding_size),
-            false => self.limits.max_buffer_size,
-        };
-        if bytes > limit {
-            return Err(EngineError::GpuLimit {
-                adapter: self.description().to_string(),
-                what: format!("a buffer for {what}, in bytes,"),
-                needed: bytes,
-                limit,
-                remedy: "use --dtype f16 or q8 for smaller weights, a shorter context, or the CPU",
-            });
-        }
+        self.fits(what, bytes, usage)?;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
             size: bytes,
@@ -155,7 +164,7 @@ impl Gpu {
     /// A storage buffer with `bytes`, a multiple of 4 of them.
     ///
     /// # Errors
-    /// As for [`Self::buffer`].
+    /// As for [`Self::buffer`] and [`Self::wait`].
     pub(super) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Slice> {
         let slice = self.storage(what, bytes.len() / 4)?;
         self.queue.write_buffer(&slice.buffer, 0, bytes);
@@ -163,13 +172,13 @@ impl Gpu {
         if self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) >= MOST_WAITING {
             self.waiting.store(0, Ordering::Relaxed);
             self.queue.submit([]);
-            // Where that cannot wait, in browsers, it need not. A failure shows in what follows.
-            let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+            self.wait()?;
         }
         Ok(slice)
     }
 
-    /// Runs `make` and says whether there was room for what it made.
+    /// Runs `make` and says whether there was room for what it made. Where there was not, the device works on with what
+    /// it held before.
     ///
     /// # Errors
     /// Those of `make`, [`EngineError::GpuOutOfMemory`], or as [`Self::check`].
@@ -178,17 +187,22 @@ impl Gpu {
         what: &str,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        let full = || EngineError::GpuOutOfMemory {
+            what: what.to_owned(),
+        };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let made = make();
-        // Before all that comes of it: writing to a buffer that is not there is an error too.
         if scope.pop().await.is_some() {
-            self.set_full();
+            drop(made);
+            // Writing to a buffer that is not there is an error too.
+            self.forget_error();
+            // With this the driver lets go of what was written.
+            self.queue.submit([]);
+            return Err(full());
         }
         match self.check() {
             Ok(()) => made,
-            Err(EngineError::GpuOutOfMemory { .. }) => Err(EngineError::GpuOutOfMemory {
-                what: what.to_owned(),
-            }),
+            Err(EngineError::GpuOutOfMemory { .. }) => Err(full()),
             Err(other) => Err(other),
         }
     }

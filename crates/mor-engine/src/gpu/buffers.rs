@@ -47,9 +47,8 @@ pub(super) struct Buffers {
     pub(super) mixed: Slice,
     pub(super) attended: Slice,
     pub(super) inner: Slice,
-    /// Rows of a block that take a step, before and after it.
+    /// Rows of a block that take a step.
     pub(super) gathered: Slice,
-    pub(super) stepped: Slice,
     pub(super) list: Slice,
     pub(super) counts: Slice,
     /// The numbers of launches on them.
@@ -159,7 +158,6 @@ impl Buffers {
             attended: rows(dim)?,
             inner: rows(stride(config.intermediate_size))?,
             gathered: rows(dim)?,
-            stepped: rows(dim)?,
             list: of("rows that take a step", context, 1)?,
             counts: of("their number", 64, 1)?,
             numbers: of("numbers of launches on them", 64, 1)?,

@@ -87,7 +87,6 @@ impl GpuDecoder {
         let params = self.params(1, last);
         let buffers = &self.buffers;
         let sampler = &self.kernels.sample;
-        let vocab = self.model.config.vocab_size;
         self.recorder.launch(
             sampler,
             &[
@@ -99,7 +98,7 @@ impl GpuDecoder {
             ],
             params,
             Grid::Known(sampler.grid(1)),
-            vocab as u64 * 4,
+            &[(&buffers.ids, (last as u64 + 1) * 4)],
         );
         let header = header(self.model.layers.len());
         let to = |offset: u64, size: u64| Slice {
@@ -135,7 +134,7 @@ impl GpuDecoder {
             ],
             Params::default(),
             Grid::Known(head.grid),
-            model.head.bytes() + 3 * self.buffers.last.size,
+            &[],
         );
     }
 }

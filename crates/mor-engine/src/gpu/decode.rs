@@ -23,7 +23,6 @@ impl GpuDecoder {
     pub(super) fn decode(&mut self, position: usize, decide: bool) {
         let model = Arc::clone(&self.model);
         let params = self.params(1, position);
-        let width = self.width() as u64 * 4;
         self.embed(&self.buffers.x.clone(), params);
         // The norm that the row is owed where that is known here, and whether it is in `update`.
         let mut owed: Option<&Slice> = None;
@@ -31,6 +30,9 @@ impl GpuDecoder {
             let routed = self.router.is_some() && layer.recurs;
             if routed {
                 self.route(index, layer, params, decide);
+            }
+            if self.resumes_at() == Some(index) {
+                self.keep_input(index, position);
             }
             let depth = match (self.mode, layer.recurs) {
                 (_, false) => 1,
@@ -72,7 +74,8 @@ impl GpuDecoder {
             &bound,
             params,
             Grid::Known(self.finish.grid),
-            4 * width,
+            // Whether the last layer took a step.
+            &[(&buffers.routing, 4)],
         );
         self.unread += 1;
     }
@@ -80,22 +83,25 @@ impl GpuDecoder {
     /// Launches the embedding of the tokens that `params` names, into rows of `to`.
     pub(super) fn embed(&mut self, to: &Slice, params: Params) {
         let (model, buffers) = (&self.model, &self.buffers);
-        let mut bound = vec![&buffers.ids, &model.table.slice];
-        if let GpuPositions::Added(table) = &model.positions {
-            bound.push(table);
+        let rows = u64::from(params.rows);
+        let table = &model.table;
+        let mut partly = vec![
+            (&buffers.ids, rows * 4),
+            (
+                &table.slice,
+                rows * table.bytes() / u64::from(table.rows.max(1)),
+            ),
+        ];
+        let mut bound = vec![&buffers.ids, &table.slice];
+        if let GpuPositions::Added(positions) = &model.positions {
+            bound.push(positions);
+            partly.push((positions, rows * self.width() as u64 * 4));
         }
         bound.extend(&model.embedding_norm);
         bound.push(to);
         let embed = &self.kernels.embed;
-        let rows = u64::from(params.rows);
-        let row = model.table.bytes() / u64::from(model.table.rows.max(1));
-        self.recorder.launch(
-            embed,
-            &bound,
-            params,
-            Grid::Known(embed.grid(params.rows)),
-            rows * (row + to.size.min(self.width() as u64 * 4)),
-        );
+        let grid = Grid::Known(embed.grid(params.rows));
+        self.recorder.launch(embed, &bound, params, grid, &partly);
     }
 
     /// Between two layers: settles the row, and decides the depth of the layer or follows the last decision.
@@ -118,19 +124,24 @@ impl GpuDecoder {
             bound.extend(&buffers.layers[index].sums);
             bound.extend([&buffers.arguments, &buffers.scratch]);
         }
-        let row = self.width() as u64 * 4;
-        let reads = 2 * row
-            + match decide {
-                true => weights.slice.size + 2 * row,
-                false => 2 * row,
-            };
         self.recorder.launch(
             &kernel.pipeline,
             &bound,
             params,
             Grid::Known(kernel.grid),
-            reads,
+            &[],
         );
+    }
+
+    /// Keeps the row as a position's input of a layer, whose steps there do not leave their states.
+    fn keep_input(&mut self, index: usize, position: usize) {
+        let width = self.width();
+        let inputs = &self.buffers.layers[index].states[0];
+        let to = inputs.from(position * width).first(width);
+        self.recorder.copy(self.buffers.x.clone(), to);
+        for done in &mut self.done[index] {
+            *done = position.min(*done);
+        }
     }
 
     /// Launches one step of a layer on the row: from `x`, or from `update` where a norm is owed to it.
@@ -146,7 +157,7 @@ impl GpuDecoder {
         let layer = &model.layers[index];
         let buffers = &self.buffers;
         let post = model.norm_order == NormOrder::Post;
-        let model_width = self.width();
+        let width = self.width();
         let row = match post {
             true => Row {
                 input: if owed.is_some() {
@@ -186,22 +197,25 @@ impl GpuDecoder {
                 buffers.routing.from(at as usize)
             }
         };
-        launch_step(
+        let reads = launch_step(
             &mut self.recorder,
             kernels,
             &StepBuffers {
                 layer,
                 step,
-                width: model_width,
+                width,
+                head_dim: model.config.head_dim(),
                 post,
                 row,
                 cache,
                 visible: &visible,
-                z: &buffers.z,
-                queries: &buffers.queries,
-                mixed: &buffers.mixed,
-                attended: &buffers.attended,
-                inner: &buffers.inner,
+                z: &buffers.z.first(width),
+                queries: &buffers.queries.first(width),
+                mixed: &buffers.mixed.first(width),
+                attended: &buffers.attended.first(width),
+                inner: &buffers
+                    .inner
+                    .first(layer.block.linear2.matrix.columns as usize),
                 angles: match &model.positions {
                     GpuPositions::Rotary(angles) => Some(angles),
                     GpuPositions::Added(_) => None,
@@ -210,6 +224,7 @@ impl GpuDecoder {
             params,
             grid,
         );
+        self.reads[index][step] = reads;
     }
 
     /// Counts the launches of routed steps that were taken, now that they are known.
@@ -218,18 +233,13 @@ impl GpuDecoder {
         if tokens == 0 || self.router.is_none() {
             return;
         }
-        let recursive = self.model.layers.iter().zip(&self.layers);
-        let recursive = recursive.filter(|(layer, _)| layer.recurs);
         let (mut launches, mut bytes) = (0, 0);
-        let position = self.ids.len().saturating_sub(1);
-        for ((layer, kernels), steps) in recursive.zip(&self.steps) {
-            let per_step = kernels.plain.grids().len() as u64;
-            launches += per_step * u64::from(*steps);
-            for step in 0..usize::from(*steps) {
-                bytes += step_bytes(layer, step, self.width(), position)
-                    .iter()
-                    .sum::<u64>();
-            }
+        let layers = self.model.layers.iter().zip(&self.layers).zip(&self.reads);
+        let recursive = layers.filter(|((layer, _), _)| layer.recurs);
+        for (((_, kernels), reads), steps) in recursive.zip(&self.steps) {
+            let steps = usize::from(*steps);
+            launches += kernels.plain.grids().len() as u64 * steps as u64;
+            bytes += reads.iter().take(steps).sum::<u64>();
         }
         // Where several tokens were recorded before one was read, the last one stands for all.
         self.recorder.counters.launches += tokens * launches;
@@ -243,6 +253,7 @@ struct StepBuffers<'a> {
     step: usize,
     /// Elements of a row.
     width: usize,
+    head_dim: usize,
     post: bool,
     row: Row<'a>,
     cache: &'a Cache,
@@ -255,37 +266,21 @@ struct StepBuffers<'a> {
     angles: Option<&'a Slice>,
 }
 
-/// Bytes that each launch of a step needs: weights, cache and rows.
-fn step_bytes(layer: &GpuLayer, step: usize, width: usize, position: usize) -> Vec<u64> {
-    let row = width as u64 * 4;
-    let block = &layer.block;
-    let cache = 2 * (position as u64 + 1) * row;
-    let inner = block.linear2.matrix.columns as u64 * 4;
-    let projection = layer.projections.get(step);
-    let projection = projection.map(|linear| linear.matrix.bytes() + 4 * row);
-    let rest = [
-        block.qkv.matrix.bytes() + 3 * row,
-        cache + row,
-        block.output.matrix.bytes() + 3 * row,
-        block.linear1.matrix.bytes() + 3 * row + inner,
-        block.linear2.matrix.bytes() + inner + 4 * row,
-    ];
-    projection.into_iter().chain(rest).collect()
-}
-
+/// Launches a step, and returns the bytes that it reads.
 fn launch_step(
     recorder: &mut Recorder,
     kernels: &StepKernels,
     with: &StepBuffers<'_>,
     params: Params,
     grid: impl Fn(usize, &Kernel) -> Grid,
-) {
+) -> u64 {
     let StepBuffers {
         layer,
         step,
         width,
+        head_dim,
         post,
-        row,
+        row: from,
         cache,
         visible,
         z,
@@ -296,18 +291,27 @@ fn launch_step(
         angles,
     } = with;
     let block = &layer.block;
-    let bytes = step_bytes(layer, *step, *width, params.first as usize);
-    let mut operation = 0;
+    // Of caches the positions so far.
+    let positions = u64::from(params.first) + 1;
+    let row = *width as u64 * 4;
+    let mut partly = vec![
+        (&cache.keys, positions * row),
+        (&cache.values, positions * row),
+        (*visible, positions * 4),
+    ];
+    // A cosine and a sine for every pair of a head, which all heads share.
+    partly.extend(angles.map(|angles| (angles, *head_dim as u64 * 4)));
+    let (mut operation, mut reads) = (0, 0);
     let mut launch = |kernel: &Kernel, bound: &[&Slice]| {
         let grid = grid(operation, kernel);
-        recorder.launch(&kernel.pipeline, bound, params, grid, bytes[operation]);
+        reads += recorder.launch(&kernel.pipeline, bound, params, grid, &partly);
         operation += 1;
     };
-    let mut input = row.input;
+    let mut input = from.input;
     if let (Some(kernel), Some(projection)) = (&kernels.projection, layer.projections.get(*step)) {
-        let mut bound = vec![row.input, &projection.matrix.slice];
+        let mut bound = vec![from.input, &projection.matrix.slice];
         bound.extend(&projection.bias);
-        bound.extend(row.owed);
+        bound.extend(from.owed);
         bound.push(z);
         launch(kernel, &bound);
         input = z;
@@ -323,8 +327,8 @@ fn launch_step(
     launch(&kernels.attention, &bound);
     let mut bound = vec![*mixed, &block.output.matrix.slice];
     bound.extend(&block.output.bias);
-    bound.push(row.input);
-    bound.extend(row.owed);
+    bound.push(from.input);
+    bound.extend(from.owed);
     bound.push(attended);
     launch(&kernels.output, &bound);
     let mut bound = vec![*attended, &block.linear1.matrix.slice];
@@ -338,6 +342,7 @@ fn launch_step(
     if *post {
         bound.push(&block.norm1);
     }
-    bound.push(row.output);
+    bound.push(from.output);
     launch(&kernels.linear2, &bound);
+    reads
 }

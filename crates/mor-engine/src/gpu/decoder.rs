@@ -67,11 +67,13 @@ pub struct GpuDecoder {
     pub(super) depths: Vec<usize>,
     /// Whether `last` holds the row of the last token.
     pub(super) settled: bool,
+    /// Bytes that a decoded token's steps read, by layer and step, if it takes them.
+    pub(super) reads: Vec<Vec<u64>>,
     /// Decoded tokens whose launches are recorded, but whose steps were not read yet.
     pub(super) unread: u64,
     /// Whether a live router's last decision was not compared with the one before it yet.
     pub(super) unchecked: bool,
-    /// Whether `states` lack some positions.
+    /// Whether `states` lack the inputs of some positions.
     pub(super) stale: bool,
 }
 
@@ -120,14 +122,15 @@ impl GpuDecoder {
         let width = stride(config.hidden_size) as u64;
         let caches: u64 = needs.iter().map(|needs| needs.steps as u64).sum();
         let gpu = Arc::clone(&model.gpu);
-        let buffers = gpu
+        let (buffers, recorder) = gpu
             .allocate(
                 &format!("caches of {} bytes", caches * 2 * context * width * 4),
-                || Buffers::new(&model, &needs, operations),
+                || {
+                    let buffers = Buffers::new(&model, &needs, operations)?;
+                    Ok((buffers, Recorder::new(Arc::clone(&gpu))?))
+                },
             )
             .await?;
-        let mut recorder = Recorder::new(Arc::clone(&gpu))?;
-        recorder.counters = Counters::default();
         gpu.check()?;
         let fixed = match mode {
             Mode::Fixed(depth) => depth as u8,
@@ -151,6 +154,7 @@ impl GpuDecoder {
             done: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
             depths: vec![0; needs.len()],
             settled: false,
+            reads: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
             unread: 0,
             unchecked: false,
             stale: false,
@@ -292,13 +296,6 @@ impl GpuDecoder {
         self.recorder.copy(self.buffers.routing.first(words), to);
         let mut read = self.recorder.read(&staging).await?;
         Ok(read.split_off(CHOICE_BYTES as usize))
-    }
-
-    /// Reads the whole context again, as live routers decide on it now.
-    pub(super) async fn read_again(&mut self) -> Result<()> {
-        self.live(0).await?;
-        self.settled = true;
-        Ok(())
     }
 
     /// Takes in the header of `routing`, as read back. False if a live router changed its mind, so that everything has

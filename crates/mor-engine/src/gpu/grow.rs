@@ -79,6 +79,10 @@ impl GpuDecoder {
             (Routing::Locked, _) if decide => 0,
             (Routing::Locked, _) => common,
         };
+        if reusable < self.ids.len() {
+            // What is recorded reads the tokens whose place others now take.
+            self.recorder.submit();
+        }
         self.truncate(reusable);
         self.append(&ids[reusable..], None, decide).await
     }
@@ -110,7 +114,8 @@ impl GpuDecoder {
         let result = match self.mode {
             Mode::Live if ids.len() == 1 && start > 0 => {
                 self.decode(start, true);
-                (self.unchecked, self.stale) = (true, true);
+                self.unchecked = true;
+                self.stale |= self.resumes_at().is_none();
                 Ok(())
             }
             Mode::Live => {

@@ -79,6 +79,22 @@ pub(super) struct RouterKernels {
     pub(super) decision: Decision,
 }
 
+/// The attention of many rows.
+pub(super) fn attention(config: &ModelConfig, indexed: bool) -> Attention {
+    let width = stride(config.hidden_size) as u32;
+    Attention {
+        dim: config.hidden_size as u32,
+        heads: config.num_attention_heads as u32,
+        q_stride: width,
+        kv_stride: width,
+        out_stride: width,
+        indexed,
+        masked: true,
+        store_lse: false,
+        half: false,
+    }
+}
+
 /// Makes kernels for a model.
 pub(super) struct Maker<'a> {
     pub(super) model: &'a GpuModel,
@@ -229,22 +245,6 @@ impl Maker<'_> {
         }
     }
 
-    /// Attention of rows, which follow one another or have positions of their own.
-    pub(super) fn attention(&self, indexed: bool) -> Attention {
-        let width = self.stride();
-        Attention {
-            dim: self.dim(),
-            heads: self.config().num_attention_heads as u32,
-            q_stride: width,
-            kv_stride: width,
-            out_stride: width,
-            indexed,
-            masked: true,
-            store_lse: false,
-            half: false,
-        }
-    }
-
     /// Kernels of a step of a decoded token whose input is read through a norm of the layer's own kind, or as it is.
     pub(super) fn step(&self, layer: &GpuLayer, owed: bool) -> StepKernels {
         let model = self.model;
@@ -309,7 +309,7 @@ impl Maker<'_> {
             rotary: self.rotary(),
             indexed,
         };
-        let attention = self.attention(indexed);
+        let attention = attention(config, indexed);
         let inner = config.intermediate_size;
         BlockKernels {
             projection: layer

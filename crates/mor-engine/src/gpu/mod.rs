@@ -19,6 +19,7 @@ mod decode;
 mod decoder;
 mod grow;
 mod kernels;
+mod limits;
 mod live;
 mod model;
 mod pipeline;
@@ -26,7 +27,10 @@ mod prefill;
 mod programs;
 mod record;
 mod rounds;
+#[cfg(test)]
+mod tests;
 mod upload;
+mod wait;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;
@@ -38,13 +42,15 @@ pub use mor_shaders::{VARIANT_VARIABLE, Variant, may_have_hardware};
 /// What a decoder asked of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Kernels launched, without those whose dispatch turned out to be empty.
+    /// Kernels launched, without those whose dispatch turned out to be empty, and without those of selected rows of a
+    /// prompt, whose number stays on the GPU.
     pub launches: u64,
     /// Command buffers handed over.
     pub submits: u64,
     /// Results waited for.
     pub readbacks: u64,
-    /// Bytes that launches need from memory, each of them once per launch: weights, caches and rows.
+    /// Bytes of what launches only read, each of them once per launch: weights, rows, and caches up to the last position.
+    /// Where a prompt's rows are read at once, buffers count whole, and steps of selected rows not at all.
     pub bytes_read: u64,
 }
 

@@ -10,6 +10,8 @@ use safetensors::Dtype;
 
 use super::Gpu;
 use super::buffer::Slice;
+use super::kernels::attention;
+use super::limits::at_least;
 use super::upload::GpuSource;
 use crate::cpu::tensor::{Stored, Tensor};
 use crate::model::{NormOrder, Parts, Source, TensorSource, WeightPrecision, head_name};
@@ -29,7 +31,7 @@ impl GpuMatrix {
     /// Bytes that a product with it reads.
     pub(super) fn bytes(&self) -> u64 {
         self.storage
-            .bytes(self.rows as usize, self.columns as usize) as u64
+            .bytes(self.rows as usize, self.columns as usize)
     }
 }
 
@@ -54,6 +56,13 @@ pub(super) struct GpuRouter {
     pub(super) pooler: Option<GpuLinear>,
     pub(super) hidden: GpuLinear,
     pub(super) classes: GpuLinear,
+}
+
+impl GpuRouter {
+    fn bytes(&self) -> u64 {
+        let all = self.pooler.iter().chain([&self.hidden, &self.classes]);
+        all.map(|linear| linear.matrix.bytes()).sum()
+    }
 }
 
 /// Everything about a layer that `shaders/route.wgsl` reads, in one buffer.
@@ -145,15 +154,20 @@ impl GpuModel {
     }
 
     /// A model without weights, of tensors stored as a header says: enough to compile its kernels, and for nothing else.
+    /// Nothing is allocated in the sizes that the header names, since nobody has seen the bytes behind them.
+    ///
+    /// # Errors
+    /// [`crate::EngineError::GpuLimit`] when the GPU could not hold one of them.
     pub(super) fn outline(
         gpu: Arc<Gpu>,
         config: ModelConfig,
         header: &WeightsHeader,
     ) -> Result<Self> {
+        let len = |shape: &[usize]| shape.iter().fold(1, |len: usize, n| len.saturating_mul(*n));
         let lengths: HashMap<_, usize> = config
             .tensors()
             .into_iter()
-            .map(|spec| (spec.name, spec.shape.iter().product()))
+            .map(|spec| (spec.name, len(&spec.shape)))
             .collect();
         let tensor = |name: &str| {
             let stored = match header.dtype(name) {
@@ -169,7 +183,7 @@ impl GpuModel {
         Self::place(gpu, config, precision, &tensor, Some(blank))
     }
 
-    async fn build<'a>(
+    pub(super) async fn build<'a>(
         gpu: Arc<Gpu>,
         config: ModelConfig,
         precision: WeightPrecision,
@@ -204,6 +218,15 @@ impl GpuModel {
             final_norm,
         } = Parts::load(&config, &source)?;
         let dim = config.hidden_size;
+        at_least(
+            gpu.description(),
+            &format!(
+                "attention with heads of {} values, in bytes of shared memory,",
+                config.head_dim()
+            ),
+            attention(&config, false).shared_bytes(gpu.variant()),
+            gpu.limits.max_compute_workgroup_storage_size,
+        )?;
         let head = source
             .matrix(&[&head_name(&config, table_name)], dim)?
             .matrix;
@@ -281,7 +304,7 @@ impl GpuModel {
         &self.gpu
     }
 
-    /// Bytes of all matrices and token tables on the GPU.
+    /// Bytes of all matrices and token tables on the GPU, the routers' twice: for one row and for many.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
     }
@@ -293,27 +316,10 @@ impl GpuModel {
             let projections = layer.projections.iter();
             let projections: u64 = projections.map(|linear| linear.matrix.bytes()).sum();
             let route = layer.route.as_ref().map_or(0, |route| route.slice.size);
-            layer.block.bytes() + projections + route
+            let router = layer.router.as_ref().map_or(0, GpuRouter::bytes);
+            layer.block.bytes() + projections + route + router
         });
         table + self.head.bytes() + layers.sum::<u64>()
-    }
-
-    /// Bytes of matrices that decoding a token reads when its layers take `steps` steps, the routers' included where
-    /// they decide.
-    pub fn bytes_per_token(&self, steps: &[u8], routed: bool) -> u64 {
-        let mut steps = steps.iter();
-        let layers = self.layers.iter().map(|layer| {
-            let depth = match layer.recurs {
-                true => steps.next().copied().map_or(0, usize::from),
-                false => 1,
-            };
-            let projections = layer.projections.iter().take(depth);
-            let projections: u64 = projections.map(|linear| linear.matrix.bytes()).sum();
-            let route = layer.route.as_ref().filter(|_| routed);
-            let route = route.map_or(0, |route| route.slice.size);
-            depth as u64 * layer.block.bytes() + projections + route
-        });
-        layers.sum::<u64>() + self.head.bytes()
     }
 }
 

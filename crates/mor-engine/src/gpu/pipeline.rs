@@ -78,6 +78,11 @@ impl Pipeline {
         }
     }
 
+    /// Which of its buffers it only reads, in order.
+    pub(super) fn read_only(&self) -> impl Iterator<Item = bool> + '_ {
+        self.shader.bindings.iter().map(|binding| binding.read_only)
+    }
+
     /// Workgroups for a number of units.
     pub(super) fn grid(&self, units: u32) -> [u32; 3] {
         self.shader.grid(units)

@@ -28,7 +28,7 @@ pub(super) struct RowsStep<'a> {
     pub(super) step: usize,
     /// Rows of the residual stream, `[rows][stride]`.
     pub(super) input: &'a Slice,
-    /// As `input`, and another buffer.
+    /// As `input`, or the same: it is written when nobody needs the input any more.
     pub(super) output: &'a Slice,
     /// How many steps each position can be seen in as a key.
     pub(super) visible: &'a Slice,
@@ -87,17 +87,15 @@ impl GpuDecoder {
                     match routed {
                         true => self.step_selected(index, step, &hidden, params),
                         false => {
-                            let (visible, output) =
-                                (self.buffers.visible.clone(), self.buffers.stepped.clone());
+                            let visible = self.buffers.visible.clone();
                             self.step_rows(&RowsStep {
                                 layer: index,
                                 step,
                                 input: &hidden,
-                                output: &output,
+                                output: &hidden,
                                 visible: &visible,
                                 params,
                             });
-                            self.copy_rows(&output, &hidden, count);
                         }
                     }
                 }
@@ -105,12 +103,6 @@ impl GpuDecoder {
         }
         let last = self.hidden_row(len - 1).first(self.width());
         self.recorder.copy(last, self.buffers.last.clone());
-    }
-
-    /// Copies the first `count` rows.
-    pub(super) fn copy_rows(&mut self, from: &Slice, to: &Slice, count: usize) {
-        let len = count * self.width();
-        self.recorder.copy(from.first(len), to.first(len));
     }
 
     /// Adds rows to what a layer's router pools, and writes their means.
@@ -129,7 +121,8 @@ impl GpuDecoder {
         bound.extend([sums, &self.buffers.means]);
         let columns = self.width() as u32;
         let grid = Grid::Known(router.pool.grid(columns));
-        self.recorder.launch(&router.pool, &bound, params, grid, 0);
+        self.recorder
+            .launch(&router.pool, &bound, params, grid, &[]);
     }
 
     /// Asks the router of a layer about `rows` means from row `first` of them on, and writes down what it decides, or
@@ -158,9 +151,8 @@ impl GpuDecoder {
                 bound.extend(&linear.bias);
                 bound.push(y);
                 let grid = Grid::Known(product.grid(rows as u32));
-                let reads = linear.matrix.bytes();
                 self.recorder
-                    .launch(&product.pipeline, &bound, numbers, grid, reads);
+                    .launch(&product.pipeline, &bound, numbers, grid, &[]);
             };
             let means = buffers.means.from(first * width);
             let mut input = &means;
@@ -197,7 +189,7 @@ impl GpuDecoder {
             ],
             params,
             Grid::Known(router.decide.grid(positions)),
-            0,
+            &[],
         );
     }
 
@@ -224,31 +216,31 @@ impl GpuDecoder {
         let grid = Grid::Known([1, 1, 1]);
         let bound = [&depths, &buffers.list, &buffers.counts];
         self.recorder
-            .launch(&kernels.select, &bound, select, grid.clone(), 0);
+            .launch(&kernels.select, &bound, select, grid.clone(), &[]);
         let bound = [&buffers.counts, &buffers.sizes, &buffers.numbers];
-        self.recorder.launch(arguments, &bound, params, grid, 0);
+        self.recorder.launch(arguments, &bound, params, grid, &[]);
         let (list, counts) = (&buffers.list, &buffers.counts);
         let moves = |op: BlockOp| Grid::Decided(buffers.sizes.buffer.clone(), op as u64 * 12);
         let bound = [hidden, list, counts, &buffers.gathered];
         self.recorder
-            .launch(&kernels.gather, &bound, params, moves(BlockOp::Move), 0);
+            .launch(&kernels.gather, &bound, params, moves(BlockOp::Move), &[]);
         let scatter = Arc::clone(&kernels.scatter);
-        let (gathered, stepped) = (buffers.gathered.clone(), buffers.stepped.clone());
+        let gathered = buffers.gathered.clone();
         self.run_rows(
             &RowsStep {
                 layer: index,
                 step,
                 input: &gathered,
-                output: &stepped,
+                output: &gathered,
                 visible: &visible,
                 params,
             },
             Count::Selected,
         );
         let buffers = &self.buffers;
-        let bound = [&stepped, &buffers.list, &buffers.counts, hidden];
+        let bound = [&gathered, &buffers.list, &buffers.counts, hidden];
         let grid = Grid::Decided(buffers.sizes.buffer.clone(), BlockOp::Move as u64 * 12);
-        self.recorder.launch(&scatter, &bound, params, grid, 0);
+        self.recorder.launch(&scatter, &bound, params, grid, &[]);
     }
 
     /// One step of rows whose positions follow one another.
@@ -369,7 +361,7 @@ impl Launches<'_> {
                 Numbers::Written(self.numbers),
             ),
         };
-        self.recorder.launch(pipeline, bound, numbers, grid, 0);
+        self.recorder.launch(pipeline, bound, numbers, grid, &[]);
     }
 
     fn product(

@@ -12,7 +12,7 @@ use super::kernels::{Kernel, Kernels, Maker, RouterKernels, StepKernels};
 use super::model::GpuModel;
 use super::pipeline::Pipeline;
 use crate::model::NormOrder;
-use crate::{DecodeOptions, Result};
+use crate::{DecodeOptions, EngineError, Result};
 
 /// The kernels of one layer.
 pub(super) struct LayerKernels {
@@ -89,9 +89,12 @@ impl GpuModel {
         };
         // Shapes that no file has could take a compiler hours.
         if header.fits(config) {
-            let outline = Self::outline(Arc::clone(gpu), config.clone(), &header)?;
-            // The device keeps what it compiled.
-            Programs::compile(&outline, mode);
+            match Self::outline(Arc::clone(gpu), config.clone(), &header) {
+                // The device keeps what it compiled.
+                Ok(outline) => drop(Programs::compile(&outline, mode)),
+                Err(EngineError::GpuLimit { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(true)
     }

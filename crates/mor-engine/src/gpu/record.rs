@@ -132,16 +132,23 @@ impl Recorder {
         self.slots.len() as u32 - 1
     }
 
-    /// Launches a kernel on buffers, in the order of its bindings, without that of its numbers. `reads` is the
-    /// number of bytes that it needs from memory.
+    /// Launches a kernel on buffers, in the order of its bindings, without that of its numbers. Returns the bytes that it
+    /// reads: of every buffer that it only reads as much as is bound, or as `partly` says.
     pub(super) fn launch<'a>(
         &mut self,
         pipeline: &Arc<Pipeline>,
         buffers: &[&Slice],
         numbers: impl Into<Numbers<'a>>,
         grid: Grid,
-        reads: u64,
-    ) {
+        partly: &[(&Slice, u64)],
+    ) -> u64 {
+        let bytes = |slice: &Slice| {
+            let part = partly.iter().find(|(some, _)| *some == slice);
+            part.map_or(slice.size, |(_, bytes)| *bytes)
+        };
+        let read = buffers.iter().zip(pipeline.read_only());
+        let read = read.filter(|(_, read_only)| *read_only);
+        let reads = read.map(|(slice, _)| bytes(slice)).sum();
         let mut slot = None;
         let mut bound: Vec<Slice> = buffers.iter().map(|slice| (*slice).clone()).collect();
         if pipeline.params {
@@ -183,6 +190,7 @@ impl Recorder {
             params: slot,
             grid,
         });
+        reads
     }
 
     /// Copies between buffers; the sizes are the same.
@@ -259,28 +267,23 @@ impl Recorder {
             // Nobody waits any more if this fails.
             let _ = sender.send(result);
         });
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Err(error) = self.gpu.device.poll(wgpu::PollType::wait_indefinitely()) {
-            self.gpu.check()?;
-            return Err(EngineError::Gpu {
-                message: error.to_string(),
-            });
-        }
+        self.gpu.wait()?;
         let mapped = receiver.await;
-        self.gpu.check()?;
         let failed = |what: String| EngineError::DeviceLost { reason: what };
-        match mapped {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("it never answered".to_owned())),
-        }
-        self.counters.readbacks += 1;
-        let bytes = match staging.get_mapped_range(..) {
-            Ok(view) => view.to_vec(),
-            Err(error) => return Err(failed(error.to_string())),
+        let bytes = match mapped {
+            Ok(Ok(())) => {
+                let view = staging.get_mapped_range(..);
+                let bytes = view.map(|view| view.to_vec());
+                staging.unmap();
+                bytes.map_err(|error| failed(error.to_string()))
+            }
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("it never answered".to_owned())),
         };
-        staging.unmap();
-        Ok(bytes)
+        // What the driver said tells more.
+        self.gpu.check()?;
+        self.counters.readbacks += u64::from(bytes.is_ok());
+        bytes
     }
 }
 

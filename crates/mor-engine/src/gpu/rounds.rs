@@ -2,7 +2,7 @@
 
 use mor_shaders::MOST_ROUNDS;
 
-use super::kernels::Maker;
+use super::kernels::{Maker, attention};
 use crate::{EngineError, Result};
 
 /// Columns that a single invocation adds up in several passes.
@@ -30,7 +30,7 @@ impl Maker<'_> {
         };
         let (config, variant) = (&self.model.config, gpu.variant());
         let decode = self.attention_decode().most_keys(variant);
-        let prefill = self.attention(false).most_keys(variant);
+        let prefill = attention(config, false).most_keys(variant);
         check(
             "a context's positions, which attention loops over,",
             config.max_position_embeddings as u64,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use half::f16;
-use mor_config::{ModelConfig, QUANTIZED_BLOCK};
+use mor_config::{ModelConfig, Positions, QUANTIZED_BLOCK};
 use mor_shaders::{Dense, Storage};
 
 use super::Gpu;
-use super::buffer::{ALIGN, Slice, stride};
+use super::buffer::{ALIGN, STORAGE, Slice, stride};
 use super::model::{GpuLinear, GpuMatrix, GpuPositions, RouteWeights};
 use crate::Result;
 use crate::cpu::tensor::{Stored, Tensor};
@@ -50,7 +50,7 @@ impl Source for GpuSource<'_, '_> {
         };
         let routers = names.iter().any(|name| name.contains("router"));
         let mut values = Vec::new();
-        if routers {
+        if routers && self.blank.is_none() {
             for part in &parts {
                 let mut some = vec![0.0; part.len()];
                 part.read(0, &mut some);
@@ -87,10 +87,12 @@ impl GpuSource<'_, '_> {
             columns: columns as u32,
             storage,
         };
+        let size = storage.bytes(rows, columns);
+        self.gpu.fits(name, size, STORAGE)?;
         if let Some(blank) = &self.blank {
             return Ok(matrix(blank.clone()));
         }
-        let mut bytes = Vec::with_capacity(storage.bytes(rows, columns));
+        let mut bytes = Vec::with_capacity(size as usize);
         let mut scales = Vec::new();
         for part in parts {
             for at in (0..part.len()).step_by(cols.max(1)) {
@@ -145,12 +147,14 @@ impl GpuSource<'_, '_> {
             return Ok(self.matrix(&[&format!("{name}.weight")], dim)?.matrix);
         }
         let storage = Storage::F32;
+        let len = config.vocab_size.saturating_mul(dim);
         // Products of zeros would take as long.
         if self.blank.is_some() {
-            let zeros = Tensor::zeros(Stored::F32, config.vocab_size * dim);
-            return self.upload(name, &[zeros], dim, storage);
+            return self.upload(name, &[Tensor::zeros(Stored::F32, len)], dim, storage);
         }
-        let mut table = Vec::with_capacity(config.vocab_size * dim);
+        let size = storage.bytes(config.vocab_size, stride(dim));
+        self.gpu.fits(name, size, STORAGE)?;
+        let mut table = Vec::with_capacity(len);
         for (band, (_, width)) in config.embedding_bands().into_iter().enumerate() {
             let rows = self.values(&format!("{name}.emb_layers.{band}.weight"))?;
             let projection = self.values(&format!("{name}.emb_projs.{band}.weight"))?;
@@ -166,6 +170,20 @@ impl GpuSource<'_, '_> {
 
     pub(super) fn positions(&self, config: &ModelConfig) -> Result<GpuPositions> {
         let dim = config.hidden_size;
+        let rotary = config.positions == Positions::Rotary;
+        let width = if rotary {
+            config.head_dim()
+        } else {
+            stride(dim)
+        };
+        let size = Storage::F32.bytes(config.max_position_embeddings, width);
+        self.gpu.fits("positions", size, STORAGE)?;
+        if let Some(blank) = &self.blank {
+            return Ok(match rotary {
+                true => GpuPositions::Rotary(blank.clone()),
+                false => GpuPositions::Added(blank.clone()),
+            });
+        }
         Ok(match PositionTable::load(config, self)? {
             PositionTable::Added(table) => {
                 let mut rows = Vec::with_capacity(table.len() / dim.max(1) * stride(dim));
@@ -223,22 +241,25 @@ impl GpuSource<'_, '_> {
             }
             at
         });
-        let mut dense =
-            |linear: &Linear<Uploaded>, inputs: usize| {
-                let at = packed.len() as u32;
-                let values = &linear.matrix.values;
-                let outputs = values.len() / inputs.max(1);
+        let mut next = packed.len();
+        let mut dense = |linear: &Linear<Uploaded>, inputs: usize| {
+            let values = &linear.matrix.values;
+            let outputs = linear.matrix.matrix.rows as usize;
+            let at = next as u32;
+            next += (inputs + 1) * outputs;
+            if self.blank.is_none() {
                 // Neighbouring lanes make neighbouring outputs, and so read neighbouring weights.
                 packed.extend((0..inputs).flat_map(|input| {
                     (0..outputs).map(move |output| values[output * inputs + input])
                 }));
                 packed.extend_from_slice(&linear.bias[..outputs.min(linear.bias.len())]);
-                Dense {
-                    at,
-                    inputs: inputs as u32,
-                    outputs: outputs as u32,
-                }
-            };
+            }
+            Dense {
+                at,
+                inputs: inputs as u32,
+                outputs: outputs as u32,
+            }
+        };
         let pooler = router.pooler.as_ref().map(|pooler| dense(pooler, dim));
         let pooled = pooler.map_or(dim, |pooler| pooler.outputs as usize);
         let hidden = dense(&router.hidden, pooled);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::common::devices::{Placed, on_every_device};
 use crate::common::{self, greedy, one_thread, read, steps};
 use mor_config::Pooling;
 use mor_engine::{
-    Context, DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator,
-    LoadOptions, Model, Overflow, Routing,
+    DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator, LoadOptions,
+    Model, Overflow, Routing,
 };
 use pollster::block_on;
 use safetensors::Dtype;
@@ -14,7 +15,7 @@ use safetensors::Dtype;
 const CONTEXT: usize = 48;
 
 fn generate(
-    model: &Arc<Model>,
+    placed: &Placed,
     routing: Routing,
     overflow: Overflow,
     prompt: &[u32],
@@ -23,8 +24,7 @@ fn generate(
         routing,
         ..one_thread()
     };
-    let decoder = Decoder::new(Arc::clone(model), options).expect("a decoder");
-    let mut context = Context::from(decoder);
+    let mut context = placed.context(options);
     let options = GenerateOptions {
         max_new_tokens: 70,
         overflow,
@@ -67,29 +67,34 @@ fn check(tokens: &[GeneratedToken], expected: &[(u32, Vec<u32>)], what: &str) {
 fn ids_equal_recomputation_past_the_context() {
     let prompt: Vec<u32> = (0..30).map(|i| (i * 23 + 9) % 61).collect();
     for config in common::routed_configs() {
+        let (_, weights) = common::tensors(&config, Dtype::F32);
         let model = common::model(&config, Dtype::F32, LoadOptions::default());
-        let what = format!("{:?} {:?}", config.architecture, config.routing.pooling);
-
         let slide = recompute(&model, &prompt, 70, |ids| {
             ids.drain(..ids.len().saturating_sub(CONTEXT));
         });
-        let (tokens, finish, _) = generate(&model, Routing::Live, Overflow::Slide, &prompt);
-        assert_eq!(finish, Some(FinishReason::Length));
-        check(&tokens, &slide, &format!("{what}, slide"));
-
         let rewind = recompute(&model, &prompt, 70, |ids| {
             if ids.len() > CONTEXT {
                 ids.drain(..CONTEXT / 2);
             }
         });
-        let (tokens, _, len) = generate(&model, Routing::Live, Overflow::Rewind, &prompt);
-        check(&tokens, &rewind, &format!("{what}, rewind"));
-        // 30 + 69 that were read; 24 dropped out each time it was full.
-        assert_eq!(len, 99 - 3 * 24);
+        for placed in on_every_device(&config, &weights) {
+            let what = format!(
+                "{:?} {:?} on {}",
+                config.architecture, config.routing.pooling, placed.device
+            );
+            let (tokens, finish, _) = generate(&placed, Routing::Live, Overflow::Slide, &prompt);
+            assert_eq!(finish, Some(FinishReason::Length));
+            check(&tokens, &slide, &format!("{what}, slide"));
 
-        let (tokens, finish, len) = generate(&model, Routing::Live, Overflow::Stop, &prompt);
-        assert_eq!((finish, len), (Some(FinishReason::Context), CONTEXT));
-        check(&tokens, &slide[..19], &format!("{what}, stop"));
+            let (tokens, _, len) = generate(&placed, Routing::Live, Overflow::Rewind, &prompt);
+            check(&tokens, &rewind, &format!("{what}, rewind"));
+            // 30 + 69 that were read; 24 dropped out each time it was full.
+            assert_eq!(len, 99 - 3 * 24);
+
+            let (tokens, finish, len) = generate(&placed, Routing::Live, Overflow::Stop, &prompt);
+            assert_eq!((finish, len), (Some(FinishReason::Context), CONTEXT));
+            check(&tokens, &slide[..19], &format!("{what}, stop"));
+        }
     }
 }
 
@@ -97,11 +102,22 @@ fn ids_equal_recomputation_past_the_context() {
 fn a_locked_depth_outlives_the_window() {
     let prompt: Vec<u32> = (0..30).map(|i| (i * 23 + 9) % 61).collect();
     for config in common::routed_configs() {
-        let model = common::model(&config, Dtype::F32, LoadOptions::default());
+        let (_, weights) = common::tensors(&config, Dtype::F32);
         for overflow in [Overflow::Slide, Overflow::Rewind] {
-            let (tokens, ..) = generate(&model, Routing::Locked, overflow, &prompt);
-            assert_eq!(tokens.len(), 70);
-            assert!(tokens.iter().all(|token| token.steps == tokens[0].steps));
+            let mut before: Option<Vec<(u32, Vec<u8>)>> = None;
+            for placed in on_every_device(&config, &weights) {
+                let (tokens, ..) = generate(&placed, Routing::Locked, overflow, &prompt);
+                assert_eq!(tokens.len(), 70);
+                assert!(tokens.iter().all(|token| token.steps == tokens[0].steps));
+                let tokens: Vec<_> = tokens.into_iter().map(|t| (t.id, t.steps)).collect();
+                // What one device writes, the other does.
+                let before = before.get_or_insert_with(|| tokens.clone());
+                assert_eq!(
+                    *before, tokens,
+                    "{config:?}, {overflow:?} on {}",
+                    placed.device
+                );
+            }
         }
     }
 }
@@ -110,10 +126,12 @@ fn a_locked_depth_outlives_the_window() {
 fn a_prompt_longer_than_the_context_keeps_its_end() {
     let prompt: Vec<u32> = (0..100).map(|i| (i * 23 + 9) % 61).collect();
     for config in common::routed_configs() {
-        let model = common::model(&config, Dtype::F32, LoadOptions::default());
-        let whole = generate(&model, Routing::Live, Overflow::Rewind, &prompt);
-        let end = generate(&model, Routing::Live, Overflow::Rewind, &prompt[52..]);
-        assert_eq!(whole, end);
+        let (_, weights) = common::tensors(&config, Dtype::F32);
+        for placed in on_every_device(&config, &weights) {
+            let whole = generate(&placed, Routing::Live, Overflow::Rewind, &prompt);
+            let end = generate(&placed, Routing::Live, Overflow::Rewind, &prompt[52..]);
+            assert_eq!(whole, end, "on {}", placed.device);
+        }
     }
 }
 

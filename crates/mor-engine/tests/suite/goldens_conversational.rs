@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::common::goldens::{END, GoldenRow, GoldenText, golden_rows, golden_texts};
 use crate::common::{self, assert_close, golden, greedy, rows, steps};
 use mor_config::Depth;
 use mor_engine::{
@@ -11,8 +12,6 @@ use mor_engine::{
 use pollster::block_on;
 
 const TOLERANCE: f32 = 1e-4;
-const VOCAB: usize = 97;
-const END: u32 = 95;
 
 fn model(isa: Isa) -> Arc<Model> {
     let options = LoadOptions {
@@ -30,55 +29,40 @@ fn decoder(isa: Isa, threads: usize) -> Decoder {
     Decoder::new(model(isa), options).expect("a decoder")
 }
 
-/// Runs every row of a case alone, in portions, and compares every position.
-fn check(decoder: &mut Decoder, case: &str) {
-    let file = golden("m2", &format!("{case}.io"));
-    let ids = rows(&file, "input_ids");
-    let expected_steps = rows(&file, "steps");
-    let logits = file.to_f32("logits").expect("logits");
-    let logits = logits.chunks_exact(ids[0].len() * VOCAB);
-    let router = file.to_f32("router_logits").expect("router logits");
-    let router = router.chunks_exact(3);
-    let expected = logits.zip(router);
-    for (row, ((ids, expected_steps), (logits, router))) in
-        ids.iter().zip(&expected_steps).zip(expected).enumerate()
-    {
-        for portion in [ids.len(), 1, 3] {
-            decoder.reset();
-            for ids in ids.chunks(portion) {
-                decoder.prefill(ids).expect("fits");
-            }
-            let what = format!("{case}, row {row} in portions of {portion}");
-            assert_eq!(steps(decoder), *expected_steps, "{what}");
-            let total: f32 = router.iter().map(|x| x.exp()).sum();
-            let probabilities: Vec<f32> = router.iter().map(|x| x.exp() / total).collect();
-            let actual = decoder.router_probabilities(0);
-            assert_close(actual, &probabilities, TOLERANCE, &what);
-            let all = common::all_logits(decoder);
-            for (position, (actual, expected)) in
-                all.iter().zip(logits.chunks_exact(VOCAB)).enumerate()
-            {
-                let what = format!("{what}, position {position}");
-                assert_close(actual, expected, TOLERANCE, &what);
-            }
-            assert_eq!(decoder.logits(), all[all.len() - 1]);
+/// Runs a row whole, then in portions, and compares every position.
+fn check_row(decoder: &mut Decoder, row: &GoldenRow) {
+    for portion in [row.ids.len(), 1, 3] {
+        decoder.reset();
+        for ids in row.ids.chunks(portion) {
+            decoder.prefill(ids).expect("fits");
         }
+        let what = format!("{} in portions of {portion}", row.what);
+        assert_eq!(steps(decoder), row.steps, "{what}");
+        let probabilities = &row.probabilities[0];
+        assert_close(
+            decoder.router_probabilities(0),
+            probabilities,
+            TOLERANCE,
+            &what,
+        );
+        let all = common::all_logits(decoder);
+        assert_eq!(all.len(), row.logits.len());
+        for (position, (actual, expected)) in all.iter().zip(&row.logits).enumerate() {
+            let what = format!("{what}, position {position}");
+            assert_close(actual, expected, TOLERANCE, &what);
+        }
+        assert_eq!(decoder.logits(), all[all.len() - 1]);
     }
 }
 
 #[test]
 fn every_row_matches_alone() {
+    let rows = golden_rows("m2");
     for isa in Isa::available() {
         for threads in [1, 2] {
             let mut decoder = decoder(isa, threads);
-            for case in [
-                "b1_len1",
-                "b1_len32",
-                "b4_len16",
-                "b4_rightpad",
-                "b4_rightpad_loss",
-            ] {
-                check(&mut decoder, case);
+            for row in &rows {
+                check_row(&mut decoder, row);
             }
         }
     }
@@ -87,7 +71,6 @@ fn every_row_matches_alone() {
 #[test]
 fn the_future_leaks_through_the_original_pooling() {
     let mut decoder = decoder(Isa::available()[0], 1);
-    check(&mut decoder, "future_leak_pair");
     let ids = rows(&golden("m2", "future_leak_pair.io"), "input_ids");
     assert_eq!(ids[0][..15], ids[1][..15]);
     let mut read = |ids: &Vec<u32>| {
@@ -101,30 +84,27 @@ fn the_future_leaks_through_the_original_pooling() {
     }
 }
 
-fn generation(case: &str) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
-    let file = golden("m2", &format!("{case}.io"));
-    (
-        rows(&file, "prompt_ids").concat(),
-        rows(&file, "generated_ids").concat(),
-        rows(&file, "steps_per_token").concat(),
-    )
+fn generation(case: &str) -> GoldenText {
+    let mut texts = golden_texts("m2").into_iter();
+    texts
+        .find(|text| text.what.ends_with(case))
+        .expect("a case")
 }
 
 #[test]
 fn generation_matches_with_and_without_recomputing() {
     for isa in Isa::available() {
-        for case in ["gen_depth_changes", "gen_steady", "gen_stops_at_eos"] {
-            let (prompt, generated, expected_steps) = generation(case);
+        for text in golden_texts("m2") {
             for recompute in [false, true] {
-                let what = format!("{case} on {}, recompute {recompute}", isa.name());
+                let what = format!("{} on {}, recompute {recompute}", text.what, isa.name());
                 let mut decoder = decoder(isa, 1);
-                let mut ids = prompt.clone();
-                for (i, expected) in generated.iter().enumerate() {
+                let mut ids = text.prompt.clone();
+                for (i, expected) in text.generated.iter().enumerate() {
                     if recompute {
                         decoder.reset();
                     }
                     decoder.set_context(&ids).expect("fits");
-                    assert_eq!(steps(&decoder), [expected_steps[i]], "{what}, token {i}");
+                    assert_eq!(steps(&decoder), text.steps[i], "{what}, token {i}");
                     let id = greedy(&decoder);
                     assert_eq!(id, *expected, "{what}, token {i}");
                     ids.push(id);
@@ -136,7 +116,12 @@ fn generation_matches_with_and_without_recomputing() {
 
 #[test]
 fn the_generator_stops_at_the_end_token() {
-    let (prompt, generated, expected_steps) = generation("gen_stops_at_eos");
+    let GoldenText {
+        prompt,
+        generated,
+        steps: expected_steps,
+        ..
+    } = generation("gen_stops_at_eos");
     let options = GenerateOptions {
         max_new_tokens: 20,
         stop_ids: vec![END],
@@ -148,11 +133,8 @@ fn the_generator_stops_at_the_end_token() {
     let mut generator = block_on(start).expect("starts");
     let mut made = Vec::new();
     while let Some(token) = block_on(generator.next_token(&mut context)).expect("runs") {
-        let expected = expected_steps[made.len()];
-        assert_eq!(
-            token.steps.iter().map(|s| u32::from(*s)).sum::<u32>(),
-            expected
-        );
+        let steps: Vec<u32> = token.steps.iter().map(|s| u32::from(*s)).collect();
+        assert_eq!(steps, expected_steps[made.len()]);
         made.push(token.id);
     }
     let (end, before) = generated.split_last().expect("some ids");
@@ -162,12 +144,9 @@ fn the_generator_stops_at_the_end_token() {
 
 #[test]
 fn a_locked_depth_is_the_prompts() {
-    let (prompt, generated, expected_steps) = generation("gen_depth_changes");
-    assert!(
-        expected_steps
-            .iter()
-            .any(|steps| *steps != expected_steps[0])
-    );
+    let text = generation("gen_depth_changes");
+    let first = &text.steps[0];
+    assert!(text.steps.iter().any(|steps| steps != first));
     let options = |routing, depth| DecodeOptions {
         depth,
         routing,
@@ -176,13 +155,13 @@ fn a_locked_depth_is_the_prompts() {
     let model = model(Isa::available()[0]);
     let decoder = |options| Decoder::new(Arc::clone(&model), options).expect("a decoder");
     let mut locked = decoder(options(Routing::Locked, Depth::Configured));
-    let depth = Depth::Forced(expected_steps[0] as usize);
+    let depth = Depth::Forced(first[0] as usize);
     let mut forced = decoder(options(Routing::Live, depth));
     for decoder in [&mut locked, &mut forced] {
-        decoder.set_context(&prompt).expect("fits");
+        decoder.set_context(&text.prompt).expect("fits");
     }
-    for id in generated {
-        assert_eq!(steps(&locked), [expected_steps[0]]);
+    for id in text.generated {
+        assert_eq!(steps(&locked), *first);
         assert_eq!(locked.logits(), forced.logits());
         locked.push(id).expect("fits");
         forced.push(id).expect("fits");

@@ -3,15 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{self, assert_close, greedy, rows, steps};
-use mor_config::{Depth, Weights};
+use crate::common::goldens::{GoldenRow, golden_rows, golden_texts};
+use crate::common::{self, assert_close, greedy, steps};
+use mor_config::Depth;
 use mor_engine::{DecodeOptions, Decoder, Isa, LoadOptions, Model};
 
 const TOLERANCE: f32 = 1e-4;
-
-fn golden(name: &str) -> Weights {
-    common::golden("m1_learned", name)
-}
 
 fn model(isa: Isa) -> Arc<Model> {
     let options = LoadOptions {
@@ -33,46 +30,38 @@ fn decoder(isa: Isa, depth: Depth, threads: usize) -> Decoder {
     .expect("a decoder")
 }
 
-/// Runs one row whole, then token by token, and compares every position.
-fn check_row(decoder: &mut Decoder, ids: &[u32], logits: &[f32], steps: &[u32], what: &str) {
-    for portion in [ids.len(), 1, 3] {
+/// Runs one row whole, then in portions, and compares every position.
+fn check_row(decoder: &mut Decoder, row: &GoldenRow, isa: Isa) {
+    for portion in [row.ids.len(), 1, 3] {
         decoder.reset();
-        for ids in ids.chunks(portion) {
+        for ids in row.ids.chunks(portion) {
             decoder.prefill(ids).expect("fits");
         }
-        let what = format!("{what} in portions of {portion}");
-        assert_eq!(common::steps(decoder), steps, "{what}");
+        let what = format!("{} in portions of {portion} on {}", row.what, isa.name());
+        assert_eq!(steps(decoder), row.steps, "{what}");
+        for (router, expected) in row.probabilities.iter().enumerate() {
+            let actual = decoder.router_probabilities(router);
+            assert_close(actual, expected, TOLERANCE, &what);
+        }
         let all = common::all_logits(decoder);
-        for (position, (actual, expected)) in all.iter().zip(logits.chunks_exact(97)).enumerate() {
+        assert_eq!(all.len(), row.logits.len());
+        for (position, (actual, expected)) in all.iter().zip(&row.logits).enumerate() {
             let what = format!("{what}, position {position}");
             assert_close(actual, expected, TOLERANCE, &what);
         }
-        let last = &all[ids.len() - 1];
-        assert_close(decoder.logits(), last, TOLERANCE, &what);
+        assert_close(decoder.logits(), &all[all.len() - 1], TOLERANCE, &what);
     }
 }
 
 #[test]
-fn single_rows_match() {
+fn every_row_matches_alone() {
+    let rows = golden_rows("m1_learned");
     for isa in Isa::available() {
         for threads in [1, 2] {
-            let mut decoder = decoder(isa, Depth::Configured, threads);
-            for case in ["b1_len1", "b1_len7", "b1_len32"] {
-                let file = golden(&format!("{case}.io"));
-                let steps: Vec<u32> = rows(&file, "steps").concat();
-                let logits = file.to_f32("logits").expect("logits");
-                let what = format!("{case} on {}", isa.name());
-                check_row(
-                    &mut decoder,
-                    &rows(&file, "input_ids")[0],
-                    &logits,
-                    &steps,
-                    &what,
-                );
-                let probabilities = file.to_f32("router_probs").expect("probabilities");
-                for (layer, expected) in probabilities.chunks_exact(5).enumerate() {
-                    let actual = decoder.router_probabilities(layer);
-                    assert_close(actual, expected, TOLERANCE, &what);
+            for depth in [Depth::Configured, Depth::Forced(4)] {
+                let mut decoder = decoder(isa, depth, threads);
+                for row in rows.iter().filter(|row| row.depth == depth) {
+                    check_row(&mut decoder, row, isa);
                 }
             }
         }
@@ -80,50 +69,20 @@ fn single_rows_match() {
 }
 
 #[test]
-fn rows_alone_match() {
-    let file = golden("b4_len16_rows_alone.io");
-    let steps = rows(&file, "steps_alone");
-    let logits = file.to_f32("logits_alone").expect("logits");
-    let mut decoder = decoder(Isa::available()[0], Depth::Configured, 1);
-    for (row, ids) in rows(&golden("b4_len16.io"), "input_ids").iter().enumerate() {
-        let steps: Vec<u32> = steps.iter().map(|layer| layer[row]).collect();
-        let logits = &logits[row * 16 * 97..][..16 * 97];
-        check_row(&mut decoder, ids, logits, &steps, &format!("row {row}"));
-    }
-}
-
-#[test]
-fn a_forced_depth_matches_the_fixed_router() {
-    let file = golden("fixed4_b2_len9.io");
-    let logits = file.to_f32("logits").expect("logits");
-    for threads in [1, 2] {
-        let mut decoder = decoder(Isa::available()[0], Depth::Forced(4), threads);
-        for (row, ids) in rows(&file, "input_ids").iter().enumerate() {
-            let logits = &logits[row * 9 * 97..][..9 * 97];
-            check_row(&mut decoder, ids, logits, &[4, 4, 4], &format!("row {row}"));
-        }
-    }
-}
-
-#[test]
 fn generation_matches_with_and_without_recomputing() {
     for isa in Isa::available() {
-        for case in ["gen_depth_changes", "gen_steady"] {
-            let file = golden(&format!("{case}.io"));
-            let prompt = rows(&file, "prompt_ids").concat();
-            let generated = rows(&file, "generated_ids").concat();
-            let expected_steps = rows(&file, "steps_per_token");
+        for text in golden_texts("m1_learned") {
             for recompute in [false, true] {
-                let what = format!("{case} on {}, recompute {recompute}", isa.name());
+                let what = format!("{} on {}, recompute {recompute}", text.what, isa.name());
                 let mut decoder = decoder(isa, Depth::Configured, 1);
-                let mut ids = prompt.clone();
-                for (i, expected) in generated.iter().enumerate() {
-                    let window = &ids[ids.len().saturating_sub(32)..];
+                let mut ids = text.prompt.clone();
+                for (i, expected) in text.generated.iter().enumerate() {
+                    let window = &ids[ids.len().saturating_sub(text.window)..];
                     if recompute {
                         decoder.reset();
                     }
                     decoder.set_context(window).expect("fits");
-                    assert_eq!(steps(&decoder), expected_steps[i], "{what}, token {i}");
+                    assert_eq!(steps(&decoder), text.steps[i], "{what}, token {i}");
                     let id = greedy(&decoder);
                     assert_eq!(id, *expected, "{what}, token {i}");
                     ids.push(id);

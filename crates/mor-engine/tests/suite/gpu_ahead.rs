@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::common::{conversational, stored_as_int8, technical, tensors};
 use mor_config::{Depth, Limits, ModelConfig, Pooling, Positions, Weights};
-use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel};
+use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel, Variant};
 use mor_engine::{DecodeOptions, Routing, WeightPrecision};
 use pollster::block_on;
 use safetensors::Dtype;
@@ -13,10 +13,16 @@ use safetensors::Dtype;
 fn header(weights: &Weights) -> Vec<u8> {
     let entry = |name: String| {
         let (dtype, shape, _) = weights.raw(&name).expect("there");
-        format!(r#""{name}":{{"dtype":"{dtype:?}","shape":{shape:?},"data_offsets":[0,0]}}"#)
+        (name, dtype, shape.to_vec())
     };
-    let entries: Vec<_> = weights.names().into_iter().map(entry).collect();
-    let json = format!("{{{}}}", entries.join(","));
+    begin(weights.names().into_iter().map(entry))
+}
+
+fn begin(tensors: impl Iterator<Item = (String, Dtype, Vec<usize>)>) -> Vec<u8> {
+    let entries = tensors.map(|(name, dtype, shape)| {
+        format!(r#""{name}":{{"dtype":"{dtype:?}","shape":{shape:?},"data_offsets":[0,0]}}"#)
+    });
+    let json = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.extend_from_slice(json.as_bytes());
     header
@@ -93,4 +99,38 @@ fn a_configuration_of_other_weights_costs_nothing() {
     // There is nothing that waiting for more of them could change.
     assert!(done.expect("valid in itself"));
     assert_eq!(gpu.compiled(), 0);
+}
+
+/// A header alone may name any size; memory for it would be the page's end.
+#[test]
+fn sizes_that_no_gpu_holds_cost_nothing() {
+    let gpu = block_on(Gpu::open_with(Some(Variant::Workgroup))).expect("a Vulkan driver");
+    let wide = |config: ModelConfig| ModelConfig {
+        hidden_size: Limits::WIDTH,
+        ..config
+    };
+    let long = |config: ModelConfig| ModelConfig {
+        max_position_embeddings: Limits::CONTEXT,
+        ..wide(config)
+    };
+    // More than a workgroup of this GPU shares.
+    let few_heads = |config: ModelConfig| ModelConfig {
+        hidden_size: 1 << 14,
+        num_attention_heads: 1,
+        ..config
+    };
+    for config in [
+        wide(technical(Positions::Rotary, Pooling::Sequence)),
+        long(technical(Positions::Learned, Pooling::Prefix)),
+        long(technical(Positions::Sinusoidal, Pooling::Prefix)),
+        wide(conversational(Pooling::Real)),
+        few_heads(conversational(Pooling::Prefix)),
+    ] {
+        let tensors = config.tensors().into_iter();
+        let start = begin(tensors.map(|spec| (spec.name, Dtype::F16, spec.shape)));
+        let options = DecodeOptions::default();
+        let done = GpuModel::compile_ahead(&gpu, &config, &start, options);
+        assert!(done.expect("valid in itself"));
+        assert_eq!(gpu.compiled(), 0, "{config:?}");
+    }
 }

@@ -1,11 +1,9 @@
-//! The shipped model on the GPU: the CPU's tokens, the counters that make it fast on real hardware, and what happens
-//! when the device goes away.
+//! The shipped model on the GPU: the CPU's tokens, and what happens when the device goes away.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig, Preset, WEIGHTS_FILE, Weights};
-use mor_engine::bench::BenchOptions;
-use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel, bench};
+use mor_config::{ModelConfig, WEIGHTS_FILE, Weights};
+use mor_engine::gpu::{Gpu, GpuDecoder, GpuModel};
 use mor_engine::{
     ChatOptions, ChatSession, Context, DecodeOptions, Decoder, EngineError, GenerateOptions,
     Generator, LoadOptions, Model, Overflow, SamplingOptions, WeightPrecision,
@@ -136,65 +134,6 @@ fn the_same_random_numbers_draw_the_same_tokens() {
     }
 }
 
-fn costs(config: ModelConfig, depth: Depth) -> bench::GpuBenchReport {
-    let model = GpuModel::random(gpu(), config, 1, WeightPrecision::AsStored);
-    let model = Arc::new(block_on(model).expect("fits"));
-    let options = BenchOptions {
-        decode: DecodeOptions {
-            depth,
-            ..DecodeOptions::default()
-        },
-        prompt_tokens: 5,
-        new_tokens: 6,
-        runs: 1,
-    };
-    block_on(bench::decode(&model, options)).expect("measured")
-}
-
-/// Both cards' shapes, with rows narrow enough for a processor that plays the GPU.
-fn narrow(preset: Preset) -> ModelConfig {
-    let mut config = preset.config();
-    let heads = config.num_attention_heads;
-    config.hidden_size = heads * 16;
-    config.intermediate_size = 256;
-    config.vocab_size = 512;
-    config.pad_token_id = 0;
-    config
-}
-
-#[test]
-fn a_token_costs_few_launches_one_submit_and_one_read_back() {
-    let cases = [
-        (Preset::Technical10m, Depth::Configured),
-        (Preset::Technical10m, Depth::Forced(1)),
-        (Preset::TechnicalCard, Depth::Forced(4)),
-        (Preset::Conversational198m, Depth::Forced(1)),
-        (Preset::Conversational198m, Depth::Forced(5)),
-    ];
-    for (preset, depth) in cases {
-        let report = costs(narrow(preset), depth);
-        let what = format!("{preset:?} at {depth:?}: {report:?}");
-        assert!(report.launches_beyond(7) <= 6.0, "{what}");
-        assert_eq!(report.counters.submits, report.tokens, "{what}");
-        assert_eq!(report.counters.readbacks, report.tokens, "{what}");
-        // Narrow rows make activations count for more than in a real model, which the program's own test runs.
-        let bytes = report.counters.bytes_read as f64 / report.needed_bytes as f64;
-        assert!(bytes <= 1.25, "{bytes}: {what}");
-    }
-}
-
-#[test]
-fn steps_that_are_not_taken_are_not_launched() {
-    let one = costs(narrow(Preset::Conversational198m), Depth::Forced(1));
-    let five = costs(narrow(Preset::Conversational198m), Depth::Forced(5));
-    let per_token = |report: &bench::GpuBenchReport| report.counters.launches / report.tokens;
-    let once = u64::try_from(Preset::Conversational198m.config().num_hidden_layers).expect("few");
-    // What a block step launches: all but the four launches around the blocks.
-    let step = (per_token(&one) - 4) / (once + 1);
-    assert_eq!(per_token(&five) - per_token(&one), 4 * step);
-    assert!(five.needed_bytes > one.needed_bytes);
-}
-
 fn question(session: &mut ChatSession, lose_after: Option<(usize, &Arc<Gpu>)>) -> String {
     let options = ChatOptions {
         max_new_tokens: 24,
@@ -244,18 +183,4 @@ fn an_answer_survives_the_loss_of_its_device() {
         // The conversation is still there.
         assert_eq!(chat.messages().len(), 2);
     }
-}
-
-#[test]
-fn what_does_not_fit_says_so() {
-    let mut config = narrow(Preset::Technical10m);
-    config.vocab_size = 1 << 20;
-    config.hidden_size = 6 * 128;
-    // Its token table alone is larger than any buffer of this adapter.
-    let model = GpuModel::random(gpu(), config, 1, WeightPrecision::F32);
-    let error = block_on(model).expect_err("too large").to_string();
-    assert!(
-        error.contains("--dtype") && error.contains("allows"),
-        "{error}"
-    );
 }

@@ -12,6 +12,8 @@ mod gpu_agreement;
 #[cfg(feature = "gpu")]
 mod gpu_ahead;
 #[cfg(feature = "gpu")]
+mod gpu_costs;
+#[cfg(feature = "gpu")]
 mod gpu_goldens;
 #[cfg(feature = "gpu")]
 mod gpu_shipped;

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::common::devices::{Placed, on_every_device};
 use crate::common::{self, one_thread};
-use mor_config::{Pooling, Preset};
+use mor_config::{ModelConfig, Pooling, Preset};
 use mor_engine::{
-    ChatOptions, ChatSession, Context, DecodeOptions, Decoder, EngineError, GenerateOptions,
-    GeneratedToken, Generator, LoadOptions, Model, Overflow, Reply, Routing, SamplingOptions,
+    ChatOptions, ChatSession, Context, DecodeOptions, EngineError, GenerateOptions, GeneratedToken,
+    Generator, LoadOptions, Model, Overflow, Reply, Routing, SamplingOptions,
 };
 use mor_text::Tokenizer;
 use pollster::block_on;
@@ -15,13 +16,11 @@ use safetensors::Dtype;
 
 const ANSWER: usize = 24;
 
-fn context(model: &Arc<Model>, routing: Routing) -> Context {
-    let options = DecodeOptions {
+fn context(placed: &Placed, routing: Routing) -> Context {
+    placed.context(DecodeOptions {
         routing,
         ..one_thread()
-    };
-    let decoder = Decoder::new(Arc::clone(model), options);
-    decoder.expect("a decoder").into()
+    })
 }
 
 /// Whatever routers decide and however the context slides, when each token is made by a fresh context.
@@ -29,41 +28,51 @@ fn context(model: &Arc<Model>, routing: Routing) -> Context {
 fn every_token_may_come_from_another_context() {
     let prompt: Vec<u32> = (0..30).map(|i| (i * 23 + 9) % 61).collect();
     for config in common::routed_configs() {
-        let model = common::model(&config, Dtype::F32, LoadOptions::default());
-        for routing in [Routing::Live, Routing::Locked] {
-            for overflow in [Overflow::Slide, Overflow::Rewind] {
-                let generate = |replaced: bool| -> Vec<GeneratedToken> {
-                    let mut context = self::context(&model, routing);
-                    let options = GenerateOptions {
-                        max_new_tokens: 40,
-                        overflow,
-                        ..GenerateOptions::default()
-                    };
-                    let start = Generator::start(&mut context, &prompt, options);
-                    let mut generator = block_on(start).expect("starts");
-                    let mut tokens = Vec::new();
-                    while let Some(token) =
-                        block_on(generator.next_token(&mut context)).expect("runs")
-                    {
-                        tokens.push(token);
-                        if replaced {
-                            context = self::context(&model, routing);
-                        }
-                    }
-                    tokens
-                };
-                let (whole, pieced) = (generate(false), generate(true));
-                assert_eq!(whole.len(), 40);
-                for (i, (a, b)) in whole.iter().zip(&pieced).enumerate() {
-                    let pooling = config.routing.pooling;
-                    assert_eq!(
-                        (a.id, &a.steps),
-                        (b.id, &b.steps),
-                        "{pooling:?}, {routing:?}, {overflow:?}, token {i}"
+        let (_, weights) = common::tensors(&config, Dtype::F32);
+        for placed in on_every_device(&config, &weights) {
+            for routing in [Routing::Live, Routing::Locked] {
+                for overflow in [Overflow::Slide, Overflow::Rewind] {
+                    let what = format!(
+                        "{:?}, {:?}, {routing:?}, {overflow:?} on {}",
+                        config.architecture, config.routing.pooling, placed.device
                     );
+                    check_replaced(&placed, routing, overflow, &prompt, &what);
                 }
             }
         }
+    }
+}
+
+fn check_replaced(
+    placed: &Placed,
+    routing: Routing,
+    overflow: Overflow,
+    prompt: &[u32],
+    what: &str,
+) {
+    let fresh = || context(placed, routing);
+    let generate = |replaced: bool| -> Vec<GeneratedToken> {
+        let mut context = fresh();
+        let options = GenerateOptions {
+            max_new_tokens: 40,
+            overflow,
+            ..GenerateOptions::default()
+        };
+        let start = Generator::start(&mut context, prompt, options);
+        let mut generator = block_on(start).expect("starts");
+        let mut tokens = Vec::new();
+        while let Some(token) = block_on(generator.next_token(&mut context)).expect("runs") {
+            tokens.push(token);
+            if replaced {
+                context = fresh();
+            }
+        }
+        tokens
+    };
+    let (whole, pieced) = (generate(false), generate(true));
+    assert_eq!(whole.len(), 40);
+    for (i, (a, b)) in whole.iter().zip(&pieced).enumerate() {
+        assert_eq!((a.id, &a.steps), (b.id, &b.steps), "{what}, token {i}");
     }
 }
 
@@ -72,7 +81,7 @@ fn tokenizer() -> Arc<Tokenizer> {
     Arc::new(Tokenizer::from_dir(&dir).expect("the sample tokenizer"))
 }
 
-fn model(vocab_size: usize, seed: u64) -> Arc<Model> {
+fn config(vocab_size: usize) -> ModelConfig {
     let mut config = Preset::TechnicalCard.config();
     config.routing.pooling = Pooling::Sequence;
     config.vocab_size = vocab_size;
@@ -80,17 +89,34 @@ fn model(vocab_size: usize, seed: u64) -> Arc<Model> {
     config.num_hidden_layers = 2;
     config.intermediate_size = 64;
     config.max_position_embeddings = 96;
-    Arc::new(Model::random(config, seed, LoadOptions::default()).expect("a model"))
+    config
+}
+
+fn on_cpu(vocab_size: usize, seed: u64) -> Placed {
+    let model = Model::random(config(vocab_size), seed, LoadOptions::default());
+    Placed::on_cpu(model.expect("a model"))
+}
+
+/// Random weights whose answers do not end early.
+fn talkative() -> (Placed, u64) {
+    let vocab_size = tokenizer().vocab_size();
+    let mut models = (0..50).map(|seed| (on_cpu(vocab_size, seed), seed));
+    let long = |temperature, placed: &_| {
+        let start = context(placed, Routing::Live);
+        answer(start, temperature, |_, _| {}).0.len() == ANSWER
+    };
+    models
+        .find(|(placed, _)| long(0.0, placed) && long(0.9, placed))
+        .expect("long answers")
 }
 
 /// An answer in which `disturb` has its way before each token, and at the end.
 fn answer(
-    model: &Arc<Model>,
+    start: Context,
     temperature: f32,
     mut disturb: impl FnMut(&mut ChatSession, usize),
 ) -> (Vec<u32>, String, Reply) {
-    let live = || context(model, Routing::Live);
-    let mut session = ChatSession::new(live(), tokenizer()).expect("a session");
+    let mut session = ChatSession::new(start, tokenizer()).expect("a session");
     let options = ChatOptions {
         sampling: SamplingOptions {
             temperature,
@@ -116,25 +142,21 @@ fn answer(
 
 #[test]
 fn an_answer_goes_on_in_another_context() {
-    // Random weights whose answers do not end early.
-    let mut models = (0..50).map(|seed| model(tokenizer().vocab_size(), seed));
-    let long = |temperature, model: &_| answer(model, temperature, |_, _| {}).0.len() == ANSWER;
-    let model = models
-        .find(|model| long(0.0, model) && long(0.9, model))
-        .expect("long answers");
+    let (placed, _) = talkative();
+    let live = || context(&placed, Routing::Live);
     // Does not know the tokens of the conversation, so whatever it is asked fails.
-    let ignorant = self::model(16, 9);
+    let ignorant = on_cpu(16, 9);
     for temperature in [0.0, 0.9] {
-        let undisturbed = answer(&model, temperature, |_, _| {});
+        let undisturbed = answer(live(), temperature, |_, _| {});
         for lost in 0..=ANSWER {
-            let replaced = answer(&model, temperature, |session, token| {
+            let replaced = answer(live(), temperature, |session, token| {
                 if token == lost {
-                    session.replace_context(context(&model, Routing::Live));
+                    session.replace_context(live());
                 }
             });
             assert_eq!(replaced, undisturbed, "replaced before token {lost}");
 
-            let failed = answer(&model, temperature, |session, token| {
+            let failed = answer(live(), temperature, |session, token| {
                 if token != lost {
                     return;
                 }
@@ -147,9 +169,45 @@ fn an_answer_goes_on_in_another_context() {
                         assert!(matches!(error, EngineError::TokenOutOfRange { .. }));
                     }
                 }
-                session.replace_context(context(&model, Routing::Live));
+                session.replace_context(live());
             });
             assert_eq!(failed, undisturbed, "failed before token {lost}");
+        }
+    }
+}
+
+/// The device goes when the token's random number has been drawn already.
+#[cfg(feature = "gpu")]
+#[test]
+fn an_answer_goes_on_when_its_device_is_lost() {
+    use crate::common::devices::shared_gpu;
+    use mor_engine::WeightPrecision;
+    use mor_engine::gpu::{Gpu, GpuModel};
+
+    let vocab_size = tokenizer().vocab_size();
+    let (_, seed) = talkative();
+    let on_gpu = |gpu| {
+        let model = GpuModel::random(gpu, config(vocab_size), seed, WeightPrecision::AsStored);
+        Placed::on_gpu(block_on(model).expect("fits"))
+    };
+    let lasting = on_gpu(shared_gpu());
+    for temperature in [0.0, 0.9] {
+        let undisturbed = answer(context(&lasting, Routing::Live), temperature, |_, _| {});
+        for lost in [0, 1, 8, ANSWER - 1] {
+            let gpu = block_on(Gpu::open()).expect("a Vulkan driver");
+            let start = context(&on_gpu(std::sync::Arc::clone(&gpu)), Routing::Live);
+            let failed = answer(start, temperature, |session, token| {
+                if token != lost {
+                    return;
+                }
+                gpu.lose();
+                for _ in 0..2 {
+                    let error = block_on(session.next_piece()).expect_err("is lost");
+                    assert!(matches!(error, EngineError::DeviceLost { .. }), "{error:?}");
+                }
+                session.replace_context(context(&lasting, Routing::Live));
+            });
+            assert_eq!(failed, undisturbed, "lost before token {lost}");
         }
     }
 }

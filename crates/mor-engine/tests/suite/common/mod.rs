@@ -1,5 +1,7 @@
 //! What several of the engine's tests share.
 
+pub(crate) mod devices;
+pub(crate) mod goldens;
 pub(crate) mod plain;
 
 use std::path::{Path, PathBuf};
