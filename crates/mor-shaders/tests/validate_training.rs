@@ -42,7 +42,9 @@ fn routing() {
         check(&select.shader(variant));
         for half in [false, true] {
             check(&Gather { stride: 48, half }.shader(variant));
+            check(&Gather { stride: 48, half }.of_known_rows(variant));
             check(&Scatter { stride: 48, half }.shader(variant));
+            check(&Scatter { stride: 48, half }.of_known_rows(variant));
             check(&Scatter { stride: 48, half }.clear(variant));
         }
     }

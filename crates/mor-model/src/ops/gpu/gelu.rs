@@ -37,9 +37,8 @@ pub(super) fn forward(x: CubeTensor, bias: Option<CubeTensor>) -> (CubeTensor, S
     let mut buffers = vec![x.handle.clone()];
     buffers.extend(bias.as_ref().map(|bias| bias.handle.clone()));
     buffers.push(y.handle.clone());
-    buffers.push(numbers(&x.client, &[rows]));
     let grid = op.workgroups(rows as u32);
-    launch(&x.client, Op::Gelu(op), grid, buffers);
+    launch(&x.client, Op::Gelu(op), grid, buffers, &numbers([rows]));
     (y, (x, bias))
 }
 
@@ -50,9 +49,14 @@ fn backward((x, bias): Saved, d_y: CubeTensor) -> CubeTensor {
     let mut buffers = vec![x.handle];
     buffers.extend(bias.map(|bias| bias.handle));
     buffers.push(d.handle.clone());
-    buffers.push(numbers(&d.client, &[rows]));
     let grid = op.workgroups(rows as u32);
-    launch(&d.client, Op::GeluBackward(op), grid, buffers);
+    launch(
+        &d.client,
+        Op::GeluBackward(op),
+        grid,
+        buffers,
+        &numbers([rows]),
+    );
     d
 }
 
