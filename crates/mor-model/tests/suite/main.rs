@@ -17,4 +17,6 @@ mod gpu_rotary;
 #[cfg(feature = "gpu")]
 mod gpu_update;
 mod reference;
+mod gpu_routers;
+#[cfg(feature = "gpu")]
 mod robustness;
