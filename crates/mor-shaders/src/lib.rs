@@ -19,7 +19,7 @@ mod storage;
 mod training;
 mod variant;
 
-pub use adapter::{VARIANT_VARIABLE, may_have_hardware};
+pub use adapter::{MissingSubgroupsError, VARIANT_VARIABLE, may_have_hardware};
 pub use attention::Attention;
 pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
 pub use gelu::Gelu;
