@@ -30,5 +30,5 @@ pub use row_losses::RowLosses;
 pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
 pub use shader::{Binding, Shader};
 pub use storage::Storage;
-pub use training::{LayerNormTraining, RotaryTraining};
+pub use training::{ColumnSums, LayerNormTraining, RotaryTraining, chunks};
 pub use variant::{ParseVariantError, Variant};

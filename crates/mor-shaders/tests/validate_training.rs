@@ -4,8 +4,8 @@ mod common;
 
 use common::check;
 use mor_shaders::{
-    Attention, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter, Select,
-    Variant, adamw, momentum, scaled_sum, sum_squares,
+    Attention, ColumnSums, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter,
+    Select, Variant, adamw, momentum, scaled_sum, sum_squares,
 };
 
 #[test]
@@ -64,6 +64,17 @@ fn layer_norm() {
                 check(&op.backward(variant));
                 check(&op.backward_chunks(variant));
                 check(&op.backward_sum(variant));
+            }
+        }
+    }
+}
+
+#[test]
+fn column_sums() {
+    for variant in Variant::ALL {
+        for dim in [1, 33, 384, 3072] {
+            for half in [false, true] {
+                check(&ColumnSums { dim, half }.shader(variant));
             }
         }
     }

@@ -50,6 +50,10 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
             maybe_float(bias),
         ));
     }
+    #[cfg(feature = "gpu")]
+    if is_custom(&x) {
+        return gpu::linear(x, weight, bias);
+    }
     composed::linear(x, weight, bias)
 }
 

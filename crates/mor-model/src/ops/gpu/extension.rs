@@ -9,8 +9,8 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
-use super::{gelu, row_losses};
-use crate::ops::composed::{linear, stored_as};
+use super::{bias, gelu, row_losses};
+use crate::ops::composed::{self, stored_as};
 use crate::ops::fused::MaybeFloat;
 use crate::ops::maybe_float;
 
@@ -26,6 +26,8 @@ pub(super) trait GpuOps: Backend {
         #[extension_type] bias: MaybeFloat<Self>,
     ) -> FloatTensor<Self>;
 
+    fn gpu_add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+
     fn gpu_row_losses(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
@@ -36,6 +38,10 @@ pub(super) trait GpuOps: Backend {
 impl GpuOps for CubeBackend {
     fn gpu_gelu(x: CubeTensor, bias: MaybeFloat<Self>) -> CubeTensor {
         gelu::forward(into_contiguous(x), bias.given().map(into_contiguous)).0
+    }
+
+    fn gpu_add_bias(x: CubeTensor, bias: CubeTensor) -> CubeTensor {
+        bias::add(x, bias)
     }
 
     fn gpu_row_losses(logits: CubeTensor, targets: CubeTensor, ignore: i64) -> CubeTensor {
@@ -51,8 +57,28 @@ impl<C: CheckpointStrategy> GpuOps for Autodiff<CubeBackend, C> {
         gelu::record::<C>(x, bias.given())
     }
 
+    fn gpu_add_bias(x: Tracked, bias: Tracked) -> Tracked {
+        bias::record::<C>(x, bias)
+    }
+
     fn gpu_row_losses(logits: Tracked, targets: CubeTensor, ignore: i64) -> Tracked {
         row_losses::record::<C>(logits, targets, ignore)
+    }
+}
+
+/// See [`crate::ops::linear`].
+pub(in crate::ops) fn linear(
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<3> {
+    let product = composed::linear(x, weight, None);
+    match bias {
+        None => product,
+        Some(bias) => Tensor::from_dispatch(Dispatch::gpu_add_bias(
+            product.into_dispatch(),
+            stored_as(bias, DType::F32).into_dispatch(),
+        )),
     }
 }
 
@@ -62,7 +88,7 @@ pub(in crate::ops) fn linear_gelu(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<3> {
-    let product = linear(x, weight, None);
+    let product = composed::linear(x, weight, None);
     let bias = bias.map(|bias| stored_as(bias, DType::F32));
     Tensor::from_dispatch(Dispatch::gpu_gelu(
         product.into_dispatch(),

@@ -10,8 +10,8 @@ use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 use mor_shaders::{
-    Attention, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter, Select, Shader,
-    Variant, adamw, momentum, scaled_sum, sum_squares,
+    Attention, ColumnSums, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter,
+    Select, Shader, Variant, adamw, momentum, scaled_sum, sum_squares,
 };
 
 /// The variant of every kernel in this process, by its place among all.
@@ -52,6 +52,7 @@ pub(super) enum Op {
     GeluBackward(Gelu),
     RowLosses(RowLosses),
     RowLossesBackward(RowLosses),
+    ColumnSums(ColumnSums),
 }
 
 impl Op {
@@ -77,6 +78,7 @@ impl Op {
             Self::GeluBackward(op) => op.backward(variant),
             Self::RowLosses(op) => op.shader(variant),
             Self::RowLossesBackward(op) => op.backward(variant),
+            Self::ColumnSums(op) => op.shader(variant),
         }
     }
 }

@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::DType;
-use mor_shaders::LayerNormTraining;
+use mor_shaders::{LayerNormTraining, chunks};
 
 use super::kernels::{empty, is_half};
 use super::launch::{Op, launch, launch_units, numbers};
@@ -68,7 +68,7 @@ pub(super) fn backward(saved: SavedLayerNorm<CubeBackend>, dy: CubeTensor) -> [C
     let params = numbers([rows]);
     launch_units(&client, Op::LayerNormBackward(op), rows, buffers, &params);
 
-    let (of_chunk, chunks) = LayerNormTraining::chunks(rows as u32);
+    let (of_chunk, chunks) = chunks(rows as u32);
     let dim = op.dim as usize;
     let sums = empty(&input, [chunks as usize, dim, 2], DType::F32);
     let buffers = vec![input.handle, moments.handle, dy.handle, sums.handle.clone()];
