@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
-use burn::tensor::{DType, IntDType, Shape};
+use burn::tensor::{BoolStore, DType, IntDType, Shape};
 use mor_shaders::{Attention, Gather, Scatter, Select};
 
 use super::launch::{Op, launch, numbers, variant};
@@ -67,7 +67,11 @@ fn attended(seq: usize) -> [u32; 4] {
 
 /// The buffer of a mask: not zero where a key may be seen.
 fn visible(key_mask: Option<CubeTensor>) -> Option<CubeTensor> {
-    key_mask.map(|mask| into_contiguous(CubeBackend::bool_into_int(mask, IntDType::I32)))
+    key_mask.map(|mask| match mask.dtype {
+        // As the shaders have it.
+        DType::Bool(BoolStore::U32) => into_contiguous(mask),
+        _ => into_contiguous(CubeBackend::bool_into_int(mask, IntDType::I32)),
+    })
 }
 
 impl Kernels for CubeBackend {
