@@ -105,7 +105,8 @@ impl Model {
     }
 
     /// The model with its parameters, and so its arithmetic, in another precision; meant for running, not for
-    /// training. Off the CPU or in another type than f32, operations are Burn's own.
+    /// training. The CPU has kernels of its own for f32 alone, a GPU for f32 and f16; in any other type operations are
+    /// Burn's.
     #[must_use]
     pub fn cast(self, dtype: FloatDType) -> Self {
         self.map(&mut Caster { dtype })
@@ -230,8 +231,8 @@ pub fn read_together(tensors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
             values.push(into_values(tensor));
             continue;
         }
-        if elements + len > READ_TOGETHER {
         let [len] = tensor.dims();
+        if elements + len > READ_TOGETHER {
             values.extend(read(std::mem::take(&mut waiting)));
             elements = 0;
         }

@@ -129,8 +129,8 @@ pub(super) trait Kernels: Backend {
     /// The rows of `x` at the first `count` numbers of `list`.
     fn gather(x: FloatTensor<Self>, list: IntTensor<Self>, count: usize) -> FloatTensor<Self>;
 
-    /// `x` with `rows` in place of the rows at the first numbers of `list`, in its memory where nothing else holds
-    /// that.
+    /// `x` with `rows` in place of the rows at the first numbers of `list`; on a GPU in its memory where nothing else
+    /// holds that, on the CPU a copy.
     fn scatter(
         x: FloatTensor<Self>,
         rows: FloatTensor<Self>,
