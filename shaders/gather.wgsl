@@ -2,12 +2,18 @@
 // no row is listed twice.
 //
 // Grid: rows, slices of COLUMNS columns, and in the third dimension more rows. Every variant is this one, since
-// invocations share nothing. Constants: Element f32 or f16, STRIDE elements of a row.
+// invocations share nothing. With COUNTS_LAST counts is the last binding. Constants: Element f32 or f16, STRIDE elements
+// of a row.
 
-@group(0) @binding(0) var<storage, read> x: array<Element>; // [more rows][STRIDE]
-@group(0) @binding(1) var<storage, read> list: array<u32>; // [rows]
-@group(0) @binding(2) var<storage, read> counts: array<u32>; // rows, then anything
-@group(0) @binding(3) var<storage, read_write> y: array<Element>; // [rows][STRIDE]
+@group(0) @binding(next) var<storage, read> x: array<Element>; // [more rows][STRIDE]
+@group(0) @binding(next) var<storage, read> list: array<u32>; // [rows]
+#if !COUNTS_LAST
+@group(0) @binding(next) var<storage, read> counts: array<u32>; // rows, then anything
+#endif
+@group(0) @binding(next) var<storage, read_write> y: array<Element>; // [rows][STRIDE]
+#if COUNTS_LAST
+@group(0) @binding(next) var<storage, read> counts: array<u32>; // rows, then anything
+#endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

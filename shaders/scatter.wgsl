@@ -1,12 +1,17 @@
 // Rows to their numbers: y[list[i]] = x[i] for each i below counts[0]; the other rows of y stay. No row may be listed
 // twice. Its backward pass is gather.wgsl for x, and scatter_clear.wgsl for what y held before.
 //
-// Grid and constants as in gather.wgsl.
+// Grid, flag and constants as in gather.wgsl.
 
-@group(0) @binding(0) var<storage, read> x: array<Element>; // [rows][STRIDE]
-@group(0) @binding(1) var<storage, read> list: array<u32>; // [rows]
-@group(0) @binding(2) var<storage, read> counts: array<u32>; // rows, then anything
-@group(0) @binding(3) var<storage, read_write> y: array<Element>; // [more rows][STRIDE]
+@group(0) @binding(next) var<storage, read> x: array<Element>; // [rows][STRIDE]
+@group(0) @binding(next) var<storage, read> list: array<u32>; // [rows]
+#if !COUNTS_LAST
+@group(0) @binding(next) var<storage, read> counts: array<u32>; // rows, then anything
+#endif
+@group(0) @binding(next) var<storage, read_write> y: array<Element>; // [more rows][STRIDE]
+#if COUNTS_LAST
+@group(0) @binding(next) var<storage, read> counts: array<u32>; // rows, then anything
+#endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

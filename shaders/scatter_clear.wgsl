@@ -4,8 +4,8 @@
 // Grid and constants as in gather.wgsl.
 
 @group(0) @binding(0) var<storage, read> list: array<u32>; // [rows]
-@group(0) @binding(1) var<storage, read> counts: array<u32>; // rows, then anything
-@group(0) @binding(2) var<storage, read_write> y: array<Element>; // [more rows][STRIDE]
+@group(0) @binding(1) var<storage, read_write> y: array<Element>; // [more rows][STRIDE]
+@group(0) @binding(2) var<storage, read> counts: array<u32>; // rows, then anything
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

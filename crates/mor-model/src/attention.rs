@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 
 use crate::Linear;
-use crate::ops;
+use crate::ops::{self, Positions};
 
 /// `w_o(softmax(q · kᵀ / √head_dim) · v)`, each position seeing itself and the kept ones before it.
 #[derive(Module, Debug)]
@@ -34,7 +34,7 @@ impl Attention {
         &self,
         x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
-        positions: Option<&Arc<[u32]>>,
+        positions: Option<&Arc<Positions>>,
     ) -> Tensor<3> {
         let mut q = self.w_q.forward(x.clone());
         let mut k = self.w_k.forward(x.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 
-use crate::ops;
+use crate::ops::{self, Positions};
 use crate::{Attention, FeedForward, LayerNorm};
 
 /// A pre-LN block: `x + attention(ln1(x))`, then `x + feed_forward(ln2(x))`.
@@ -30,7 +30,7 @@ impl Block {
         &self,
         x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
-        positions: Option<&Arc<[u32]>>,
+        positions: Option<&Arc<Positions>>,
         training: bool,
     ) -> Tensor<3> {
         let dropout = |branch| ops::dropout(branch, self.dropout, training);

@@ -26,7 +26,7 @@ pub enum DeviceError {
     /// The adapter is there, but does not work.
     #[error("the GPU cannot be used: {0}")]
     Unusable(String),
-    /// `MOR_GPU_VARIANT` holds no variant.
+    /// `MOR_GPU_VARIANT` holds no variant, or one that the adapter cannot run.
     #[error("MOR_GPU_VARIANT: {0}")]
     Variant(String),
     /// This program was compiled without Burn's GPU backend.
@@ -60,7 +60,7 @@ fn cpu(why: &str) -> ChosenDevice {
 /// Opens a device. A GPU's kernels come in variants; `MOR_GPU_VARIANT` overrides what fits the adapter.
 ///
 /// # Errors
-/// [`DeviceError`] when a GPU is asked for and there is none that works, or the variable names no variant.
+/// [`DeviceError`] when a GPU is asked for and there is none that works, or the variable names no variant that it runs.
 pub fn open_device(choice: DeviceChoice) -> Result<ChosenDevice, DeviceError> {
     match choice {
         DeviceChoice::Cpu => Ok(cpu("as asked")),

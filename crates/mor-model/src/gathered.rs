@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use crate::ops;
+use crate::ops::{self, Positions};
 
 /// Which rows, or which positions of which rows, take a step.
 pub(crate) struct Gathered {
@@ -17,7 +17,7 @@ pub(crate) struct Gathered {
     /// Numbers of the rows, or of the positions among all, on the device; as many as there are to gather, at least.
     list: Tensor<1, Int>,
     /// Where the gathered positions were in their rows.
-    positions: Option<Arc<[u32]>>,
+    positions: Option<Arc<Positions>>,
     /// Of single positions, which take the step, `[rows, width]`: rows are filled up to the longest with halted ones.
     filled: Option<Tensor<2, Bool>>,
 }
@@ -79,13 +79,13 @@ impl Gathered {
             width,
             whole: false,
             list: Tensor::from_data(list.as_slice(), device),
-            positions: Some(positions.into()),
+            positions: Some(Arc::new(positions.into_iter().collect())),
             filled,
         }
     }
 
     /// See [`crate::recursion::Seen`].
-    pub(crate) fn positions(&self) -> Option<Arc<[u32]>> {
+    pub(crate) fn positions(&self) -> Option<Arc<Positions>> {
         self.positions.clone()
     }
 

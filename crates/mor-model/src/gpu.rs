@@ -25,6 +25,8 @@ pub(crate) struct Gpu {
     pub(crate) device: ChosenDevice,
     /// Whether it is a program on the processor.
     pub(crate) is_software: bool,
+    /// Bytes of the largest buffer that a kernel can be given.
+    largest_buffer: u64,
 }
 
 /// Makes the project's own kernels use this variant from now on, in the whole process; for tests.
@@ -32,9 +34,20 @@ pub fn set_variant(variant: Variant) {
     gpu::set_variant(variant);
 }
 
+/// Whether the adapter, which is open, is a program on the processor; such a one has all that tests need.
+pub fn is_software() -> bool {
+    open().is_ok_and(|gpu| gpu.is_software)
+}
+
 /// The variant in use.
 pub fn variant() -> Variant {
     gpu::variant()
+}
+
+/// Bytes of the largest buffer that a kernel can be given by the adapter, which is open.
+pub(crate) fn largest_buffer() -> usize {
+    let largest = open().map(|gpu| gpu.largest_buffer);
+    largest.map_or(usize::MAX, |bytes| bytes.try_into().unwrap_or(usize::MAX))
 }
 
 /// The adapter, opened on the first call.
@@ -52,7 +65,7 @@ fn open_first() -> Result<Gpu, DeviceError> {
         let options = Device::wgpu_options().graphics_api(*api);
         match options.init_with_setup() {
             Ok(opened) => {
-                let hardware = !is_software(&opened.1);
+                let hardware = !is_processor(&opened.1);
                 if hardware || found.is_none() {
                     found = Some(opened);
                 }
@@ -73,10 +86,11 @@ fn open_first() -> Result<Gpu, DeviceError> {
         });
     };
     let info = setup.adapter.get_info();
-    let is_software = is_software(&setup);
-    let features = setup.device.features();
+    let is_software = is_processor(&setup);
+    let (features, limits) = (setup.device.features(), setup.device.limits());
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
-    let variant = asked.unwrap_or(Variant::suited_to(is_software, subgroups));
+    let variant = Variant::chosen(asked, is_software, subgroups)
+        .map_err(|error| DeviceError::Variant(error.to_string()))?;
     gpu::set_variant(variant);
     Ok(Gpu {
         device: ChosenDevice {
@@ -86,10 +100,13 @@ fn open_first() -> Result<Gpu, DeviceError> {
             description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
         },
         is_software,
+        largest_buffer: limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size),
     })
 }
 
-fn is_software(setup: &WgpuSetup) -> bool {
+fn is_processor(setup: &WgpuSetup) -> bool {
     setup.adapter.get_info().device_type == wgpu::DeviceType::Cpu
 }
 

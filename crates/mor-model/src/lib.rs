@@ -51,5 +51,5 @@ pub use layer::Layer;
 pub use model::{ForwardOptions, Model, Output};
 pub use modules::{LayerNorm, Linear, Table};
 pub use objective::{Losses, RouterLoss};
-pub use parameters::{Parameter, recycle_gradients};
+pub use parameters::{Parameter, read_together, recycle_gradients};
 pub use router::{Router, Routing};

@@ -199,7 +199,8 @@ impl Model {
         };
         let expected = routed.survival.into_iter().map(|survival| {
             let [_, positions, _] = survival.dims();
-            survival.sum() * (STEP_COST / positions as f32)
+            // A loss among losses, which are f32: Burn would add the two without a look at what they are.
+            survival.cast(FloatDType::F32).sum() * (STEP_COST / positions as f32)
         });
         Ok(Output {
             expected_computation_loss: expected.reduce(|sum, cost| sum + cost),

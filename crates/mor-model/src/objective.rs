@@ -49,21 +49,32 @@ pub struct Losses {
 }
 
 impl Model {
-    /// The losses of `output` against `targets: [batch, seq]`, the ids that follow each position, or `ignore`.
+    /// The losses of `output` against `targets`, row by row the ids that follow each position, or `ignore`. Nothing is
+    /// read from a GPU but what a conversational router is taught by, the losses of positions.
     ///
     /// Under prefix pooling each position with a kept target is taught the pseudo-class of its row.
     ///
     /// # Errors
-    /// [`ModelError::Shape`] when the targets have another shape than the output.
+    /// [`ModelError::Shape`] when there are not as many targets as positions.
     pub fn objective(
         &self,
         output: &Output,
-        targets: Tensor<2, Int>,
+        targets: &[i64],
         ignore: i64,
         settings: &RouterLoss,
     ) -> Result<Losses, ModelError> {
         let hidden = output.hidden.clone();
-        let (language, nats) = self.mean_and_losses(hidden, targets.clone(), ignore)?;
+        let [batch, seq, _] = hidden.dims();
+        if targets.len() != batch * seq {
+            return Err(ModelError::Shape {
+                what: "the number of targets",
+                found: vec![targets.len()],
+                expected: vec![batch, seq],
+            });
+        }
+        let wanted = TensorData::new(targets.to_vec(), [batch, seq]);
+        let wanted = Tensor::from_data(wanted, &hidden.device());
+        let (language, nats) = self.mean_and_losses(hidden, wanted, ignore)?;
         let mut losses = Losses {
             total: language.clone(),
             language,
@@ -85,15 +96,11 @@ impl Model {
             _ => return Ok(losses),
         };
         let vocab = 0..self.config().vocab_size as i64;
-        let kept = targets.to_data().convert::<i64>();
+        let kept = targets.iter();
         let kept: Vec<bool> = kept
-            .as_slice::<i64>()
-            .unwrap_or_default()
-            .iter()
             .map(|target| *target != ignore && vocab.contains(target))
             .collect();
         let nats = nats.into_values();
-        let [_, seq] = targets.dims();
         let [_, positions, classes] = logits.dims();
         for (nats, kept) in nats.chunks_exact(seq).zip(kept.chunks_exact(seq)) {
             let count = kept.iter().filter(|kept| **kept).count();

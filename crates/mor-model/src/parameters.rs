@@ -2,7 +2,7 @@
 //! saving and optimizers.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
+use burn::tensor::{FloatDType, Gradients, Tensor, TensorData, Transaction};
 #[cfg(doc)]
 use mor_config::ModelConfig;
 
@@ -48,8 +48,7 @@ impl Model {
             tensors: Vec::new(),
         };
         self.visit(&mut collector);
-        let values = read_together(collector.tensors).into_iter();
-        values.map(Option::unwrap_or_default).collect()
+        read_together(collector.tensors)
     }
 
     /// The values of one parameter, by its place in [`ModelConfig::tensors`]; none beyond the last.
@@ -66,7 +65,13 @@ impl Model {
     /// in the shape of its parameter. `None` where a parameter had no part in the loss. Nothing is
     /// copied on the CPU; [`recycle_gradients`] takes them back when they have been used. From a GPU all come at once.
     pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<Option<Vec<f32>>> {
-        read_together(self.take_gradient_tensors(gradients))
+        let tensors = self.take_gradient_tensors(gradients);
+        let taught: Vec<bool> = tensors.iter().map(Option::is_some).collect();
+        let mut values = read_together(tensors.into_iter().flatten().collect()).into_iter();
+        let taught = taught.into_iter();
+        taught
+            .map(|taught| if taught { values.next() } else { None })
+            .collect()
     }
 
     /// As [`Self::take_gradients`], each flat, where it lies, and without autodiff.
@@ -100,7 +105,8 @@ impl Model {
     }
 
     /// The model with its parameters, and so its arithmetic, in another precision; meant for running, not for
-    /// training. Off the CPU or in another type than f32, operations are Burn's own.
+    /// training. The CPU has kernels of its own for f32 alone, a GPU for f32 and f16; in any other type operations are
+    /// Burn's.
     #[must_use]
     pub fn cast(self, dtype: FloatDType) -> Self {
         self.map(&mut Caster { dtype })
@@ -119,12 +125,12 @@ impl ModuleMapper for Caster {
 }
 
 struct Collector {
-    tensors: Vec<Option<Tensor<1>>>,
+    tensors: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.tensors.push(Some(flat(param.val())));
+        self.tensors.push(flat(param.val()));
     }
 }
 
@@ -211,51 +217,45 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.without_autodiff().flatten(0, D - 1)
 }
 
-/// Values that are read from a GPU at once, 64 MiB: adapters hold no more than twice that in one binding.
+/// Values that are read from a GPU at once, 64 MiB: while they are read, there are two more copies of them.
 const READ_TOGETHER: usize = 1 << 24;
 
-/// The values of tensors. Each read from a GPU waits for all that is queued, so small ones come together.
-fn read_together(tensors: Vec<Option<Tensor<1>>>) -> Vec<Option<Vec<f32>>> {
-    let mut values: Vec<Option<Vec<f32>>> = tensors.iter().map(|_| None).collect();
+/// The values of tensors without a gradient. Each read from a GPU waits for all that is queued, so what is small comes
+/// together.
+pub fn read_together(tensors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
+    let mut values = Vec::with_capacity(tensors.len());
     let mut waiting = Vec::new();
     let mut elements = 0;
-    for (place, tensor) in tensors.into_iter().enumerate() {
-        let Some(tensor) = tensor else { continue };
-        let [len] = tensor.dims();
-        if ops::is_cpu(&tensor.device()) || len >= READ_TOGETHER {
-            values[place] = Some(into_values(tensor));
+    for tensor in tensors {
+        if ops::is_cpu(&tensor.device()) {
+            values.push(into_values(tensor));
             continue;
         }
+        let [len] = tensor.dims();
         if elements + len > READ_TOGETHER {
-            read(std::mem::take(&mut waiting), &mut values);
+            values.extend(read(std::mem::take(&mut waiting)));
             elements = 0;
         }
         elements += len;
-        waiting.push((place, tensor));
+        waiting.push(tensor);
     }
-    read(waiting, &mut values);
+    values.extend(read(waiting));
     values
 }
 
-/// Reads tensors by one copy into their places.
-fn read(tensors: Vec<(usize, Tensor<1>)>, values: &mut [Option<Vec<f32>>]) {
-    let (places, tensors): (Vec<usize>, Vec<Tensor<1>>) = tensors.into_iter().unzip();
-    if tensors.is_empty() {
-        return;
-    }
-    let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[0]).collect();
-    let joined = into_values(Tensor::cat(tensors, 0));
-    let mut rest = joined.as_slice();
-    for (place, len) in places.into_iter().zip(lengths) {
-        let (own, after) = rest.split_at(len.min(rest.len()));
-        rest = after;
-        values[place] = Some(own.to_vec());
-    }
+/// The values of tensors that are all on one GPU.
+fn read(tensors: Vec<Tensor<1>>) -> impl Iterator<Item = Vec<f32>> {
+    let all = tensors.into_iter();
+    let all = all.fold(Transaction::default(), Transaction::register);
+    all.execute().into_iter().map(numbers)
 }
 
 /// The values of a tensor; without a copy where it is the only owner of its memory.
 fn into_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let data = tensor.without_autodiff().into_data().convert::<f32>();
-    // The conversion above makes the element type f32, the only thing that could differ.
-    data.try_into_vec().unwrap_or_default()
+    numbers(tensor.without_autodiff().into_data())
+}
+
+fn numbers(data: TensorData) -> Vec<f32> {
+    // The conversion makes the element type f32, the only thing that could differ.
+    data.convert::<f32>().try_into_vec().unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Tensor};
 
 use crate::gathered::Gathered;
+use crate::ops::Positions;
 
 /// What a block is given of a batch: the rows and positions that take the step.
 pub(crate) struct Seen {
@@ -13,7 +14,7 @@ pub(crate) struct Seen {
     /// The keys that may be seen, `[rows, positions]`; without one, all.
     pub(crate) key_mask: Option<Tensor<2, Bool>>,
     /// Where each of the `rows · positions` was in its sequence, if some were left out.
-    pub(crate) positions: Option<Arc<[u32]>>,
+    pub(crate) positions: Option<Arc<Positions>>,
 }
 
 /// Applies `block(step, seen)` to `x: [batch, seq, dim]`, a row `steps[row]` times, or, where there are

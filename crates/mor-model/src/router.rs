@@ -1,7 +1,7 @@
 //! Routers: how many steps a row, or a position, takes.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Distribution, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Distribution, FloatDType, Tensor, TensorData, activation};
 use mor_config::Pooling;
 
 use crate::pooling::pool;
@@ -59,10 +59,10 @@ impl Router {
             .classes
             .forward(ops::dropout(hidden, self.dropout, training));
         let [.., classes] = logits.dims();
-        let choice = if explore {
-            logits.clone().without_autodiff() + gumbel(&logits)
-        } else {
-            logits.clone()
+        let choice = logits.clone().without_autodiff().cast(FloatDType::F32);
+        let choice = match explore {
+            true => choice.clone() + gumbel(&choice),
+            false => choice,
         };
         let values = choice.into_data().convert::<f32>();
         let steps = values.as_slice::<f32>().unwrap_or_default();
@@ -94,10 +94,11 @@ impl Router {
     }
 }
 
-/// Noise in the shape of `logits` whose largest sum with them is at each class with its probability (Gumbel 1954).
+/// Noise in the shape of `logits` whose largest sum with them is at each class with its probability (Gumbel 1954). They
+/// are f32: in f16 a uniform number is often rounded to one, whose noise is infinite.
 fn gumbel(logits: &Tensor<3>) -> Tensor<3> {
     let inside = Distribution::Uniform(f64::from(f32::EPSILON), 1.0 - f64::from(f32::EPSILON));
-    let uniform = logits.clone().without_autodiff().random_like(inside);
+    let uniform = logits.clone().random_like(inside);
     uniform.log().neg().log().neg()
 }
 

@@ -20,7 +20,7 @@ mod storage;
 mod training;
 mod variant;
 
-pub use adapter::{VARIANT_VARIABLE, may_have_hardware};
+pub use adapter::{MissingSubgroupsError, VARIANT_VARIABLE, may_have_hardware};
 pub use attention::Attention;
 pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
 pub use gelu::Gelu;
@@ -31,5 +31,5 @@ pub use row_losses::RowLosses;
 pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
 pub use shader::{Binding, MOST_ROUNDS, Shader};
 pub use storage::Storage;
-pub use training::{LayerNormTraining, RotaryTraining};
+pub use training::{ColumnSums, LayerNormTraining, RotaryTraining, chunks};
 pub use variant::{ParseVariantError, Variant};

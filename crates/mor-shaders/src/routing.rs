@@ -71,9 +71,15 @@ pub struct Scatter {
 
 impl Gather {
     /// The shader, whose backward pass is [`Scatter`] into zeros.
-    pub fn shader(&self, variant: Variant) -> Shader {
+    pub fn shader(&self, _: Variant) -> Shader {
         let file = include_str!("../../../shaders/gather.wgsl");
-        moving("gather", variant, self.stride, self.half, file)
+        moving("gather", self.stride, self.half, false, file)
+    }
+
+    /// The same for a number of rows that the host knows: `counts` is the last binding, as `params` are of others.
+    pub fn of_known_rows(&self, _: Variant) -> Shader {
+        let file = include_str!("../../../shaders/gather.wgsl");
+        moving("gather", self.stride, self.half, true, file)
     }
 
     /// The grid over `rows` listed rows.
@@ -89,15 +95,21 @@ impl Gather {
 
 impl Scatter {
     /// The shader, whose backward pass is [`Gather`] for `x` and [`Self::clear`] for what `y` held.
-    pub fn shader(&self, variant: Variant) -> Shader {
+    pub fn shader(&self, _: Variant) -> Shader {
         let file = include_str!("../../../shaders/scatter.wgsl");
-        moving("scatter", variant, self.stride, self.half, file)
+        moving("scatter", self.stride, self.half, false, file)
     }
 
-    /// `y[list[i]] = 0`. Bindings: `list`, `counts`, `y`. Grid: [`Self::workgroups`].
-    pub fn clear(&self, variant: Variant) -> Shader {
+    /// The same for a number of rows that the host knows, as [`Gather::of_known_rows`].
+    pub fn of_known_rows(&self, _: Variant) -> Shader {
+        let file = include_str!("../../../shaders/scatter.wgsl");
+        moving("scatter", self.stride, self.half, true, file)
+    }
+
+    /// `y[list[i]] = 0`. Bindings: `list`, `y`, `counts`. Grid: [`Self::workgroups`].
+    pub fn clear(&self, _: Variant) -> Shader {
         let file = include_str!("../../../shaders/scatter_clear.wgsl");
-        moving("scatter clear", variant, self.stride, self.half, file)
+        moving("scatter clear", self.stride, self.half, true, file)
     }
 
     /// The grid over `rows` listed rows.
@@ -116,9 +128,10 @@ pub(crate) fn grid(stride: u32, rows: u32) -> [u32; 3] {
 }
 
 /// Copies need no barrier, so every variant is the portable one.
-fn moving(name: &str, _: Variant, stride: u32, half: bool, file: &str) -> Shader {
+fn moving(name: &str, stride: u32, half: bool, counts_last: bool, file: &str) -> Shader {
     let builder = Builder::new(name, Variant::Portable, 64)
         .constant("STRIDE", stride)
-        .constant("COLUMNS", COLUMNS);
+        .constant("COLUMNS", COLUMNS)
+        .flag("COUNTS_LAST", counts_last);
     element::build(builder, file, half)
 }

@@ -8,6 +8,12 @@ const SIZE: u32 = 64;
 /// The fewest rows that are summed apart from the others.
 const FEWEST: u32 = 16;
 
+/// Rows of a chunk, and how many chunks these rows are: about as many, so that either sum is short.
+pub fn chunks(rows: u32) -> (u32, u32) {
+    let of_chunk = rows.isqrt().max(FEWEST);
+    (of_chunk, rows.div_ceil(of_chunk))
+}
+
 /// Layer norm of `x`, or of `x + residual`. See `shaders/layer_norm_training.wgsl`. A unit a row.
 ///
 /// Bindings: `x: [rows][dim]`; if `residual` a branch shaped as `x`; `gain` and `bias: [dim]` of f32; the results: if
@@ -42,7 +48,7 @@ impl LayerNormTraining {
     }
 
     /// The gradients of gain and bias, by chunks. Bindings: `input`, `moments`, `d_y`; the result `sums:
-    /// [chunks][dim][2]` of f32; `params` of u32: rows, and rows of a chunk. Grid: [`Self::workgroups`].
+    /// [chunks][dim][2]` of f32; `params` of u32: rows, and rows of a chunk, as of [`chunks`]. Grid: [`Self::workgroups`].
     pub fn backward_chunks(&self, _: Variant) -> Shader {
         let builder = self.builder("layer_norm backward chunks", Variant::Portable);
         let file = include_str!("../../../shaders/layer_norm_backward_chunks.wgsl");
@@ -58,12 +64,6 @@ impl LayerNormTraining {
             ))
     }
 
-    /// Rows of a chunk, and how many chunks these rows are: about as many, so that either sum is short.
-    pub fn chunks(rows: u32) -> (u32, u32) {
-        let of_chunk = rows.isqrt().max(FEWEST);
-        (of_chunk, rows.div_ceil(of_chunk))
-    }
-
     /// The grid over that many chunks.
     pub fn workgroups(&self, chunks: u32) -> [u32; 3] {
         [self.dim.div_ceil(SIZE), chunks, 1]
@@ -71,6 +71,31 @@ impl LayerNormTraining {
 
     fn builder(&self, name: &str, variant: Variant) -> Builder {
         Builder::new(name, variant, SIZE).constant("DIM", self.dim)
+    }
+}
+
+/// Sums of columns, by [`chunks`] of rows, then in all. See `shaders/column_sums.wgsl`.
+///
+/// Bindings: `x: [rows][dim]`; the result `sums: [chunks][dim]` of f32; `params` of u32: rows, and rows of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ColumnSums {
+    /// Values of a row.
+    pub dim: u32,
+    /// Whether rows are f16.
+    pub half: bool,
+}
+
+impl ColumnSums {
+    /// The shader: the same in every variant, as nothing is shared.
+    pub fn shader(&self, _: Variant) -> Shader {
+        let builder = Builder::new("column sums", Variant::Portable, SIZE);
+        let file = include_str!("../../../shaders/column_sums.wgsl");
+        element::build(builder.constant("DIM", self.dim), file, self.half)
+    }
+
+    /// The grid over that many chunks.
+    pub fn workgroups(&self, chunks: u32) -> [u32; 3] {
+        [self.dim.div_ceil(SIZE), chunks, 1]
     }
 }
 
@@ -120,7 +145,7 @@ mod tests {
     #[test]
     fn chunks_cover_all_rows_within_what_grids_and_loops_allow() {
         for rows in [1, 15, 16, 17, 255, 70_000, 1 << 20, 1 << 31] {
-            let (of_chunk, chunks) = LayerNormTraining::chunks(rows);
+            let (of_chunk, chunks) = chunks(rows);
             assert!(u64::from(of_chunk) * u64::from(chunks) >= u64::from(rows));
             assert!(of_chunk * (chunks - 1) < rows, "none is empty");
             assert!(of_chunk.max(chunks) <= 65_535, "{rows}");

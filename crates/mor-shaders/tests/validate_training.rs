@@ -3,8 +3,8 @@
 mod common;
 
 use mor_shaders::{
-    Attention, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter, Select, Shader,
-    Variant, adamw, momentum, scaled_sum, sum_squares,
+    Attention, ColumnSums, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter,
+    Select, Shader, Variant, adamw, momentum, scaled_sum, sum_squares,
 };
 
 /// Buffers of attention's backward passes, which training asks an adapter for: more than WebGPU promises.
@@ -48,7 +48,9 @@ fn routing() {
         check(&select.shader(variant));
         for half in [false, true] {
             check(&Gather { stride: 48, half }.shader(variant));
+            check(&Gather { stride: 48, half }.of_known_rows(variant));
             check(&Scatter { stride: 48, half }.shader(variant));
+            check(&Scatter { stride: 48, half }.of_known_rows(variant));
             check(&Scatter { stride: 48, half }.clear(variant));
         }
     }
@@ -68,6 +70,17 @@ fn layer_norm() {
                 check(&op.backward(variant));
                 check(&op.backward_chunks(variant));
                 check(&op.backward_sum(variant));
+            }
+        }
+    }
+}
+
+#[test]
+fn column_sums() {
+    for variant in Variant::ALL {
+        for dim in [1, 33, 384, 3072] {
+            for half in [false, true] {
+                check(&ColumnSums { dim, half }.shader(variant));
             }
         }
     }

@@ -197,7 +197,9 @@ pub fn evaluate(
             continue;
         }
         let batch = Batch::new(data, &rows, config.pad_token_id, Targets::ALL);
-        let (ids, targets) = tensors(&batch, &device_of(&model));
+        let device = device_of(&model);
+        let [ids, targets] =
+            [&batch.inputs, &batch.targets].map(|values| matrix(values, &batch, &device));
         let forward = forward_options(&config, options.depth, at, rows.len())?;
         let Output { hidden, steps, .. } = model.forward(ids, &forward)?;
         let losses = model.losses(hidden, targets, IGNORE)?;
@@ -321,13 +323,10 @@ pub(crate) fn depths(steps: &[Vec<usize>], batch: &Batch) -> impl Iterator<Item 
     })
 }
 
-/// A batch's ids and targets on a device, both `[rows, width]`.
-pub(crate) fn tensors(batch: &Batch, device: &Device) -> (Tensor<2, Int>, Tensor<2, Int>) {
-    let tensor = |values: &Vec<i64>| {
-        let data = TensorData::new(values.clone(), [batch.rows, batch.width]);
-        Tensor::from_data(data, device)
-    };
-    (tensor(&batch.inputs), tensor(&batch.targets))
+/// A batch's inputs or targets on a device, `[rows, width]`.
+pub(crate) fn matrix(values: &[i64], batch: &Batch, device: &Device) -> Tensor<2, Int> {
+    let data = TensorData::new(values.to_vec(), [batch.rows, batch.width]);
+    Tensor::from_data(data, device)
 }
 
 /// The device that holds a model's parameters.

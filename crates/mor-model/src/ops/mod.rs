@@ -1,12 +1,13 @@
 //! The operations a model is made of, each in two forms: composed from Burn's operations (any
 //! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention,
-//! layer norm, rotary positions, routing, GELU and the cross-entropy have kernels on GPUs too.
+//! layer norm, rotary positions, routing, GELU, the cross-entropy and biases have kernels on GPUs too.
 
 pub mod composed;
 mod custom;
 pub(crate) mod fused;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+mod positions;
 mod record;
 pub mod update;
 
@@ -17,6 +18,7 @@ use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 
 use custom::{CustomOps, MaybeBool};
 use fused::{FusedOps, MaybeFloat, SharedLosses};
+pub use positions::Positions;
 
 /// Whether tensors of this device live in Burn's CPU backend, with or without autodiff.
 pub fn is_cpu(device: &Device) -> bool {
@@ -47,6 +49,10 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
             weight.into_dispatch(),
             maybe_float(bias),
         ));
+    }
+    #[cfg(feature = "gpu")]
+    if is_custom(&x) {
+        return gpu::linear(x, weight, bias);
     }
     composed::linear(x, weight, bias)
 }
@@ -154,9 +160,13 @@ pub fn scatter_rows<const D: usize>(
 }
 
 /// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)` of position `p` by
-/// the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions`, one for each of the `batch ·
-/// seq` vectors, says otherwise.
-pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&Arc<[u32]>>) -> Tensor<3> {
+/// the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions` says otherwise.
+pub fn rotary(
+    x: Tensor<3>,
+    heads: usize,
+    base: f32,
+    positions: Option<&Arc<Positions>>,
+) -> Tensor<3> {
     if is_custom(&x) {
         return Tensor::from_dispatch(Dispatch::custom_rotary(
             x.into_dispatch(),
@@ -165,7 +175,12 @@ pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&Arc<[u32
             positions.cloned(),
         ));
     }
-    composed::rotary(x, heads, base, positions.map(|positions| &**positions))
+    composed::rotary(
+        x,
+        heads,
+        base,
+        positions.map(|positions| positions.values()),
+    )
 }
 
 /// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.

@@ -84,7 +84,9 @@ pub fn scaled_sum<const D: usize>(x: Tensor<D>, a: f64, y: Tensor<D>, b: f64) ->
     x * a + y * b
 }
 
-/// The summed squares of all elements of all vectors, of which there must be one, `[1]`.
+/// The summed squares of all elements of all vectors, of which there must be one, in parts to be added up, `[parts]`: on
+/// a GPU each of some elements, elsewhere each of a vector. Burn's own sums end in atomic additions on some adapters, in
+/// another order each time.
 pub fn sum_squares(vectors: &[Tensor<1>]) -> Tensor<1> {
     #[cfg(feature = "gpu")]
     if vectors.iter().all(is_on_gpu)
@@ -98,8 +100,8 @@ pub fn sum_squares(vectors: &[Tensor<1>]) -> Tensor<1> {
             sums = Dispatch::sum_squares(vector.clone().into_dispatch(), sums, place);
             place += chunks(vector);
         }
-        return Tensor::<1>::from_dispatch(sums).sum();
+        return Tensor::from_dispatch(sums);
     }
     let squares = vectors.iter().map(|x| (x.clone() * x.clone()).sum());
-    Tensor::cat(squares.collect(), 0).sum()
+    Tensor::cat(squares.collect(), 0)
 }

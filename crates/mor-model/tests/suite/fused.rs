@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::common::{distance, values};
 use burn::tensor::{Bool, Device, Distribution, Gradients, Int, Tensor, TensorData};
-use mor_model::ops::{self, composed};
+use mor_model::ops::{self, Positions, composed};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -150,11 +150,12 @@ fn rotary() {
         composed::rotary(x.clone(), 4, 10_000.0, None)
     );
     let [batch, seq, _] = x.dims();
-    let positions: Arc<[u32]> = (0..batch * seq).map(|at| (at * 5 % 11) as u32).collect();
+    let positions = (0..batch * seq).map(|at| (at * 5 % 11) as u32);
+    let positions: Arc<Positions> = Arc::new(positions.collect());
     check!(
         "rotary positions out of order",
         |x| ops::rotary(x.clone(), 4, 10_000.0, Some(&positions)),
-        composed::rotary(x.clone(), 4, 10_000.0, Some(&positions))
+        composed::rotary(x.clone(), 4, 10_000.0, Some(positions.values()))
     );
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::{
     self, TECHNICAL, assert_generates, assert_gradients, assert_scalar, distance, inputs, ints,
-    on_every_device, open, steps, values,
+    numbers, on_every_device, open, steps, values,
 };
 use burn::tensor::{Device, Tensor, activation};
 use mor_config::{Depth, HaltedRows, ModelConfig, RouterKind};
@@ -97,9 +97,10 @@ fn gradients(device: &Device) {
     // The original counts a target where the attention mask keeps the position.
     let keep = options.attention_mask.clone().expect("a mask");
     let targets = ints(&io, "targets", &device).mask_fill(keep.bool_not(), -1);
+    let targets = numbers(targets);
     let output = model.forward(ids, &options).expect("valid input");
     let cost = output.computation_loss;
-    let losses = model.objective(&output, targets, -1, &RouterLoss::default());
+    let losses = model.objective(&output, &targets, -1, &RouterLoss::default());
     let losses = losses.expect("shapes");
     let language = values(losses.language)[0];
     assert_scalar(&io, "lm_loss", language);

@@ -6,13 +6,14 @@ use crate::common::gradients::{check, close, noise, tensor};
 use crate::common::values;
 use burn::tensor::{Device, Tensor};
 use mor_model::gpu::Variant;
-use mor_model::ops;
+use mor_model::ops::{self, Positions};
 
 const BASE: f32 = 10_000.0;
 
 /// Positions that neither count up nor fit the length.
-fn scattered(count: usize) -> Arc<[u32]> {
-    (0..count).map(|at| (at * 5 % 11 * 7) as u32).collect()
+fn scattered(count: usize) -> Arc<Positions> {
+    let positions = (0..count).map(|at| (at * 5 % 11 * 7) as u32);
+    Arc::new(positions.collect())
 }
 
 /// The rotation of the values of `[rows, dim]`, in f64.
@@ -83,7 +84,8 @@ fn late_positions_are_exact() {
     println!("in order: {worst:.1e}");
     assert!(worst < 1e-6, "{worst}");
 
-    let positions: Arc<[u32]> = (0..seq).map(|row| (seq - row + 3000) as u32).collect();
+    let positions = (0..seq).map(|row| (seq - row + 3000) as u32);
+    let positions: Arc<Positions> = Arc::new(positions.collect());
     let found = ops::rotary(x, heads, BASE, Some(&positions));
     let expected = formula(&given, dim, heads, |row| seq - row + 3000);
     let worst = largest_difference(found, expected);

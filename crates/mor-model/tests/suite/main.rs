@@ -7,6 +7,8 @@ mod fused;
 mod goldens;
 mod goldens_conversational;
 #[cfg(feature = "gpu")]
+mod gpu_bias;
+#[cfg(feature = "gpu")]
 mod gpu_gelu_and_losses;
 #[cfg(feature = "gpu")]
 mod gpu_layer_norm;
@@ -14,6 +16,8 @@ mod gpu_layer_norm;
 mod gpu_ops;
 #[cfg(feature = "gpu")]
 mod gpu_rotary;
+#[cfg(feature = "gpu")]
+mod gpu_routers;
 #[cfg(feature = "gpu")]
 mod gpu_update;
 mod reference;

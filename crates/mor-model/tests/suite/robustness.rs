@@ -1,7 +1,7 @@
 //! Padding, batches, precision: results stay numbers, and belong to their own row.
 
 use crate::common::{
-    self, CONVERSATIONAL, TECHNICAL, distance, ids, ints, logits, open, run, values,
+    self, CONVERSATIONAL, TECHNICAL, distance, ids, ints, logits, numbers, open, run, values,
 };
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 use mor_config::{AdaptiveEmbedding, HaltedRows, ModelConfig, Pooling, Positions};
@@ -62,14 +62,14 @@ fn pads_give_numbers_forward_and_backward() {
             ..ForwardOptions::default()
         };
         let finite = |values: Vec<f32>| values.iter().all(|value| value.is_finite());
-        for targets in [ids.clone(), ids.full_like(IGNORE)] {
+        for targets in [ids.clone(), ids.full_like(IGNORE)].map(numbers) {
             let output = model.forward(ids.clone(), &options).expect("valid");
             assert!(finite(values(output.hidden.clone())), "{config:?}");
             assert!(finite(values(model.logits(output.hidden.clone()))));
             for logits in &output.router_logits {
                 assert!(finite(values(logits.clone())));
             }
-            let losses = model.objective(&output, targets, IGNORE, &RouterLoss::default());
+            let losses = model.objective(&output, &targets, IGNORE, &RouterLoss::default());
             let total = losses.expect("shapes").total;
             assert!(finite(values(total.clone())));
             let gradients = model.take_gradients(&mut total.backward());

@@ -28,12 +28,16 @@ impl DeviceSlot {
         }
     }
 
-    /// A copy in memory.
-    pub(super) fn to_host(&self) -> Slot {
+    /// The long vectors.
+    pub(super) fn vectors(&self) -> &[Tensor<1>] {
+        &self.vectors
+    }
+
+    /// A copy in memory, of which `values` has the long vectors.
+    pub(super) fn to_host(&self, values: &mut impl Iterator<Item = Vec<f32>>) -> Slot {
         let mut slot = self.slot.clone();
-        for (vector, tensor) in slot.state.vectors().into_iter().zip(&self.vectors) {
-            let data = tensor.clone().into_data().convert::<f32>();
-            *vector = data.try_into_vec().unwrap_or_default();
+        for (vector, values) in slot.state.vectors().into_iter().zip(values) {
+            *vector = values;
         }
         slot
     }

@@ -1,8 +1,8 @@
 //! The gradients of a step, wherever they are.
 
 use burn::tensor::{Gradients as Recorded, Tensor};
-use mor_model::Model;
 use mor_model::ops::update::{scaled_sum, sum_squares};
+use mor_model::{Model, read_together};
 use rayon::prelude::*;
 
 /// Gradients in the order of [`mor_config::ModelConfig::tensors`]; `None` where a parameter took no part.
@@ -23,23 +23,31 @@ impl Gradients {
         }
     }
 
-    /// The norm of all taken as one vector; read from a GPU once.
+    /// The norm of all taken as one vector.
     pub fn norm(&self) -> f64 {
-        match self {
+        self.norm_and(Vec::new()).0
+    }
+
+    /// The norm, and the values of `more`, tensors of one number each, without a gradient. All of it is one read-back
+    /// from a GPU.
+    pub fn norm_and(&self, mut more: Vec<Tensor<1>>) -> (f64, Vec<f32>) {
+        let there: Vec<_> = match self {
             Self::Host(gradients) => {
                 let squares = gradients.iter().flatten();
                 let squares: f64 = squares.map(|g| mor_kernels::sum_squares(g)).sum();
-                squares.sqrt()
+                let values = read_together(more).into_iter().flatten();
+                return (squares.sqrt(), values.collect());
             }
-            Self::Device(gradients) => {
-                let there: Vec<_> = gradients.iter().flatten().cloned().collect();
-                if there.is_empty() {
-                    return 0.0;
-                }
-                let sum = sum_squares(&there);
-                f64::from(sum.into_scalar::<f32>()).sqrt()
-            }
+            Self::Device(gradients) => gradients.iter().flatten().cloned().collect(),
+        };
+        let others = more.len();
+        if !there.is_empty() {
+            more.push(sum_squares(&there));
         }
+        let mut values = read_together(more);
+        let squares = values.split_off(others).into_iter().flatten();
+        let squares: f64 = squares.map(f64::from).sum();
+        (squares.sqrt(), values.into_iter().flatten().collect())
     }
 
     /// Adds `more`, parameter by parameter; both are in the same place.
@@ -110,6 +118,21 @@ mod tests {
     fn the_norm_is_of_all_together() {
         for gradients in both(vec![Some(vec![3.0, 0.0]), None, Some(vec![0.0, 4.0])]) {
             assert_relative_eq!(gradients.norm(), 5.0);
+        }
+    }
+
+    #[test]
+    fn other_numbers_come_with_the_norm() {
+        let numbers = || [2.0, 7.0].map(|x| Tensor::from_data([x], &Device::flex()));
+        for gradients in both(vec![Some(vec![3.0]), None, Some(vec![4.0])]) {
+            let (norm, values) = gradients.norm_and(numbers().into());
+            assert_relative_eq!(norm, 5.0);
+            assert_eq!(values, [2.0, 7.0]);
+        }
+        for gradients in both(vec![None]) {
+            let (norm, values) = gradients.norm_and(numbers().into());
+            assert_eq!((norm, values), (0.0, vec![2.0, 7.0]));
+            assert_eq!(gradients.norm(), 0.0);
         }
     }
 

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use burn::tensor::Device;
 use mor_config::{ModelConfig, Weights};
-use mor_model::Model;
+use mor_model::{Model, read_together};
 use rayon::prelude::*;
 
 use crate::checkpoint::Tensors;
@@ -100,6 +100,17 @@ impl Optimizer {
         }
     }
 
+    /// Numbers in the moments of all parameters.
+    pub fn elements(&self) -> usize {
+        match &self.slots {
+            Slots::Host(slots) => slots.iter().map(Slot::elements).sum(),
+            Slots::Device(slots) => {
+                let vectors = slots.iter().flat_map(DeviceSlot::vectors);
+                vectors.map(|vector| vector.dims()[0]).sum()
+            }
+        }
+    }
+
     /// The state as named tensors, for a checkpoint.
     pub fn tensors(&self) -> Tensors<'_> {
         match &self.slots {
@@ -108,8 +119,10 @@ impl Optimizer {
                 named.flat_map(|(name, slot)| slot.tensors(name)).collect()
             }
             Slots::Device(slots) => {
+                let vectors = slots.iter().flat_map(DeviceSlot::vectors);
+                let mut values = read_together(vectors.cloned().collect()).into_iter();
                 let named = self.names.iter().zip(slots);
-                let copies = named.map(|(name, slot)| (name, slot.to_host()));
+                let copies = named.map(|(name, slot)| (name, slot.to_host(&mut values)));
                 let owned = copies.flat_map(|(name, slot)| {
                     let tensors = slot.tensors(name).into_iter();
                     let owned = tensors.map(|(name, shape, values)| {

@@ -173,6 +173,14 @@ impl Slot {
         }
     }
 
+    /// Numbers in the moments.
+    pub(super) fn elements(&self) -> usize {
+        match &self.state {
+            State::AdamW { first, second, .. } => first.len() + second.len(),
+            State::Muon { momentum, .. } => momentum.len(),
+        }
+    }
+
     pub(super) fn tensors(&self, name: &str) -> Tensors<'_> {
         let borrowed = |kind: &str, values| {
             let name = format!("{kind}.{name}");

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use burn::tensor::{Device, Tensor};
 use mor_config::ModelConfig;
-use mor_model::Model;
 use mor_model::ops::update::scaled_sum;
+use mor_model::{Model, read_together};
 
 use crate::Result;
 use crate::checkpoint::{AVERAGE_PREFIX, Checkpoint, Tensors};
@@ -106,11 +106,8 @@ impl Average {
         let all: Vec<Cow<'_, [f32]>> = match &self.values {
             Values::Host(averages) => averages.iter().map(|a| Cow::Borrowed(&**a)).collect(),
             Values::Gpu(averages) => {
-                let averages = averages.iter().map(|average| {
-                    let data = average.clone().into_data().convert::<f32>();
-                    Cow::Owned(data.try_into_vec().unwrap_or_default())
-                });
-                averages.collect()
+                let averages = read_together(averages.clone()).into_iter();
+                averages.map(Cow::Owned).collect()
             }
         };
         let specs = config.tensors().into_iter().zip(all);

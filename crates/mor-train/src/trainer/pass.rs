@@ -1,5 +1,6 @@
 //! Forward and backward over a step's batches.
 
+use burn::tensor::Tensor;
 use mor_config::{Architecture, RouterKind};
 use mor_model::{ForwardOptions, Losses, Output};
 use mor_report::metrics::RouterMetrics;
@@ -7,7 +8,7 @@ use mor_report::metrics::RouterMetrics;
 use super::Trainer;
 use crate::Result;
 use crate::data::{Batch, IGNORE, Row, Targets};
-use crate::evaluate::{depths, device_of, tensors};
+use crate::evaluate::{depths, device_of, matrix};
 use crate::optimizer::Gradients;
 use crate::recipe::Matmul;
 use crate::rng::Rng;
@@ -26,15 +27,19 @@ pub(super) struct Pass {
     pub(super) router: Option<RouterMetrics>,
     /// Of the mean loss over all targets, times the loss scale.
     pub(super) gradients: Gradients,
+    /// Of the gradients, so times the loss scale too.
+    pub(super) norm: f64,
 }
 
 /// Sums over the batches of a step.
 struct Sums {
-    loss: f64,
+    /// Loss of each batch with its share of all targets. On a GPU they stay there until the last batch is under way.
+    losses: Vec<(f64, Tensor<1>)>,
     bytes: f64,
     depths: Vec<f64>,
-    /// Router losses and median perplexities, weighted like the loss; then rows by class and by pseudo-class.
-    router: [f64; 2],
+    /// Router losses, as the losses; median perplexities, weighted like them; then rows by class and by pseudo-class.
+    router_losses: Vec<(f64, Tensor<1>)>,
+    perplexity: f64,
     routed: f64,
     classes: Vec<f64>,
     targets: Vec<f64>,
@@ -64,10 +69,11 @@ impl Trainer {
         let routing = &self.recipe.model.routing;
         let classes = routing.steps_of_classes().len();
         let mut sums = Sums {
-            loss: 0.0,
+            losses: Vec::new(),
             bytes: 0.0,
             depths: vec![0.0; routing.max_steps + 1],
-            router: [0.0; 2],
+            router_losses: Vec::new(),
+            perplexity: 0.0,
             routed: 0.0,
             classes: vec![0.0; classes],
             targets: vec![0.0; classes],
@@ -77,17 +83,18 @@ impl Trainer {
         for (at, batch) in &batches {
             let share = batch.counted as f64 / total.max(1.0);
             self.seed_noise(*at, rows.len());
-            let (ids, targets) = tensors(batch, &device);
+            let ids = matrix(&batch.inputs, batch, &device);
             let output = self.model.forward(ids, &self.options(progress))?;
             let loss = train.router_loss();
-            let losses = self.model.objective(&output, targets, IGNORE, &loss)?;
-            sums.add(&output, &losses, batch, share, &routing.steps_of_classes());
+            let losses = self
+                .model
+                .objective(&output, &batch.targets, IGNORE, &loss)?;
             let factor = (share * loss_scale) as f32;
-            let loss = if factor == 1.0 {
-                losses.total
-            } else {
-                losses.total * factor
+            let loss = match factor == 1.0 {
+                true => losses.total.clone(),
+                false => losses.total.clone() * factor,
             };
+            sums.add(&output, losses, batch, share, &routing.steps_of_classes());
             let taken = Gradients::take(&self.model, &mut loss.backward(), on_device);
             match &mut gradients {
                 Some(sum) => sum.add(taken),
@@ -154,31 +161,32 @@ impl Sums {
     fn add(
         &mut self,
         output: &Output,
-        losses: &Losses,
+        losses: Losses,
         batch: &Batch,
         share: f64,
         class_steps: &[usize],
     ) {
-        self.loss += share * f64::from(losses.language.clone().into_scalar::<f32>());
+        self.losses
+            .push((share, losses.language.without_autodiff()));
         self.bytes += batch.bytes as f64;
         for depth in depths(&output.steps, batch) {
             if let Some(count) = self.depths.get_mut(depth) {
                 *count += 1.0;
             }
         }
-        let Some(router) = &losses.router else {
+        let Some(router) = losses.router else {
             return;
         };
         self.routed += share;
-        self.router[0] += share * f64::from(router.clone().into_scalar::<f32>());
-        self.router[1] += share * f64::from(median(&losses.row_perplexity));
+        self.router_losses.push((share, router.without_autodiff()));
+        self.perplexity += share * f64::from(median(&losses.row_perplexity));
         for depth in depths(&output.steps, batch) {
             if let Some(class) = class_steps.iter().position(|steps| *steps == depth) {
                 self.classes[class] += 1.0;
             }
         }
-        for class in &losses.pseudo_classes {
-            if let Some(count) = self.targets.get_mut(*class) {
+        for class in losses.pseudo_classes {
+            if let Some(count) = self.targets.get_mut(class) {
                 *count += 1.0;
             }
         }
@@ -187,8 +195,17 @@ impl Sums {
     /// The figures of all processes together.
     fn pass(self, trainer: &Trainer, counted: usize, gradients: Gradients) -> Result<Pass> {
         let (depths, classes) = (self.depths.len(), self.classes.len());
-        let mut all = vec![self.loss, self.bytes, self.routed];
-        all.extend(self.router);
+        let batches = self.losses.len();
+        let losses = self.losses.into_iter().chain(self.router_losses);
+        let (shares, losses): (Vec<f64>, Vec<Tensor<1>>) = losses.unzip();
+        let (norm, losses) = gradients.norm_and(losses);
+        let losses = shares.iter().zip(losses);
+        let losses: Vec<f64> = losses
+            .map(|(share, loss)| share * f64::from(loss))
+            .collect();
+        let (losses, router_losses) = losses.split_at(batches.min(losses.len()));
+        let mut all = vec![losses.iter().sum(), self.bytes, self.routed];
+        all.extend([router_losses.iter().sum(), self.perplexity]);
         all.extend(self.depths);
         all.extend(self.classes);
         all.extend(self.targets);
@@ -210,6 +227,7 @@ impl Sums {
                 targets: counts(targets),
             }),
             gradients,
+            norm,
         })
     }
 }

@@ -62,8 +62,7 @@ impl Trainer {
             tokens = self.state.tokens - before;
         }
         let parameters = self.recipe.model.parameter_count().total;
-        let moments = self.optimizer.tensors();
-        let moments: usize = moments.iter().map(|(_, _, values)| values.len()).sum();
+        let moments = self.optimizer.elements();
         let averages = if train.ema.is_some() { parameters } else { 0 };
         Ok(Plan {
             parameters,

@@ -45,7 +45,7 @@ impl Trainer {
         let learning_rate = self.recipe.train.schedule().learning_rate(moment);
         let loss_scale = self.loss_scale();
         let pass = self.pass(rows, moment.progress, loss_scale)?;
-        let norm = pass.gradients.norm() / loss_scale;
+        let norm = pass.norm / loss_scale;
         let skipped = !(pass.loss.is_finite() && norm.is_finite());
         let mut spike = false;
         if skipped {

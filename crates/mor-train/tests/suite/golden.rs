@@ -45,7 +45,7 @@ fn adamw_follows_the_original() {
     let targets = batch.to_i64("targets").expect("targets");
     let kept = targets.into_iter().zip(&mask);
     let targets = kept.map(|(id, kept)| if *kept == 1 { id } else { IGNORE });
-    let targets = matrix(targets.collect(), &device);
+    let targets: Vec<i64> = targets.collect();
     let ids = matrix(ids, &device);
     let options = ForwardOptions {
         attention_mask: Some(matrix(mask, &device).equal_elem(1)),
@@ -80,7 +80,7 @@ fn adamw_follows_the_original() {
         });
         let output = model.forward(ids.clone(), &options).expect("valid input");
         let losses = model
-            .objective(&output, targets.clone(), IGNORE, &losses_of)
+            .objective(&output, &targets, IGNORE, &losses_of)
             .expect("shapes");
         let language = losses.language.into_scalar::<f32>();
         let depths = output.steps.iter().map(|steps| steps.iter().sum::<usize>());

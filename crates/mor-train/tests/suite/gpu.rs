@@ -104,6 +104,10 @@ fn half_precision_learns_or_says_why_not() {
     let text = short(RECIPE).replace("ema = 0.9", "matmul = \"f16\"\nloss_scale = 2e6");
     let output = dir.path().join("run");
     if !gpu.half {
+        assert!(
+            !mor_model::gpu::is_software(),
+            "the adapter of the tests has shader-f16"
+        );
         let refused = trainer_on(&gpu.device, &text, &output, false);
         let error = refused.expect_err("an adapter without f16");
         assert!(error.contains("shader-f16"), "{error}");

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use mor_config::{Depth, Preset};
 use mor_engine::bench::Memory;
 use mor_kernels::{start_profile, stop_profile};
@@ -120,16 +120,10 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
             start_profile();
         }
         let started = Instant::now();
-        let tensor = |ids: &[i64]| -> Tensor<2, Int> {
-            Tensor::from_data(
-                TensorData::new(ids.to_vec(), [args.batch, args.seq]),
-                &device,
-            )
-        };
         let count = args.batch * args.seq;
-        let output = model.forward(tensor(&ids[..count]), &options)?;
-        let targets = tensor(&ids[1..=count]);
-        let losses = model.objective(&output, targets, -1, &RouterLoss::default())?;
+        let inputs = TensorData::new(ids[..count].to_vec(), [args.batch, args.seq]);
+        let output = model.forward(Tensor::from_data(inputs, &device), &options)?;
+        let losses = model.objective(&output, &ids[1..=count], -1, &RouterLoss::default())?;
         drop(output);
         let gradients = Gradients::take(&model, &mut losses.total.backward(), chosen.is_gpu);
         drop(losses.language);
@@ -137,7 +131,7 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
         model = optimizer.step(model, gradients, 5e-4, scale);
         if chosen.is_gpu {
             // What is queued counts when it is done.
-            drop(model.tensor_values(0));
+            chosen.device.sync()?;
         }
         seconds.push(started.elapsed().as_secs_f64());
     }

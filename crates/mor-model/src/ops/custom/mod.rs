@@ -18,6 +18,7 @@ use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn::backend::wgpu::CubeBackend;
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
 
+use super::Positions;
 use super::fused::MaybeFloat;
 
 /// A Boolean operand that may be absent.
@@ -65,7 +66,7 @@ pub(super) trait CustomOps: Backend {
         x: FloatTensor<Self>,
         heads: usize,
         base: f32,
-        positions: Option<Arc<[u32]>>,
+        positions: Option<Arc<Positions>>,
     ) -> FloatTensor<Self>;
 
     fn custom_select(depths: IntTensor<Self>, step: u32) -> (IntTensor<Self>, IntTensor<Self>);
@@ -128,8 +129,8 @@ pub(super) trait Kernels: Backend {
     /// The rows of `x` at the first `count` numbers of `list`.
     fn gather(x: FloatTensor<Self>, list: IntTensor<Self>, count: usize) -> FloatTensor<Self>;
 
-    /// `x` with `rows` in place of the rows at the first numbers of `list`, in its memory where nothing else holds
-    /// that.
+    /// `x` with `rows` in place of the rows at the first numbers of `list`; on a GPU in its memory where nothing else
+    /// holds that, on the CPU a copy.
     fn scatter(
         x: FloatTensor<Self>,
         rows: FloatTensor<Self>,
@@ -172,7 +173,7 @@ macro_rules! untracked {
                 x: FloatTensor<Self>,
                 heads: usize,
                 base: f32,
-                positions: Option<Arc<[u32]>>,
+                positions: Option<Arc<Positions>>,
             ) -> FloatTensor<Self> {
                 let rotation = Rotation::forward(heads, base, positions);
                 Self::rotate(Self::contiguous(x), &rotation)
@@ -233,7 +234,7 @@ impl<B: Kernels, C: CheckpointStrategy> CustomOps for Autodiff<B, C> {
         x: FloatTensor<Self>,
         heads: usize,
         base: f32,
-        positions: Option<Arc<[u32]>>,
+        positions: Option<Arc<Positions>>,
     ) -> FloatTensor<Self> {
         rotary::record::<B, C>(x, Rotation::forward(heads, base, positions))
     }

@@ -10,7 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 
 use super::Kernels;
-use crate::ops::record;
+use crate::ops::{Positions, record};
 
 /// How vectors are rotated.
 #[derive(Debug, Clone)]
@@ -18,13 +18,13 @@ pub(in crate::ops) struct Rotation {
     pub(in crate::ops) heads: usize,
     pub(in crate::ops) base: f32,
     /// Of each vector, where they do not count from 0.
-    pub(in crate::ops) positions: Option<Arc<[u32]>>,
+    pub(in crate::ops) positions: Option<Arc<Positions>>,
     /// Whether by the negative angles.
     pub(in crate::ops) inverse: bool,
 }
 
 impl Rotation {
-    pub(super) fn forward(heads: usize, base: f32, positions: Option<Arc<[u32]>>) -> Self {
+    pub(super) fn forward(heads: usize, base: f32, positions: Option<Arc<Positions>>) -> Self {
         Self {
             heads,
             base,

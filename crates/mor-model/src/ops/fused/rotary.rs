@@ -4,6 +4,7 @@ use burn::backend::flex::FlexTensor;
 use mor_kernels::{rotary_backward, rotary_forward};
 
 use super::attention::attention_shape;
+use crate::ops::Positions;
 use crate::ops::custom::Rotation;
 
 pub(super) fn rotate(x: FlexTensor, rotation: &Rotation) -> FlexTensor {
@@ -15,7 +16,7 @@ pub(super) fn rotate(x: FlexTensor, rotation: &Rotation) -> FlexTensor {
         false => rotary_forward,
         true => rotary_backward,
     };
-    let positions = rotation.positions.as_deref();
+    let positions = rotation.positions.as_deref().map(Positions::values);
     kernel(shape, rotation.base, positions, x.storage_mut());
     x
 }

@@ -5,11 +5,10 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
-use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
-use burn::tensor::FloatDType;
 use mor_shaders::Gelu;
 
+use super::bias::column_sums;
 use super::extension::Tracked;
 use super::kernels::{empty, is_half, writable};
 use super::launch::{Op, launch, numbers};
@@ -37,9 +36,8 @@ pub(super) fn forward(x: CubeTensor, bias: Option<CubeTensor>) -> (CubeTensor, S
     let mut buffers = vec![x.handle.clone()];
     buffers.extend(bias.as_ref().map(|bias| bias.handle.clone()));
     buffers.push(y.handle.clone());
-    buffers.push(numbers(&x.client, &[rows]));
     let grid = op.workgroups(rows as u32);
-    launch(&x.client, Op::Gelu(op), grid, buffers);
+    launch(&x.client, Op::Gelu(op), grid, buffers, &numbers([rows]));
     (y, (x, bias))
 }
 
@@ -50,9 +48,14 @@ fn backward((x, bias): Saved, d_y: CubeTensor) -> CubeTensor {
     let mut buffers = vec![x.handle];
     buffers.extend(bias.map(|bias| bias.handle));
     buffers.push(d.handle.clone());
-    buffers.push(numbers(&d.client, &[rows]));
     let grid = op.workgroups(rows as u32);
-    launch(&d.client, Op::GeluBackward(op), grid, buffers);
+    launch(
+        &d.client,
+        Op::GeluBackward(op),
+        grid,
+        buffers,
+        &numbers([rows]),
+    );
     d
 }
 
@@ -80,10 +83,7 @@ impl<const N: usize> Backward<CubeBackend, N> for GeluBackward {
     fn backward(self, ops: Ops<Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let d_y = into_contiguous(grads.consume::<CubeBackend>(&ops.node));
         let d_x = backward(ops.state.clone(), d_y);
-        record::register::<CubeBackend, _, N>(&ops, grads, 1, || {
-            let sum = CubeBackend::linear_bias_backward(d_x.clone());
-            CubeBackend::float_cast(sum, FloatDType::F32)
-        });
+        record::register::<CubeBackend, _, N>(&ops, grads, 1, || column_sums(d_x.clone()));
         record::register::<CubeBackend, _, N>(&ops, grads, 0, || d_x);
     }
 }

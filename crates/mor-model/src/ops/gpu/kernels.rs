@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
-use burn::tensor::{DType, IntDType, Shape};
+use burn::tensor::{BoolStore, DType, IntDType, Shape};
 use mor_shaders::{Attention, Gather, Scatter, Select};
 
 use super::launch::{Op, launch, numbers, variant};
@@ -60,9 +60,18 @@ fn attention(q: &CubeTensor, heads: usize, masked: bool) -> (Attention, [usize; 
     (op, [batch, seq, dim])
 }
 
-/// The buffer of a mask: one where a key may be seen.
+/// What the attention shaders read of `seq` rows that attend to as many keys.
+fn attended(seq: usize) -> [u32; 4] {
+    [seq as u32, seq as u32, 0, 0]
+}
+
+/// The buffer of a mask: not zero where a key may be seen.
 fn visible(key_mask: Option<CubeTensor>) -> Option<CubeTensor> {
-    key_mask.map(|mask| into_contiguous(CubeBackend::bool_into_int(mask, IntDType::I32)))
+    key_mask.map(|mask| match mask.dtype {
+        // As the shaders have it.
+        DType::Bool(BoolStore::U32) => into_contiguous(mask),
+        _ => into_contiguous(CubeBackend::bool_into_int(mask, IntDType::I32)),
+    })
 }
 
 impl Kernels for CubeBackend {
@@ -86,9 +95,8 @@ impl Kernels for CubeBackend {
         buffers.extend(visible.map(|mask| mask.handle));
         buffers.push(out.handle.clone());
         buffers.push(lse.handle.clone());
-        buffers.push(numbers(&client, &[seq, seq, 0, 0]));
         let grid = op.workgroups(variant(), seq as u32, batch as u32);
-        launch(&client, Op::Attention(op), grid, buffers);
+        launch(&client, Op::Attention(op), grid, buffers, &attended(seq));
         (out, lse)
     }
 
@@ -107,7 +115,6 @@ impl Kernels for CubeBackend {
         let [dq, dk, dv] = [(); 3].map(|()| empty(&q, [batch, seq, dim], q.dtype));
         let delta = empty(&q, [batch, heads, seq], DType::F32);
         let client = q.client.clone();
-        let sizes = numbers(&client, &[seq, seq, 0, 0]);
         let mut shared = vec![q.handle, k.handle, v.handle];
         shared.extend(visible.map(|mask| mask.handle));
         let grid = op.workgroups(variant(), seq as u32, batch as u32);
@@ -119,9 +126,9 @@ impl Kernels for CubeBackend {
             logsumexp.handle.clone(),
             dq.handle.clone(),
             delta.handle.clone(),
-            sizes.clone(),
         ]);
-        launch(&client, Op::AttentionBackwardQ(op), grid, buffers);
+        let params = attended(seq);
+        launch(&client, Op::AttentionBackwardQ(op), grid, buffers, &params);
 
         let mut buffers = shared;
         buffers.extend([
@@ -130,10 +137,9 @@ impl Kernels for CubeBackend {
             delta.handle,
             dk.handle.clone(),
             dv.handle.clone(),
-            sizes,
         ]);
         // As many keys as rows.
-        launch(&client, Op::AttentionBackwardKv(op), grid, buffers);
+        launch(&client, Op::AttentionBackwardKv(op), grid, buffers, &params);
         [dq, dk, dv]
     }
 
@@ -165,13 +171,9 @@ impl Kernels for CubeBackend {
         let list = empty(&depths, [rows], DType::I32);
         let counts = empty(&depths, [4], DType::I32);
         let client = depths.client.clone();
-        let buffers = vec![
-            depths.handle,
-            list.handle.clone(),
-            counts.handle.clone(),
-            numbers(&client, &[rows, 0, step as usize]),
-        ];
-        launch(&client, Op::Select(op), [1, 1, 1], buffers);
+        let buffers = vec![depths.handle, list.handle.clone(), counts.handle.clone()];
+        let params = [rows as u32, 0, step];
+        launch(&client, Op::Select(op), [1, 1, 1], buffers, &params);
         (list, counts)
     }
 
@@ -184,18 +186,9 @@ impl Kernels for CubeBackend {
         };
         let rows = empty(&x, shape, x.dtype);
         let client = x.client.clone();
-        let buffers = vec![
-            x.handle,
-            words(list).handle,
-            numbers(&client, &[count]),
-            rows.handle.clone(),
-        ];
-        launch(
-            &client,
-            Op::Gather(op),
-            op.workgroups(count as u32),
-            buffers,
-        );
+        let buffers = vec![x.handle, words(list).handle, rows.handle.clone()];
+        let grid = op.workgroups(count as u32);
+        launch(&client, Op::Gather(op), grid, buffers, &numbers([count]));
         rows
     }
 
@@ -207,18 +200,9 @@ impl Kernels for CubeBackend {
             half: is_half(&x),
         };
         let client = x.client.clone();
-        let buffers = vec![
-            rows.handle,
-            words(list).handle,
-            numbers(&client, &[count]),
-            x.handle.clone(),
-        ];
-        launch(
-            &client,
-            Op::Scatter(op),
-            op.workgroups(count as u32),
-            buffers,
-        );
+        let buffers = vec![rows.handle, words(list).handle, x.handle.clone()];
+        let grid = op.workgroups(count as u32);
+        launch(&client, Op::Scatter(op), grid, buffers, &numbers([count]));
         x
     }
 
@@ -229,12 +213,9 @@ impl Kernels for CubeBackend {
             half: is_half(&x),
         };
         let client = x.client.clone();
-        let buffers = vec![
-            words(list).handle,
-            numbers(&client, &[count]),
-            x.handle.clone(),
-        ];
-        launch(&client, Op::Clear(op), op.workgroups(count as u32), buffers);
+        let buffers = vec![words(list).handle, x.handle.clone()];
+        let grid = op.workgroups(count as u32);
+        launch(&client, Op::Clear(op), grid, buffers, &numbers([count]));
         x
     }
 

@@ -8,10 +8,10 @@ use burn::backend::wgpu::{CubeDim, KernelSource, SourceKernel, SourceTemplate};
 use burn::cubecl::CubeCount;
 use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
-use burn::cubecl::server::{Handle, KernelArguments};
+use burn::cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 use mor_shaders::{
-    Attention, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter, Select, Shader,
-    Variant, adamw, momentum, scaled_sum, sum_squares,
+    Attention, ColumnSums, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter,
+    Select, Shader, Variant, adamw, momentum, scaled_sum, sum_squares,
 };
 
 /// The variant of every kernel in this process, by its place among all.
@@ -52,6 +52,7 @@ pub(super) enum Op {
     GeluBackward(Gelu),
     RowLosses(RowLosses),
     RowLossesBackward(RowLosses),
+    ColumnSums(ColumnSums),
 }
 
 impl Op {
@@ -61,8 +62,8 @@ impl Op {
             Self::AttentionBackwardQ(op) => op.backward_q(variant),
             Self::AttentionBackwardKv(op) => op.backward_kv(variant),
             Self::Select(op) => op.shader(variant),
-            Self::Gather(op) => op.shader(variant),
-            Self::Scatter(op) => op.shader(variant),
+            Self::Gather(op) => op.of_known_rows(variant),
+            Self::Scatter(op) => op.of_known_rows(variant),
             Self::Clear(op) => op.clear(variant),
             Self::AdamW => adamw(),
             Self::Momentum => momentum(),
@@ -77,6 +78,7 @@ impl Op {
             Self::GeluBackward(op) => op.backward(variant),
             Self::RowLosses(op) => op.shader(variant),
             Self::RowLossesBackward(op) => op.backward(variant),
+            Self::ColumnSums(op) => op.shader(variant),
         }
     }
 }
@@ -111,8 +113,17 @@ fn shader(op: Op, variant: Variant) -> Arc<Shader> {
     Arc::clone(entry.or_insert_with(|| Arc::new(op.shader(variant))))
 }
 
-/// Queues a shader on these buffers, in the order of its bindings.
-pub(super) fn launch(client: &Client, op: Op, grid: [u32; 3], buffers: Vec<Handle>) {
+/// Queues a shader on these buffers, in the order of its bindings, and with `params` in the last one.
+///
+/// CubeCL uploads the latter as it does the shapes of its own kernels: once for all launches with the same numbers, and
+/// without submitting what is queued, which a buffer of their own would cost each launch.
+pub(super) fn launch(
+    client: &Client,
+    op: Op,
+    grid: [u32; 3],
+    buffers: Vec<Handle>,
+    params: &[u32],
+) {
     let variant = variant();
     let shader = shader(op, variant);
     let size = CubeDim::new_1d(shader.workgroup_size);
@@ -124,30 +135,32 @@ pub(super) fn launch(client: &Client, op: Op, grid: [u32; 3], buffers: Vec<Handl
     client.launch(
         Box::new(SourceKernel::new(kernel, size)),
         CubeCount::Static(grid[0], grid[1], grid[2]),
-        KernelArguments::new().with_buffers(buffers.into_iter().map(Handle::binding).collect()),
+        KernelArguments::new()
+            .with_buffers(buffers.into_iter().map(Handle::binding).collect())
+            .with_info(MetadataBindingInfo::custom(packed(params))),
     );
 }
 
 /// Queues a shader that goes by units on that many of them.
-pub(super) fn launch_units(client: &Client, op: Op, units: usize, buffers: Vec<Handle>) {
+pub(super) fn launch_units(
+    client: &Client,
+    op: Op,
+    units: usize,
+    buffers: Vec<Handle>,
+    params: &[u32],
+) {
     let grid = shader(op, variant()).grid(units as u32);
-    launch(client, op, grid, buffers);
+    launch(client, op, grid, buffers, params);
 }
 
-/// A buffer of numbers that a shader reads.
-pub(super) fn numbers(client: &Client, values: &[usize]) -> Handle {
-    // A shader counts in u32, and Burn refuses tensors that would not fit.
-    let values: Vec<u32> = values.iter().map(|value| *value as u32).collect();
-    words(client, &values)
+/// Numbers as a shader reads them. It counts in u32, and Burn refuses tensors that would not fit.
+pub(super) fn numbers<const N: usize>(values: [usize; N]) -> [u32; N] {
+    values.map(|value| value as u32)
 }
 
-/// As [`numbers`], with the bits of floats after them.
-pub(super) fn numbers_and_floats(client: &Client, numbers: &[usize], floats: &[f32]) -> Handle {
-    let numbers = numbers.iter().map(|value| *value as u32);
-    let values: Vec<u32> = numbers.chain(floats.iter().map(|x| x.to_bits())).collect();
-    words(client, &values)
-}
-
-fn words(client: &Client, values: &[u32]) -> Handle {
-    client.create_from_slice(bytemuck::cast_slice(values))
+/// Pairs of numbers, filled up with a zero.
+fn packed(params: &[u32]) -> Vec<u64> {
+    let pairs = params.chunks(2);
+    let pairs = pairs.map(|pair| [pair[0], pair.get(1).copied().unwrap_or(0)]);
+    pairs.map(bytemuck::cast).collect()
 }

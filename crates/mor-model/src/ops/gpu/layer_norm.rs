@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::DType;
-use mor_shaders::LayerNormTraining;
+use mor_shaders::{LayerNormTraining, chunks};
 
 use super::kernels::{empty, is_half};
 use super::launch::{Op, launch, launch_units, numbers};
@@ -37,12 +37,9 @@ pub(super) fn forward(
     buffers.extend(residual.map(|branch| branch.handle));
     buffers.extend([gain.handle.clone(), bias.handle]);
     buffers.extend(sum.as_ref().map(|sum| sum.handle.clone()));
-    buffers.extend([
-        y.handle.clone(),
-        moments.handle.clone(),
-        numbers(&client, &[rows, eps.to_bits() as usize]),
-    ]);
-    launch_units(&client, Op::LayerNorm(op), rows, buffers);
+    buffers.extend([y.handle.clone(), moments.handle.clone()]);
+    let params = [rows as u32, eps.to_bits()];
+    launch_units(&client, Op::LayerNorm(op), rows, buffers, &params);
     let saved = SavedLayerNorm {
         input: sum.unwrap_or(x),
         gain,
@@ -67,30 +64,25 @@ pub(super) fn backward(saved: SavedLayerNorm<CubeBackend>, dy: CubeTensor) -> [C
         moments.handle.clone(),
         dy.handle.clone(),
         dx.handle.clone(),
-        numbers(&client, &[rows]),
     ];
-    launch_units(&client, Op::LayerNormBackward(op), rows, buffers);
+    let params = numbers([rows]);
+    launch_units(&client, Op::LayerNormBackward(op), rows, buffers, &params);
 
-    let (of_chunk, chunks) = LayerNormTraining::chunks(rows as u32);
+    let (of_chunk, chunks) = chunks(rows as u32);
     let dim = op.dim as usize;
     let sums = empty(&input, [chunks as usize, dim, 2], DType::F32);
-    let buffers = vec![
-        input.handle,
-        moments.handle,
-        dy.handle,
-        sums.handle.clone(),
-        numbers(&client, &[rows, of_chunk as usize]),
-    ];
-    let chunked = Op::LayerNormBackwardChunks(op);
-    launch(&client, chunked, op.workgroups(chunks), buffers);
+    let buffers = vec![input.handle, moments.handle, dy.handle, sums.handle.clone()];
+    let (chunked, params) = (Op::LayerNormBackwardChunks(op), [rows as u32, of_chunk]);
+    launch(&client, chunked, op.workgroups(chunks), buffers, &params);
 
     let [d_gain, d_bias] = [(); 2].map(|()| empty(&gain, [dim], DType::F32));
-    let buffers = vec![
-        sums.handle,
-        d_gain.handle.clone(),
-        d_bias.handle.clone(),
-        numbers(&client, &[chunks as usize]),
-    ];
-    launch_units(&client, Op::LayerNormBackwardSum(op), dim, buffers);
+    let buffers = vec![sums.handle, d_gain.handle.clone(), d_bias.handle.clone()];
+    launch_units(
+        &client,
+        Op::LayerNormBackwardSum(op),
+        dim,
+        buffers,
+        &[chunks],
+    );
     [dx, d_gain, d_bias]
 }

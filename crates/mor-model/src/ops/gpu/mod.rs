@@ -1,6 +1,7 @@
-//! Attention, layer norm, rotary positions, GELU, the rows' cross-entropy, routing and what optimizers do on a GPU, over
-//! the WGSL of `mor-shaders`.
+//! Attention, layer norm, rotary positions, biases, GELU, the rows' cross-entropy, routing and what optimizers do on a
+//! GPU, over the WGSL of `mor-shaders`.
 
+mod bias;
 mod extension;
 mod gelu;
 mod kernels;
@@ -10,6 +11,6 @@ mod rotary;
 mod row_losses;
 mod update;
 
-pub(super) use extension::{linear_cross_entropy_losses, linear_gelu};
+pub(super) use extension::{linear, linear_cross_entropy_losses, linear_gelu};
 pub(crate) use launch::{set_variant, variant};
 pub(super) use update::UpdateOps;

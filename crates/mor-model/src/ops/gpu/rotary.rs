@@ -11,6 +11,7 @@ use mor_shaders::RotaryTraining;
 
 use super::kernels::{is_half, writable};
 use super::launch::{Op, launch_units, numbers};
+use crate::ops::Positions;
 use crate::ops::custom::Rotation;
 
 pub(super) fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {
@@ -26,15 +27,12 @@ pub(super) fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {
         half: is_half(&x),
     };
     let units = batch * seq * op.pairs() as usize;
-    let last = positions.map(|all| all.iter().max().map_or(0, |last| *last as usize + 1));
+    let reach = positions.map_or(seq, Positions::reach);
     let client = x.client.clone();
-    let mut buffers = vec![
-        x.handle.clone(),
-        angles(&x, rotation.base, head_dim, last.unwrap_or(seq)),
-    ];
-    buffers.extend(positions.map(|all| client.create_from_slice(bytemuck::cast_slice(all))));
-    buffers.push(numbers(&client, &[units, seq]));
-    launch_units(&client, Op::Rotary(op), units, buffers);
+    let mut buffers = vec![x.handle.clone(), angles(&x, rotation.base, head_dim, reach)];
+    buffers.extend(positions.map(|positions| positions.on_gpu(&client)));
+    let params = numbers([units, seq]);
+    launch_units(&client, Op::Rotary(op), units, buffers, &params);
     x
 }
 

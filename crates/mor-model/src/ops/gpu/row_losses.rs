@@ -6,13 +6,12 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
-use burn::cubecl::server::Handle;
 use burn::tensor::DType;
 use mor_shaders::RowLosses;
 
 use super::extension::Tracked;
 use super::kernels::{empty, is_half, words, writable};
-use super::launch::{Op, launch, numbers, variant};
+use super::launch::{Op, launch, variant};
 use crate::ops::record;
 
 /// What the backward needs.
@@ -37,10 +36,9 @@ fn shader(logits: &CubeTensor) -> (RowLosses, usize) {
     (op, rows)
 }
 
-fn params(logits: &CubeTensor, rows: usize, ignore: i64) -> Handle {
+fn params(rows: usize, ignore: i64) -> [u32; 2] {
     // Targets are in 32 bits too.
-    let ignore = ignore as i32 as u32;
-    numbers(&logits.client, &[rows, ignore as usize])
+    [rows as u32, ignore as i32 as u32]
 }
 
 /// The losses, `[rows]`, of contiguous `logits: [rows, vocab]` against `targets: [rows]`.
@@ -54,10 +52,10 @@ pub(super) fn forward(logits: CubeTensor, targets: CubeTensor, ignore: i64) -> (
         targets.handle.clone(),
         losses.handle.clone(),
         logsumexp.handle.clone(),
-        params(&logits, rows, ignore),
     ];
     let grid = op.workgroups(variant(), rows as u32);
-    launch(&logits.client, Op::RowLosses(op), grid, buffers);
+    let params = params(rows, ignore);
+    launch(&logits.client, Op::RowLosses(op), grid, buffers, &params);
     let saved = Saved {
         logits,
         targets,
@@ -82,10 +80,10 @@ fn backward(saved: Saved, d_losses: CubeTensor) -> CubeTensor {
         logsumexp.handle,
         d_losses.handle,
         d.handle.clone(),
-        params(&d, rows, ignore),
     ];
     let grid = op.backward_workgroups(rows as u32);
-    launch(&d.client, Op::RowLossesBackward(op), grid, buffers);
+    let params = params(rows, ignore);
+    launch(&d.client, Op::RowLossesBackward(op), grid, buffers, &params);
     d
 }
 

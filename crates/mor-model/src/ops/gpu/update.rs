@@ -7,7 +7,7 @@ use mor_kernels::AdamW;
 use mor_shaders::SUM_SQUARES_CHUNK;
 
 use super::kernels::writable;
-use super::launch::{Op, launch_units, numbers, numbers_and_floats};
+use super::launch::{Op, launch_units, numbers};
 
 /// The operations of [`crate::ops::update`], arguments and shapes as there.
 #[backend_extension(Cube)]
@@ -53,9 +53,8 @@ impl UpdateOps for CubeBackend {
         let [values, first, second] = [values, first, second].map(into_contiguous).map(writable);
         let client = values.client.clone();
         let factors = settings.factors();
-        let params = numbers_and_floats(
-            &client,
-            &[elements(&values)],
+        let params = number_and_floats(
+            elements(&values),
             &[
                 settings.grad_scale,
                 settings.beta1,
@@ -71,9 +70,8 @@ impl UpdateOps for CubeBackend {
             values.handle.clone(),
             first.handle.clone(),
             second.handle.clone(),
-            params,
         ];
-        launch_units(&client, Op::AdamW, elements(&values), buffers);
+        launch_units(&client, Op::AdamW, elements(&values), buffers, &params);
         (values, first, second)
     }
 
@@ -86,18 +84,18 @@ impl UpdateOps for CubeBackend {
         let [gradient, momentum] = [gradient, momentum].map(into_contiguous).map(writable);
         let client = momentum.client.clone();
         let len = elements(&momentum);
-        let params = numbers_and_floats(&client, &[len], &[decay, (1.0 - decay) * scale]);
-        let buffers = vec![gradient.handle.clone(), momentum.handle.clone(), params];
-        launch_units(&client, Op::Momentum, len, buffers);
+        let params = number_and_floats(len, &[decay, (1.0 - decay) * scale]);
+        let buffers = vec![gradient.handle.clone(), momentum.handle.clone()];
+        launch_units(&client, Op::Momentum, len, buffers, &params);
         (gradient, momentum)
     }
 
     fn scaled_sum(x: CubeTensor, a: f32, y: CubeTensor, b: f32) -> CubeTensor {
         let (x, y) = (into_contiguous(x), writable(into_contiguous(y)));
         let client = y.client.clone();
-        let params = numbers_and_floats(&client, &[elements(&y)], &[a, b]);
-        let buffers = vec![x.handle, y.handle.clone(), params];
-        launch_units(&client, Op::ScaledSum, elements(&y), buffers);
+        let params = number_and_floats(elements(&y), &[a, b]);
+        let buffers = vec![x.handle, y.handle.clone()];
+        launch_units(&client, Op::ScaledSum, elements(&y), buffers, &params);
         y
     }
 
@@ -105,11 +103,17 @@ impl UpdateOps for CubeBackend {
         let (x, sums) = (into_contiguous(x), writable(sums));
         let client = x.client.clone();
         let units = elements(&x).div_ceil(SUM_SQUARES_CHUNK as usize);
-        let params = numbers(&client, &[elements(&x), place]);
-        let buffers = vec![x.handle, sums.handle.clone(), params];
-        launch_units(&client, Op::SumSquares, units, buffers);
+        let params = numbers([elements(&x), place]);
+        let buffers = vec![x.handle, sums.handle.clone()];
+        launch_units(&client, Op::SumSquares, units, buffers, &params);
         sums
     }
+}
+
+/// The numbers of a shader that reads a length and then the bits of floats.
+fn number_and_floats(number: usize, floats: &[f32]) -> Vec<u32> {
+    let floats = floats.iter().map(|float| float.to_bits());
+    std::iter::once(number as u32).chain(floats).collect()
 }
 
 fn elements(x: &CubeTensor) -> usize {

@@ -127,6 +127,12 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     data.try_into_vec().expect("f32")
 }
 
+/// The values of a tensor of integers.
+pub(crate) fn numbers(tensor: Tensor<2, Int>) -> Vec<i64> {
+    let data = tensor.into_data().convert::<i64>();
+    data.try_into_vec().expect("integers")
+}
+
 /// The largest absolute difference.
 pub(crate) fn distance(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len(), "lengths");
