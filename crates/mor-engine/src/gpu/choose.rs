@@ -181,7 +181,7 @@ mod tests {
         pipeline: Arc<Pipeline>,
         /// Logits, weights, ids, choice and options.
         buffers: [Slice; 5],
-        staging: wgpu::Buffer,
+        staging: super::super::buffer::Buffer,
     }
 
     impl OnGpu {
@@ -221,7 +221,7 @@ mod tests {
             let grid = Grid::Known(self.pipeline.grid(1));
             let bound = self.buffers.each_ref();
             self.recorder
-                .launch(&self.pipeline, &bound, params, grid, 0);
+                .launch(&self.pipeline, &bound, params, grid, &[]);
             let to = Slice {
                 buffer: self.staging.clone(),
                 offset: 0,
