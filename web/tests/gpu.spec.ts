@@ -199,12 +199,12 @@ test("says which GPU there is once the browser tells, and fetches nothing for it
     const ask = GPU.prototype.requestAdapter;
     let first = true;
     GPU.prototype.requestAdapter = async function (options) {
-      await new Promise((later) => setTimeout(later, first ? 4000 : 0));
+      await new Promise((later) => setTimeout(later, first ? 20_000 : 0));
       first = false;
       return ask.call(this, options);
     }`);
   await openOn(page, "cpu", "probed");
-  await expect(device(page)).toHaveText("The model runs on the CPU. You chose the CPU.", { timeout: 2000 });
+  await expect(device(page)).toHaveText("The model runs on the CPU. You chose the CPU.", { timeout: 10_000 });
   await expect(page.locator("#adapter")).toBeEmpty();
   const requests: string[] = [];
   page.context().on("request", (request) => requests.push(request.url()));
