@@ -104,7 +104,9 @@ fn routers_learn_as_on_the_cpu() {
 /// The price of steps has a gradient through the routers, and joins losses that are f32.
 #[test]
 fn routers_learn_in_half_precision() {
-    for config in configurations() {
+    // Not by position: of so many decisions one lies where rounding may turn it.
+    let by_row = |config: &ModelConfig| config.routing.pooling != Pooling::Prefix;
+    for config in configurations().into_iter().filter(by_row) {
         let (device, _guard) = gpu(Variant::Portable);
         let expected = learn(&config, &device, false);
         let found = learn(&config, &device, true);
