@@ -295,10 +295,10 @@ fn vulkan_folders() -> impl Iterator<Item = PathBuf> {
     folders.map(|folder| folder.join("vulkan/icd.d"))
 }
 
-fn vulkan_in(folders: impl Iterator<Item = PathBuf>) -> Result<()> {
+fn vulkan_in(mut folders: impl Iterator<Item = PathBuf>) -> Result<()> {
     let lists =
         |folder: PathBuf| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
-    if folders.map(lists).any(|listed| listed) {
+    if folders.any(lists) {
         return Ok(());
     }
     bail!(
