@@ -199,7 +199,7 @@ test("says which GPU there is once the browser tells, and fetches nothing for it
     const ask = GPU.prototype.requestAdapter;
     let first = true;
     GPU.prototype.requestAdapter = async function (options) {
-      await new Promise((later) => setTimeout(later, first ? 20_000 : 0));
+      await new Promise((later) => setTimeout(later, first ? 8000 : 0));
       first = false;
       return ask.call(this, options);
     }`);
