@@ -9,6 +9,7 @@ mod lint;
 mod phases;
 mod test;
 mod tools;
+mod vulkan;
 mod web;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::phases::Phases;
-use crate::{lint, tools, web};
+use crate::{lint, tools, vulkan, web};
 
 /// What `cargo xtask test` accepts.
 #[derive(clap::Args, Debug)]
@@ -22,7 +22,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn all(args: &Args, phases: &mut Phases) -> Result<()> {
-    tools::vulkan()?;
+    vulkan::ensure_driver()?;
     if !args.fast {
         // A missing browser should be known now, not after the long part.
         tools::chromium()?;
