@@ -81,7 +81,7 @@ test("the same seed gives the same answer on CPU and GPU", async ({ page }) => {
 });
 
 test("CPU and GPU find the same tokens likeliest", async ({ page }) => {
-  test.setTimeout(900_000);
+  test.setTimeout(1_800_000);
   await openOn(page, "gpu");
   const result = await page.evaluate(
     ({ questions, tokens }) => (window as unknown as { morTest: TestHook }).morTest.agree(questions, tokens),
