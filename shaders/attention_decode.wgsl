@@ -4,13 +4,16 @@
 // A key is seen if it does not come after the query and `visible` says that its position takes more than `step` steps,
 // where hidden positions take none. A query that sees none gets zeros.
 //
-// Constants: HEADS, HEAD_DIM, STRIDE elements between rows.
+// With LEADS it also sizes the launch that has to follow a step of the layer, see route.wgsl. Constants: HEADS, HEAD_DIM, STRIDE elements between rows.
 
 @group(0) @binding(next) var<storage, read> queries: array<f32>; // [rows][STRIDE]
 @group(0) @binding(next) var<storage, read> keys: array<f32>; // [context][STRIDE]
 @group(0) @binding(next) var<storage, read> values: array<f32>; // [context][STRIDE]
 @group(0) @binding(next) var<storage, read> visible: array<u32>; // steps of each position, [context]
 @group(0) @binding(next) var<storage, read_write> mixed: array<f32>; // [rows][STRIDE]
+#if LEADS
+@group(0) @binding(next) var<storage, read_write> next_route: array<u32>; // [3]
+#endif
 @group(0) @binding(next) var<storage, read> params: array<u32>; // [0] rows, [2] position of the first, [3] step
 
 const HIDDEN: f32 = -3.0e38;
@@ -37,6 +40,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if row >= params[0] {
         return;
     }
+#if LEADS
+    if unit == 0u && lane == 0u {
+        next_route[0] = 1u;
+        next_route[1] = 1u;
+        next_route[2] = 1u;
+    }
+#endif
     let head = unit % HEADS * HEAD_DIM;
     let count = params[2] + row + 1u;
     let step = params[3];

@@ -1,7 +1,8 @@
 // Brings the row of a decoded token to its place among the context's, and before the output head, through the norm that its last step still owes it.
 //
 // With ROUTED the last layer's depth was decided here: without a step there is nothing to be normalised, and the row is
-// what the layer was given. Constants: DIM, STRIDE elements between rows, EPS.
+// what the layer was given. With LEADS the launches that follow steps have run, and are empty until there are steps again,
+// see route.wgsl. Constants: DIM, STRIDE elements between rows, EPS, ROUTES of those launches.
 
 @group(0) @binding(next) var<storage, read> x: array<f32>; // [STRIDE], what the last layer was given
 #if NORM
@@ -10,6 +11,9 @@
 #endif
 #if ROUTED
 @group(0) @binding(next) var<storage, read> routing: array<u32>; // [0] whether the last layer took a step
+#endif
+#if LEADS
+@group(0) @binding(next) var<storage, read_write> routes: array<u32>; // [ROUTES][64], [0] to [2] their sizes
 #endif
 @group(0) @binding(next) var<storage, read_write> rows: array<f32>; // [context][STRIDE]
 @group(0) @binding(next) var<storage, read_write> last: array<f32>; // [STRIDE]
@@ -22,6 +26,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if unit > 0u {
         return;
     }
+#if LEADS
+    for (var i = lane; i < ROUTES; i += LANES) {
+        routes[i * 64u] = 0u;
+    }
+#endif
     let to = params[2] * STRIDE;
 #if NORM
     var sum = 0.0;

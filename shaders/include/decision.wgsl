@@ -6,18 +6,13 @@
 // [layer][MAX_STEPS][OPERATIONS][3], nothing where a step is not taken.
 
 #if ARGUMENTS
-fn argument_of(layer: u32, step: u32, operation: u32) -> u32 {
-    return ((layer * MAX_STEPS + step) * OPERATIONS + operation) * 3u;
-}
-
 fn leave_arguments(layer: u32, depth: u32) {
     var grids = GRIDS;
+    var at = layer * MAX_STEPS * OPERATIONS * 3u;
     for (var step = 0u; step < MAX_STEPS; step++) {
-        for (var operation = 0u; operation < OPERATIONS; operation++) {
-            let at = argument_of(layer, step, operation);
-            for (var axis = 0u; axis < 3u; axis++) {
-                arguments[at + axis] = select(0u, grids[operation * 3u + axis], step < depth);
-            }
+        for (var i = 0u; i < OPERATIONS * 3u; i++) {
+            arguments[at] = select(0u, grids[i], step < depth);
+            at++;
         }
     }
 }

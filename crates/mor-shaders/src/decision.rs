@@ -1,5 +1,7 @@
 //! What routers see, and what they decide.
 
+use std::ops::Range;
+
 use crate::linear::Activation;
 use crate::shader::Builder;
 use crate::{Shader, Variant};
@@ -61,9 +63,13 @@ impl Dense {
 /// Invocations that share a router's work.
 const LANES: u32 = 256;
 
-/// Everything between two layers of a decoded token. One unit. See `shaders/route.wgsl`.
+/// Everything between two layers of a decoded token that take steps. One unit. See `shaders/route.wgsl`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
+    /// The layers that have a router.
+    pub layers: Range<u32>,
+    /// Elements of each router's part of the buffer.
+    pub router_stride: u32,
     /// Values of a row.
     pub dim: u32,
     /// Elements of a row.
@@ -93,6 +99,9 @@ impl Route {
     /// The shader.
     pub fn shader(&self, variant: Variant) -> Shader {
         let builder = Builder::new("route", crate::rows::meeting(variant), LANES)
+            .constant("FIRST", self.layers.start)
+            .constant("END", self.layers.end)
+            .constant("ROUTER_STRIDE", self.router_stride)
             .constant("DIM", self.dim)
             .constant("STRIDE", self.stride)
             .float("EPS", self.eps)

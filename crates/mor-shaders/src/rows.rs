@@ -72,6 +72,8 @@ pub struct Finish {
     pub norm: bool,
     /// Whether only the routing knows if a step was taken.
     pub routed: bool,
+    /// Layers that size the launch after them, if any do, see `shaders/route.wgsl`.
+    pub routes: Option<u32>,
     /// Added to the variance.
     pub eps: f32,
 }
@@ -86,6 +88,8 @@ impl Finish {
             .float("EPS", self.eps)
             .flag("NORM", self.norm)
             .flag("ROUTED", self.routed && self.norm)
+            .constant("ROUTES", self.routes.unwrap_or(0))
+            .flag("LEADS", self.routes.is_some())
             .build(include_str!("../../../shaders/finish.wgsl"))
     }
 }
@@ -140,6 +144,8 @@ pub struct AttentionDecode {
     pub head_dim: u32,
     /// Elements between rows.
     pub stride: u32,
+    /// Whether it sizes the launch that follows the step, see `shaders/route.wgsl`.
+    pub leads: bool,
 }
 
 impl AttentionDecode {
@@ -164,6 +170,7 @@ impl AttentionDecode {
             .constant("HEADS", self.heads)
             .constant("HEAD_DIM", self.head_dim)
             .constant("STRIDE", self.stride)
+            .flag("LEADS", self.leads)
             .build(include_str!("../../../shaders/attention_decode.wgsl"))
     }
 }

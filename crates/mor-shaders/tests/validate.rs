@@ -107,16 +107,20 @@ fn rows() {
                     stride,
                     norm,
                     routed,
+                    routes: routed.then_some(6),
                     eps,
                 };
                 check(&op.shader(variant));
             }
-            let op = AttentionDecode {
-                heads,
-                head_dim: dim / heads,
-                stride,
-            };
-            check(&op.shader(variant));
+            for leads in [false, true] {
+                let op = AttentionDecode {
+                    heads,
+                    head_dim: dim / heads,
+                    stride,
+                    leads,
+                };
+                check(&op.shader(variant));
+            }
             check(&Sample { vocab: 8192 }.shader(variant));
         }
         for on in [false, true] {
@@ -146,6 +150,8 @@ fn routing() {
         for variant in Variant::ALL {
             for (on, follow) in [(false, false), (true, false), (true, true), (false, true)] {
                 let op = Route {
+                    layers: 1..4,
+                    router_stride: 2048,
                     dim,
                     stride,
                     eps: 1e-5,

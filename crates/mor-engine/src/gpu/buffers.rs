@@ -3,7 +3,7 @@
 use mor_config::ModelConfig;
 use mor_shaders::Sample;
 
-use super::buffer::{Buffer, STORAGE, Slice, stride};
+use super::buffer::{ALIGN, Buffer, STORAGE, Slice, stride};
 use super::model::GpuModel;
 use crate::Result;
 
@@ -20,7 +20,7 @@ pub(super) struct Cache {
 pub(super) struct LayerBuffers {
     /// One a step.
     pub(super) caches: Vec<Cache>,
-    /// Sums of its inputs, where a router pools them; see `shaders/route.wgsl`.
+    /// Its part of [`Buffers::sums`], where a router pools its inputs.
     pub(super) sums: Option<Slice>,
     /// Its input and its state after each step, `[context][stride]`, where a live router may change its mind about
     /// earlier positions.
@@ -61,9 +61,13 @@ pub(super) struct Buffers {
     pub(super) router_hidden: Slice,
     pub(super) scores: Slice,
     pub(super) scratch: Slice,
+    /// Of the inputs that routers pool; see `shaders/route.wgsl`.
+    pub(super) sums: Option<Slice>,
     /// See `shaders/include/decision.wgsl`.
     pub(super) routing: Slice,
     pub(super) arguments: Slice,
+    /// Sizes of the launches after layers that have routers, `[routers][64]`; see `shaders/route.wgsl`.
+    pub(super) routes: Option<Slice>,
     /// The row that logits are made of, and the logits.
     pub(super) last: Slice,
     pub(super) logits: Slice,
@@ -79,6 +83,11 @@ pub(super) struct Buffers {
 /// Words of `routing` before the depths of layers.
 pub(super) fn header(layers: usize) -> usize {
     stride(layers + 1)
+}
+
+/// How many layers size the launch after them, of `routers` that have a router. The last one does too, for nobody.
+pub(super) fn routes(routers: usize) -> Option<u32> {
+    (routers > 1).then_some(routers as u32)
 }
 
 /// Bytes of a choice, before the routing's header.
@@ -101,6 +110,17 @@ impl Buffers {
         let of =
             |what: &str, width: usize, rows: usize| gpu.storage(what, width.saturating_mul(rows));
         let rows = |width: usize| of("a block's rows", width, block);
+        let sums_size = (2 * dim + 64).saturating_mul(context);
+        let pooled = needs.iter().filter(|needs| needs.sums).count();
+        let sums = match pooled {
+            0 => None,
+            _ => Some(of("the routers' sums", sums_size, pooled)?),
+        };
+        let mut parts = (0..pooled).map(|part| part * sums_size);
+        let mut next_sums = || {
+            let (sums, at) = sums.as_ref().zip(parts.next())?;
+            Some(sums.from(at).first(sums_size))
+        };
         let layers = needs.iter().map(|needs| {
             let cache = |_| {
                 Ok(Cache {
@@ -111,10 +131,7 @@ impl Buffers {
             let state = |_| of("a layer's states", dim, context);
             Ok(LayerBuffers {
                 caches: (0..needs.steps).map(cache).collect::<Result<_>>()?,
-                sums: match needs.sums {
-                    true => Some(of("a router's sums", 2 * dim + 64, context)?),
-                    false => None,
-                },
+                sums: needs.sums.then(&mut next_sums).flatten(),
                 states: match needs.states {
                     true => (0..=needs.steps).map(state).collect::<Result<_>>()?,
                     false => Vec::new(),
@@ -133,6 +150,14 @@ impl Buffers {
             64 * 12,
             STORAGE | wgpu::BufferUsages::INDIRECT,
         )?;
+        let route_sizes = match routes(pooled) {
+            Some(count) => Some(gpu.buffer(
+                "sizes of launches after layers",
+                (count as usize * ALIGN * 4) as u64,
+                STORAGE | wgpu::BufferUsages::INDIRECT,
+            )?),
+            None => None,
+        };
         let whole = |buffer: Buffer| {
             let size = buffer.size();
             Slice {
@@ -171,8 +196,10 @@ impl Buffers {
                 3 * dim + 64 + stride(model.class_steps.len()),
                 1,
             )?,
+            sums,
             routing: of("routing", header(count) + 2 * context * count, 1)?,
             arguments: whole(arguments),
+            routes: route_sizes.map(whole),
             last: of("a row", dim, 1)?,
             logits: of("logits", stride(vocab), 1)?,
             weights: of(

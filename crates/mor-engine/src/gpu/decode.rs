@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::Slice;
+use super::buffer::{ALIGN, Slice};
 use super::buffers::Cache;
 use super::decoder::{GpuDecoder, Mode};
 use super::kernels::{Kernel, StepKernels};
@@ -29,7 +29,7 @@ impl GpuDecoder {
         for (index, layer) in model.layers.iter().enumerate() {
             let routed = self.router.is_some() && layer.recurs;
             if routed {
-                self.route(index, layer, params, decide);
+                self.route(index, params, decide);
             }
             if self.resumes_at() == Some(index) {
                 self.keep_input(index, position);
@@ -68,6 +68,7 @@ impl GpuDecoder {
                 bound.push(&buffers.routing);
             }
         }
+        bound.extend(&buffers.routes);
         bound.extend([&buffers.hidden, &buffers.last]);
         self.recorder.launch(
             &self.finish.pipeline,
@@ -104,10 +105,11 @@ impl GpuDecoder {
         self.recorder.launch(embed, &bound, params, grid, &partly);
     }
 
-    /// Between two layers: settles the row, and decides the depth of the layer or follows the last decision.
-    fn route(&mut self, index: usize, layer: &GpuLayer, params: Params, decide: bool) {
+    /// Between two layers: settles the row, and decides the depth of the layer, or follows the last decision. Nothing
+    /// where the layer before takes no step: its launch went on to this one.
+    fn route(&mut self, index: usize, params: Params, decide: bool) {
         let buffers = &self.buffers;
-        let (Some(router), Some(weights)) = (&self.router, &layer.route) else {
+        let (Some(router), Some(weights)) = (&self.router, &self.model.routers) else {
             return;
         };
         let kernel = if decide {
@@ -116,21 +118,34 @@ impl GpuDecoder {
             &router.follow
         };
         let mut bound = vec![&buffers.x];
-        if weights.norm.is_some() {
+        if weights.layout.norm.is_some() {
             bound.push(&buffers.update);
         }
         bound.extend([&weights.slice, &buffers.routing]);
         if decide {
-            bound.extend(&buffers.layers[index].sums);
+            bound.extend(&buffers.sums);
             bound.extend([&buffers.arguments, &buffers.scratch]);
         }
-        self.recorder.launch(
-            &kernel.pipeline,
-            &bound,
-            params,
-            Grid::Known(kernel.grid),
-            &[],
-        );
+        let params = Params {
+            layer: index as u32,
+            ..params
+        };
+        // Every router is asked once, by one launch or another; there is nothing to settle before the first.
+        let before = index.checked_sub(weights.layers.start + 1);
+        let size = buffers.routes.as_ref().zip(before);
+        let (grid, unread) = match size {
+            None => (Grid::Known(kernel.grid), &buffers.update),
+            Some((sizes, before)) => {
+                let size = sizes.from(before * ALIGN);
+                (Grid::Decided(size.buffer, size.offset), &weights.slice)
+            }
+        };
+        let launched = self
+            .recorder
+            .launch(&kernel.pipeline, &bound, params, grid, &[(unread, 0)]);
+        if size.is_some() {
+            self.route_reads = launched;
+        }
     }
 
     /// Keeps the row as a position's input of a layer, whose steps there do not leave their states.
@@ -197,6 +212,9 @@ impl GpuDecoder {
                 buffers.routing.from(at as usize)
             }
         };
+        let first = model.routers.as_ref().map_or(0, |all| all.layers.start);
+        let next_route = buffers.routes.as_ref().filter(|_| layer.recurs);
+        let next_route = next_route.map(|sizes| sizes.from((index - first) * ALIGN).first(ALIGN));
         let reads = launch_step(
             &mut self.recorder,
             kernels,
@@ -209,6 +227,7 @@ impl GpuDecoder {
                 row,
                 cache,
                 visible: &visible,
+                next_route: next_route.as_ref(),
                 z: &buffers.z.first(width),
                 queries: &buffers.queries.first(width),
                 mixed: &buffers.mixed.first(width),
@@ -236,10 +255,17 @@ impl GpuDecoder {
         let (mut launches, mut bytes) = (0, 0);
         let layers = self.model.layers.iter().zip(&self.layers).zip(&self.reads);
         let recursive = layers.filter(|((layer, _), _)| layer.recurs);
+        let mut left = self.steps.len();
         for (((_, kernels), reads), steps) in recursive.zip(&self.steps) {
             let steps = usize::from(*steps);
             launches += kernels.plain.grids().len() as u64 * steps as u64;
             bytes += reads.iter().take(steps).sum::<u64>();
+            left -= 1;
+            // The row is settled before the next router is asked.
+            if steps > 0 && left > 0 {
+                launches += 1;
+                bytes += self.route_reads;
+            }
         }
         // Where several tokens were recorded before one was read, the last one stands for all.
         self.recorder.counters.launches += tokens * launches;
@@ -258,6 +284,8 @@ struct StepBuffers<'a> {
     row: Row<'a>,
     cache: &'a Cache,
     visible: &'a Slice,
+    /// The size of the launch that follows the step.
+    next_route: Option<&'a Slice>,
     z: &'a Slice,
     queries: &'a Slice,
     mixed: &'a Slice,
@@ -283,6 +311,7 @@ fn launch_step(
         row: from,
         cache,
         visible,
+        next_route,
         z,
         queries,
         mixed,
@@ -323,7 +352,8 @@ fn launch_step(
     bound.extend([*queries, &cache.keys, &cache.values]);
     bound.extend(*angles);
     launch(&kernels.qkv, &bound);
-    let bound = [*queries, &cache.keys, &cache.values, *visible, *mixed];
+    let mut bound = vec![*queries, &cache.keys, &cache.values, *visible, *mixed];
+    bound.extend(*next_route);
     launch(&kernels.attention, &bound);
     let mut bound = vec![*mixed, &block.output.matrix.slice];
     bound.extend(&block.output.bias);

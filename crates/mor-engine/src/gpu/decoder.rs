@@ -69,6 +69,8 @@ pub struct GpuDecoder {
     pub(super) settled: bool,
     /// Bytes that a decoded token's steps read, by layer and step, if it takes them.
     pub(super) reads: Vec<Vec<u64>>,
+    /// Bytes that a launch between two layers of a decoded token reads, beside the routers.
+    pub(super) route_reads: u64,
     /// Decoded tokens whose launches are recorded, but whose steps were not read yet.
     pub(super) unread: u64,
     /// Whether a live router's last decision was not compared with the one before it yet.
@@ -95,7 +97,11 @@ impl GpuDecoder {
     pub async fn new(model: Arc<GpuModel>, options: DecodeOptions) -> Result<Self> {
         let config = &model.config;
         let mode = Mode::of(config, options)?;
-        Maker { model: &model }.check_rounds()?;
+        Maker {
+            model: &model,
+            mode,
+        }
+        .check_rounds()?;
         let Programs {
             layers,
             kernels,
@@ -155,6 +161,7 @@ impl GpuDecoder {
             depths: vec![0; needs.len()],
             settled: false,
             reads: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
+            route_reads: 0,
             unread: 0,
             unchecked: false,
             stale: false,

@@ -11,8 +11,9 @@ use mor_shaders::{
 
 use super::block::{BlockKernels, Product};
 use super::buffer::stride;
-use super::buffers::header;
-use super::model::{GpuLayer, GpuLinear, GpuMatrix, GpuModel, GpuPositions};
+use super::buffers::{header, routes};
+use super::decoder::Mode;
+use super::model::{GpuLayer, GpuLinear, GpuMatrix, GpuModel, GpuPositions, RouteWeights};
 use super::pipeline::Pipeline;
 use crate::model::NormOrder;
 
@@ -98,6 +99,7 @@ pub(super) fn attention(config: &ModelConfig, indexed: bool) -> Attention {
 /// Makes kernels for a model.
 pub(super) struct Maker<'a> {
     pub(super) model: &'a GpuModel,
+    pub(super) mode: Mode,
 }
 
 impl Maker<'_> {
@@ -237,11 +239,19 @@ impl Maker<'_> {
         }
     }
 
-    pub(super) fn attention_decode(&self) -> AttentionDecode {
+    /// See [`routes`].
+    fn routes(&self) -> Option<u32> {
+        let routers = self.model.routers.as_ref();
+        let routers = routers.filter(|_| !matches!(self.mode, Mode::Fixed(_)))?;
+        routes(routers.layers.len())
+    }
+
+    pub(super) fn attention_decode(&self, recurs: bool) -> AttentionDecode {
         AttentionDecode {
             heads: self.config().num_attention_heads as u32,
             head_dim: self.config().head_dim() as u32,
             stride: self.stride(),
+            leads: recurs && self.routes().is_some(),
         }
     }
 
@@ -251,7 +261,7 @@ impl Maker<'_> {
         let (dim, width) = (self.dim(), self.stride());
         let block = &layer.block;
         let post = model.norm_order == NormOrder::Post;
-        let attention = self.attention_decode();
+        let attention = self.attention_decode(layer.recurs);
         let (heads, head_dim) = (attention.heads, attention.head_dim);
         let norm = |on: bool| on.then_some(dim);
         let residual = match owed {
@@ -338,6 +348,7 @@ impl Maker<'_> {
             stride: self.stride(),
             norm: owed,
             routed,
+            routes: self.routes(),
             eps: self.config().layer_norm_eps,
         };
         self.units(op.shader(self.variant()), 1)
@@ -346,8 +357,8 @@ impl Maker<'_> {
     /// Kernels of the routers, which all have the same shapes; `None` in a model without.
     pub(super) fn router(&self, grids: Vec<[u32; 3]>) -> Option<RouterKernels> {
         let config = self.config();
-        let layer = self.model.layers.iter().find(|l| l.route.is_some())?;
-        let (weights, router) = (layer.route.as_ref()?, layer.router.as_ref()?);
+        let RouteWeights { layers, layout, .. } = self.model.routers.as_ref()?;
+        let router = self.model.layers[layers.start].router.as_ref()?;
         let decision = Decision {
             class_steps: self.model.class_steps.clone(),
             max_steps: config.routing.max_steps as u32,
@@ -357,13 +368,15 @@ impl Maker<'_> {
         };
         let route = |follow| {
             let op = Route {
+                layers: layers.start as u32..layers.end as u32,
+                router_stride: layout.stride,
                 dim: self.dim(),
                 stride: self.stride(),
                 eps: config.layer_norm_eps,
-                norm: weights.norm,
-                pooler: weights.pooler,
-                hidden: weights.hidden,
-                classes: weights.classes,
+                norm: layout.norm,
+                pooler: layout.pooler,
+                hidden: layout.hidden,
+                classes: layout.classes,
                 follow,
                 decision: decision.clone(),
             };

@@ -1,6 +1,7 @@
 //! A model's weights on a GPU.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,13 +66,24 @@ impl GpuRouter {
     }
 }
 
-/// Everything about a layer that `shaders/route.wgsl` reads, in one buffer.
-pub(super) struct RouteWeights {
-    pub(super) slice: Slice,
+/// Where the parts of a router are that `shaders/route.wgsl` reads. All routers of a model have the same shapes.
+#[derive(Clone, Copy)]
+pub(super) struct RouterLayout {
+    /// Elements of a router.
+    pub(super) stride: u32,
+    /// The norm that the layer before leaves to be done.
     pub(super) norm: Option<u32>,
     pub(super) pooler: Option<Dense>,
     pub(super) hidden: Dense,
     pub(super) classes: Dense,
+}
+
+/// The routers as `shaders/route.wgsl` reads them, one after the other.
+pub(super) struct RouteWeights {
+    pub(super) slice: Slice,
+    /// The layers that have one: all, or the shared block.
+    pub(super) layers: Range<usize>,
+    pub(super) layout: RouterLayout,
 }
 
 /// A layer.
@@ -79,7 +91,6 @@ pub(super) struct GpuLayer {
     pub(super) block: GpuBlock,
     pub(super) recurs: bool,
     pub(super) router: Option<GpuRouter>,
-    pub(super) route: Option<RouteWeights>,
     pub(super) projections: Vec<GpuLinear>,
 }
 
@@ -99,6 +110,7 @@ pub struct GpuModel {
     pub(super) positions: GpuPositions,
     pub(super) embedding_norm: Option<Slice>,
     pub(super) layers: Vec<GpuLayer>,
+    pub(super) routers: Option<RouteWeights>,
     pub(super) norm_order: NormOrder,
     pub(super) class_steps: Vec<u32>,
     pub(super) final_norm: Slice,
@@ -239,13 +251,14 @@ impl GpuModel {
         let final_norm = source.upload_norm(&source.norm(final_norm)?)?;
         let mut placed = Vec::with_capacity(layers.len());
         let mut owed = None;
+        let mut packed = Vec::new();
+        let mut routed: Option<(Range<usize>, RouterLayout)> = None;
         for (index, layer) in layers.into_iter().enumerate() {
-            let route = match (&layer.router, layer.recurs) {
-                (Some(router), true) => {
-                    Some(source.route(index, router, owed.as_ref(), norm_order, dim)?)
-                }
-                _ => None,
-            };
+            if let (Some(router), true) = (&layer.router, layer.recurs) {
+                let layout = source.route(router, owed.as_ref(), norm_order, dim, &mut packed);
+                let first = routed.map_or(index, |(layers, _)| layers.start);
+                routed = Some((first..index + 1, layout));
+            }
             let block = layer.block;
             let norms = [&block.norm1, &block.norm2];
             let [norm1, norm2] = norms.map(|norm| source.upload_norm(norm));
@@ -259,7 +272,6 @@ impl GpuModel {
                     linear2: source.place(block.linear2)?,
                 },
                 recurs: layer.recurs,
-                route,
                 router: match layer.router {
                     Some(router) => Some(GpuRouter {
                         pooler: router.pooler.map(|l| source.place(l)).transpose()?,
@@ -276,6 +288,14 @@ impl GpuModel {
             });
             owed = Some(block.norm2);
         }
+        let routers = match routed {
+            Some((layers, layout)) => Some(RouteWeights {
+                slice: source.floats("the routers", &packed)?,
+                layers,
+                layout,
+            }),
+            None => None,
+        };
         let class_steps = config.routing.steps_of_classes();
         let mut model = Self {
             class_steps: class_steps.into_iter().map(|steps| steps as u32).collect(),
@@ -283,6 +303,7 @@ impl GpuModel {
             positions,
             embedding_norm,
             layers: placed,
+            routers,
             norm_order,
             final_norm,
             head,
@@ -315,11 +336,11 @@ impl GpuModel {
         let layers = self.layers.iter().map(|layer| {
             let projections = layer.projections.iter();
             let projections: u64 = projections.map(|linear| linear.matrix.bytes()).sum();
-            let route = layer.route.as_ref().map_or(0, |route| route.slice.size);
             let router = layer.router.as_ref().map_or(0, GpuRouter::bytes);
-            layer.block.bytes() + projections + route + router
+            layer.block.bytes() + projections + router
         });
-        table + self.head.bytes() + layers.sum::<u64>()
+        let routers = self.routers.as_ref().map_or(0, |all| all.slice.size);
+        table + self.head.bytes() + routers + layers.sum::<u64>()
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Programs {
 
 impl Programs {
     pub(super) fn compile(model: &GpuModel, mode: Mode) -> Self {
-        let maker = Maker { model };
+        let maker = Maker { model, mode };
         let post = model.norm_order == NormOrder::Post;
         let layers: Vec<_> = model
             .layers

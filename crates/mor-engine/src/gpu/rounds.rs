@@ -3,6 +3,7 @@
 use mor_shaders::MOST_ROUNDS;
 
 use super::kernels::{Maker, attention};
+use super::model::RouterLayout;
 use crate::{EngineError, Result};
 
 /// Columns that a single invocation adds up in several passes.
@@ -29,7 +30,7 @@ impl Maker<'_> {
             }),
         };
         let (config, variant) = (&self.model.config, gpu.variant());
-        let decode = self.attention_decode().most_keys(variant);
+        let decode = self.attention_decode(true).most_keys(variant);
         let prefill = attention(config, false).most_keys(variant);
         check(
             "a context's positions, which attention loops over,",
@@ -41,17 +42,21 @@ impl Maker<'_> {
             config.hidden_size.max(config.intermediate_size) as u64,
             MOST_COLUMNS,
         )?;
-        let routers = self.model.layers.iter().filter_map(|l| l.route.as_ref());
-        let rounds = routers.map(|router| {
-            let parts = router
-                .pooler
-                .iter()
-                .chain([&router.hidden, &router.classes]);
-            parts.map(|dense| dense.rounds()).sum()
+        let rounds = self.model.routers.as_ref().map_or(0, |routers| {
+            let RouterLayout {
+                pooler,
+                hidden,
+                classes,
+                ..
+            } = &routers.layout;
+            let parts = pooler.iter().chain([hidden, classes]);
+            let each: u64 = parts.map(|dense| dense.rounds()).sum();
+            // One launch may ask them all.
+            each * routers.layers.len() as u64
         });
         check(
-            "a router's loops, in rounds,",
-            rounds.max().unwrap_or(0),
+            "the routers' loops, in rounds,",
+            rounds,
             // Norm and means take the rest.
             u64::from(MOST_ROUNDS) / 2,
         )

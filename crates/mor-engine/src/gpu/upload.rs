@@ -7,8 +7,8 @@ use mor_config::{ModelConfig, Positions, QUANTIZED_BLOCK};
 use mor_shaders::{Dense, Storage};
 
 use super::Gpu;
-use super::buffer::{ALIGN, STORAGE, Slice, stride};
-use super::model::{GpuLinear, GpuMatrix, GpuPositions, RouteWeights};
+use super::buffer::{STORAGE, Slice, stride};
+use super::model::{GpuLinear, GpuMatrix, GpuPositions, RouterLayout};
 use crate::Result;
 use crate::cpu::tensor::{Stored, Tensor};
 use crate::model::{
@@ -200,7 +200,7 @@ impl GpuSource<'_, '_> {
         })
     }
 
-    fn floats(&self, what: &str, values: &[f32]) -> Result<Slice> {
+    pub(super) fn floats(&self, what: &str, values: &[f32]) -> Result<Slice> {
         if let Some(blank) = &self.blank {
             return Ok(blank.clone());
         }
@@ -221,27 +221,26 @@ impl GpuSource<'_, '_> {
         })
     }
 
-    /// See [`RouteWeights`]; `owed` is the norm that the layer before leaves to be done.
+    /// Packs a layer's router behind those of the layers before; see [`RouteWeights`]. `owed` is the norm that the layer
+    /// before leaves to be done.
     pub(super) fn route(
         &self,
-        layer: usize,
         router: &Router<Uploaded>,
         owed: Option<&Norm>,
         order: NormOrder,
         dim: usize,
-    ) -> Result<RouteWeights> {
-        let mut packed = vec![0.0; ALIGN];
-        packed[0] = layer as f32;
+        packed: &mut Vec<f32>,
+    ) -> RouterLayout {
+        let mut next = 0;
         let norm = (order == NormOrder::Post).then(|| {
-            let at = packed.len() as u32;
-            // The first layer is owed nothing, but all share one kernel.
+            // The first layer is owed nothing, but all have the same parts.
             match owed {
                 Some(norm) => packed.extend_from_slice(&packed_norm(norm)),
                 None => packed.resize(packed.len() + 2 * stride(dim), 0.0),
             }
-            at
+            next += 2 * stride(dim);
+            0
         });
-        let mut next = packed.len();
         let mut dense = |linear: &Linear<Uploaded>, inputs: usize| {
             let values = &linear.matrix.values;
             let outputs = linear.matrix.matrix.rows as usize;
@@ -264,13 +263,13 @@ impl GpuSource<'_, '_> {
         let pooled = pooler.map_or(dim, |pooler| pooler.outputs as usize);
         let hidden = dense(&router.hidden, pooled);
         let classes = dense(&router.output, hidden.outputs as usize);
-        Ok(RouteWeights {
-            slice: self.floats("a router", &packed)?,
+        RouterLayout {
+            stride: next as u32,
             norm,
             pooler,
             hidden,
             classes,
-        })
+        }
     }
 }
 

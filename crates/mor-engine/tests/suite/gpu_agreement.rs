@@ -9,6 +9,7 @@ use safetensors::Dtype;
 
 use crate::common::{
     self, assert_close, conversational, edited, routed_configs, stored_as_int8, technical, tensors,
+    with_depths,
 };
 
 const TOLERANCE: f32 = 2e-4;
@@ -131,6 +132,54 @@ fn every_routing_agrees() {
             }
         }
     }
+}
+
+/// A launch goes on to the next layer where one takes no step: none of them, some, one after the other, the last ones.
+#[test]
+fn layers_without_steps_agree() {
+    let mut config = technical(Positions::Rotary, Pooling::Prefix);
+    config.num_hidden_layers = 6;
+    let (_, weights) = tensors(&config, Dtype::F32);
+    // About half of the layers, by token.
+    let random = edited(&weights, |name, values| {
+        if name.ends_with("complexity_classifier.3.bias") {
+            values[0] += 1.0;
+        }
+    });
+    let mut cases = vec![("random".to_owned(), random)];
+    for depths in [
+        [0; 6],
+        [0, 0, 0, 0, 0, 1],
+        [2, 0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 2, 0],
+        [1; 6],
+    ] {
+        cases.push((format!("{depths:?}"), with_depths(&weights, &depths)));
+    }
+    let mut skipped = 0;
+    for variant in Variant::ALL {
+        let gpu = block_on(Gpu::open_with(Some(variant))).expect("a Vulkan driver");
+        for (name, weights) in &cases {
+            for routing in [Routing::Live, Routing::Locked] {
+                let options = options(Depth::Configured, routing);
+                let stored = [WeightPrecision::AsStored; 2];
+                let mut pair = Pair::of(&gpu, &config, weights, stored, options);
+                let what = format!("{name}, {routing:?}, {variant}");
+                let ids = ids(24);
+                pair.prefill(&ids[..4]);
+                for id in &ids[4..20] {
+                    pair.prefill(&[*id]);
+                    block_on(pair.gpu.logits()).expect("logits");
+                    assert_eq!(pair.gpu.steps(), pair.cpu.steps(), "{what}");
+                    skipped += pair.cpu.steps().iter().filter(|s| **s == 0).count();
+                }
+                // After them, many rows at once.
+                pair.prefill(&ids[20..]);
+                pair.compare(TOLERANCE, &what);
+            }
+        }
+    }
+    assert!(skipped > 0);
 }
 
 #[test]

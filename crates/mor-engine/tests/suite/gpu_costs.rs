@@ -9,7 +9,7 @@ use pollster::block_on;
 use safetensors::Dtype;
 
 use crate::common::devices::shared_gpu;
-use crate::common::{conversational, technical, tensors};
+use crate::common::{conversational, technical, tensors, with_depths};
 
 fn costs(
     config: ModelConfig,
@@ -18,7 +18,10 @@ fn costs(
     precision: WeightPrecision,
 ) -> bench::GpuBenchReport {
     let model = GpuModel::random(shared_gpu(), config, 1, precision);
-    let model = Arc::new(block_on(model).expect("fits"));
+    measured(&Arc::new(block_on(model).expect("fits")), depth, routing)
+}
+
+fn measured(model: &Arc<GpuModel>, depth: Depth, routing: Routing) -> bench::GpuBenchReport {
     let options = BenchOptions {
         decode: DecodeOptions {
             depth,
@@ -29,7 +32,7 @@ fn costs(
         new_tokens: 6,
         runs: 1,
     };
-    block_on(bench::decode(&model, options)).expect("measured")
+    block_on(bench::decode(model, options)).expect("measured")
 }
 
 /// Both cards' shapes, with rows narrow enough for a processor that plays the GPU, but not so narrow that what kernels
@@ -89,6 +92,39 @@ fn a_routed_token_costs_no_more() {
             let precision = WeightPrecision::AsStored;
             let report = costs(config, Depth::Configured, routing, precision);
             let what = format!("{preset:?}, {pooling:?}, {routing:?}: {report:?}");
+            assert!(report.launches_beyond(7) <= 6.0, "{what}");
+            assert_eq!(report.counters.submits, report.tokens, "{what}");
+            assert_eq!(report.counters.readbacks, report.tokens, "{what}");
+            check_bytes(&report, &what);
+        }
+    }
+}
+
+/// However few steps the layers take together, down to none: routers have no launch of their own.
+#[test]
+fn layers_without_steps_cost_no_launch() {
+    for (pooling, routing) in [
+        (Pooling::Prefix, Routing::Live),
+        (Pooling::Prefix, Routing::Locked),
+        (Pooling::Real, Routing::Locked),
+    ] {
+        let config = pooled(Preset::TechnicalCard, pooling);
+        let (_, weights) = tensors(&config, Dtype::F32);
+        for depths in [
+            [0; 6],
+            [1, 0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 1],
+            [0, 1, 0, 0, 2, 0],
+            [4, 0, 1, 1, 0, 3],
+        ] {
+            let weights = with_depths(&weights, &depths);
+            let precision = WeightPrecision::AsStored;
+            let model = GpuModel::from_parts(shared_gpu(), config.clone(), &weights, precision);
+            let model = Arc::new(block_on(model).expect("fits"));
+            let report = measured(&model, Depth::Configured, routing);
+            let what = format!("{depths:?}, {pooling:?}, {routing:?}: {report:?}");
+            let steps: usize = depths.iter().sum();
+            assert_eq!(report.block_steps, report.tokens * steps as u64, "{what}");
             assert!(report.launches_beyond(7) <= 6.0, "{what}");
             assert_eq!(report.counters.submits, report.tokens, "{what}");
             assert_eq!(report.counters.readbacks, report.tokens, "{what}");

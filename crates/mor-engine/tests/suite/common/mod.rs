@@ -143,6 +143,21 @@ fn small(preset: Preset, pooling: Pooling) -> ModelConfig {
     config
 }
 
+/// A technical model's weights whose routers take `depths`, by layer, whatever they see.
+pub(crate) fn with_depths(weights: &Weights, depths: &[usize]) -> Weights {
+    edited(weights, |name, values| {
+        // "layers.2.router.complexity_classifier.3.bias": a score for each number of steps.
+        let Some((layer, "3.bias")) = name.split_once(".router.complexity_classifier.") else {
+            return;
+        };
+        let layer: usize = layer
+            .trim_start_matches("layers.")
+            .parse()
+            .expect("its number");
+        values[depths[layer]] += 1e3;
+    })
+}
+
 /// Both, for each way of pooling.
 pub(crate) fn routed_configs() -> Vec<ModelConfig> {
     let pooling = [Pooling::Sequence, Pooling::Real, Pooling::Prefix];
