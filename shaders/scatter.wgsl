@@ -1,16 +1,16 @@
-// Rows to their numbers: y[list[i]] = x[i] for each i below counts[0]; the other rows of y stay. No row may be listed
+// Rows to their numbers: y[list[i]] = x[i] for each i below count[0]; the other rows of y stay. No row may be listed
 // twice. Its backward pass is gather.wgsl for x, and scatter_clear.wgsl for what y held before.
 //
 // Grid, flag and constants as in gather.wgsl.
 
 @group(0) @binding(next) var<storage, read> x: array<Element>; // [rows][STRIDE]
 @group(0) @binding(next) var<storage, read> list: array<u32>; // [rows]
-#if !COUNTS_LAST
-@group(0) @binding(next) var<storage, read> counts: array<u32>; // rows, then anything
+#if !COUNT_LAST
+@group(0) @binding(next) var<storage, read> count: array<u32>; // [0] rows
 #endif
 @group(0) @binding(next) var<storage, read_write> y: array<Element>; // [more rows][STRIDE]
-#if COUNTS_LAST
-@group(0) @binding(next) var<storage, read> counts: array<u32>; // rows, then anything
+#if COUNT_LAST
+@group(0) @binding(next) var<storage, read> count: array<u32>; // [0] rows
 #endif
 
 @compute @workgroup_size(WORKGROUP)
@@ -20,7 +20,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = group.z * groups.x + group.x;
-    if row >= counts[0] {
+    if row >= count[0] {
         return;
     }
     let to = list[row] * STRIDE;

@@ -1,8 +1,8 @@
-// The rows that take a step, by one invocation. Constants and bindings as in select.wgsl.
+// The rows that take a step, by one invocation. Bindings as in select.wgsl.
 
 @group(0) @binding(0) var<storage, read> depths: array<u32>; // [first + rows]
 @group(0) @binding(1) var<storage, read_write> list: array<u32>; // [rows]
-@group(0) @binding(2) var<storage, read_write> counts: array<u32>; // [4]
+@group(0) @binding(2) var<storage, read_write> chosen: array<u32>; // [1], how many
 @group(0) @binding(3) var<storage, read> params: array<u32>; // rows, first, step
 
 @compute @workgroup_size(WORKGROUP)
@@ -14,8 +14,5 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             count += 1u;
         }
     }
-    counts[0] = count;
-    counts[1] = (count + ROWS_PER_GROUP - 1u) / ROWS_PER_GROUP;
-    counts[2] = GROUPS_Y;
-    counts[3] = 1u;
+    chosen[0] = count;
 }

@@ -2,13 +2,10 @@
 //
 // Rows are taken WORKGROUP at a time. Each sets a bit in shared memory, and its place is the number of bits before its
 // own: a prefix sum in two barriers, which assumes nothing of how invocations map to subgroups.
-//
-// counts: how many rows there are, then the grid for a kernel over them, as an indirect dispatch reads it.
-// Constants: ROWS_PER_GROUP that such a kernel takes, GROUPS_Y its workgroups in the second dimension.
 
 @group(0) @binding(0) var<storage, read> depths: array<u32>; // [first + rows]
 @group(0) @binding(1) var<storage, read_write> list: array<u32>; // [rows]
-@group(0) @binding(2) var<storage, read_write> counts: array<u32>; // [4]
+@group(0) @binding(2) var<storage, read_write> chosen: array<u32>; // [1], how many
 @group(0) @binding(3) var<storage, read> params: array<u32>; // rows, first, step
 
 const WORDS: u32 = WORKGROUP / 32u;
@@ -52,9 +49,6 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         workgroupBarrier();
     }
     if lane == 0u {
-        counts[0] = count;
-        counts[1] = (count + ROWS_PER_GROUP - 1u) / ROWS_PER_GROUP;
-        counts[2] = GROUPS_Y;
-        counts[3] = 1u;
+        chosen[0] = count;
     }
 }

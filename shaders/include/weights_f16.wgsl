@@ -1,5 +1,5 @@
 // Eight neighbouring columns of a row of f16 weights, `[rows][8 EIGHTS]`, widened to f32. The built-in that unpacks pairs
-// does not need an adapter that computes in f16, but for lavapipe: wgpu says so by `DownlevelFlags::SHADER_F16_IN_F32`.
+// does not need an adapter that computes in f16, but for lavapipe: `Gpu::unpacks_f16` says whether it is there.
 
 alias WEIGHT = vec4<u32>;
 

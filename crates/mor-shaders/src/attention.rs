@@ -20,7 +20,7 @@ const PORTABLE: u32 = 16;
 /// `visible` between entries of the batch), first, step.
 ///
 /// Row `i` is at position `first + i`, or if `indexed` at `first + positions[i]`, which must not fall from row to
-/// row; so the list of [`crate::Select`] serves as it is. A key is seen if it is not later than the row, and if
+/// row; so the list of [`crate::select`] serves as it is. A key is seen if it is not later than the row, and if
 /// `masked` where `visible > step`. A row that sees none gets zeros, and the lowest `lse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Attention {

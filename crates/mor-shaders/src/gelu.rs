@@ -18,17 +18,17 @@ pub struct Gelu {
 }
 
 impl Gelu {
-    /// The forward pass.
-    pub fn shader(&self, variant: Variant) -> Shader {
+    /// The forward pass: as the backward one the same in every variant, as nothing is shared.
+    pub fn shader(&self) -> Shader {
         let file = include_str!("../../../shaders/gelu.wgsl");
-        self.build("gelu", variant, file)
+        self.build("gelu", file)
     }
 
     /// The backward pass. Bindings as of the forward pass, with `d` in place of `y`: the gradient of the output, which
     /// that of `x` takes the place of. Grid: [`Self::workgroups`].
-    pub fn backward(&self, variant: Variant) -> Shader {
+    pub fn backward(&self) -> Shader {
         let file = include_str!("../../../shaders/gelu_backward.wgsl");
-        self.build("gelu backward", variant, file)
+        self.build("gelu backward", file)
     }
 
     /// The grid over `rows`.
@@ -36,8 +36,7 @@ impl Gelu {
         grid(self.stride, rows)
     }
 
-    /// Nothing is shared, so every variant is the portable one.
-    fn build(&self, name: &str, _: Variant, file: &str) -> Shader {
+    fn build(&self, name: &str, file: &str) -> Shader {
         let builder = Builder::new(name, Variant::Portable, 64)
             .constant("STRIDE", self.stride)
             .constant("COLUMNS", COLUMNS)

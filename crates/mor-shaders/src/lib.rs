@@ -26,7 +26,7 @@ pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
 pub use gelu::Gelu;
 pub use linear::{Activation, Matmul, Matvec, Residual, Target};
 pub use optimizer::{SUM_SQUARES_CHUNK, adamw, momentum, scaled_sum, sum_squares};
-pub use routing::{Gather, Scatter, Select};
+pub use routing::{Gather, Scatter, select};
 pub use row_losses::RowLosses;
 pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};
 pub use shader::{Binding, MOST_ROUNDS, Shader};

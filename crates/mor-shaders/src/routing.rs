@@ -10,45 +10,29 @@ const MOST: u32 = 65_535;
 
 /// The rows whose depth is above a step, in increasing order. See `shaders/select.wgsl`. The grid is one workgroup.
 ///
-/// Bindings: `depths` of u32; the results `list: [rows]` of u32, of which the first `count` are set, and `counts:
-/// [4]` of u32, the count and the grid for an indirect dispatch over the listed rows; `params` of u32: rows, first,
-/// step. Row `i` is the one with depth `depths[first + i]`, and `i` is what is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Select {
-    /// Listed rows that a workgroup of the kernel to come takes; the grid's first number is their count by this.
-    pub rows_per_group: u32,
-    /// The grid's second number.
-    pub groups_y: u32,
+/// Bindings: `depths` of u32; the results `list: [rows]` of u32, of which the first `count` are set, and `count` of u32;
+/// `params` of u32: rows, first, step. Row `i` is the one with depth `depths[first + i]`, and `i` is what is listed.
+pub fn select(variant: Variant) -> Shader {
+    let (variant, size, file) = match variant {
+        Variant::Portable => (
+            variant,
+            1,
+            include_str!("../../../shaders/select.portable.wgsl"),
+        ),
+        // Its prefix sum needs no sum over subgroups.
+        Variant::Workgroup | Variant::Subgroup => (
+            Variant::Workgroup,
+            256,
+            include_str!("../../../shaders/select.wgsl"),
+        ),
+    };
+    Builder::new("select", variant, size).build(file)
 }
 
-impl Select {
-    /// The shader.
-    pub fn shader(&self, variant: Variant) -> Shader {
-        let (variant, size, file) = match variant {
-            Variant::Portable => (
-                variant,
-                1,
-                include_str!("../../../shaders/select.portable.wgsl"),
-            ),
-            // Its prefix sum needs no sum over subgroups.
-            Variant::Workgroup | Variant::Subgroup => (
-                Variant::Workgroup,
-                256,
-                include_str!("../../../shaders/select.wgsl"),
-            ),
-        };
-        Builder::new("select", variant, size)
-            .constant("ROWS_PER_GROUP", self.rows_per_group)
-            .constant("GROUPS_Y", self.groups_y)
-            .build(file)
-    }
-}
-
-/// `y[i] = x[list[i]]` for each `i` below `counts[0]`. See `shaders/gather.wgsl`.
+/// `y[i] = x[list[i]]` for each `i` below `count`. See `shaders/gather.wgsl`.
 ///
-/// Bindings: `x`, `list` and `counts` of u32, `y`; `counts` is that of [`Select`] or any buffer that starts with the
-/// number. Grid: [`Self::workgroups`], or by indirect dispatch that of a [`Select`] with one row a group and
-/// [`Self::slices`] in the second dimension.
+/// Bindings: `x`, `list` and `count` of u32, `y`; `count` is that of [`select`] or any buffer that starts with the number.
+/// Grid: [`Self::workgroups`], or by indirect dispatch as many rows and [`Self::slices`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gather {
     /// Elements of a row.
@@ -57,10 +41,10 @@ pub struct Gather {
     pub half: bool,
 }
 
-/// `y[list[i]] = x[i]` for each `i` below `counts[0]`, leaving other rows as they are. No row may be listed twice. See
+/// `y[list[i]] = x[i]` for each `i` below `count`, leaving other rows as they are. No row may be listed twice. See
 /// `shaders/scatter.wgsl`.
 ///
-/// Bindings: `x`, `list` and `counts` of u32, `y`. Grid as of [`Gather`].
+/// Bindings: `x`, `list` and `count` of u32, `y`. Grid as of [`Gather`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scatter {
     /// Elements of a row.
@@ -71,13 +55,13 @@ pub struct Scatter {
 
 impl Gather {
     /// The shader, whose backward pass is [`Scatter`] into zeros.
-    pub fn shader(&self, _: Variant) -> Shader {
+    pub fn shader(&self) -> Shader {
         let file = include_str!("../../../shaders/gather.wgsl");
         moving("gather", self.stride, self.half, false, file)
     }
 
-    /// The same for a number of rows that the host knows: `counts` is the last binding, as `params` are of others.
-    pub fn of_known_rows(&self, _: Variant) -> Shader {
+    /// The same for a number of rows that the host knows: `count` is the last binding, as `params` are of others.
+    pub fn of_known_rows(&self) -> Shader {
         let file = include_str!("../../../shaders/gather.wgsl");
         moving("gather", self.stride, self.half, true, file)
     }
@@ -95,19 +79,19 @@ impl Gather {
 
 impl Scatter {
     /// The shader, whose backward pass is [`Gather`] for `x` and [`Self::clear`] for what `y` held.
-    pub fn shader(&self, _: Variant) -> Shader {
+    pub fn shader(&self) -> Shader {
         let file = include_str!("../../../shaders/scatter.wgsl");
         moving("scatter", self.stride, self.half, false, file)
     }
 
     /// The same for a number of rows that the host knows, as [`Gather::of_known_rows`].
-    pub fn of_known_rows(&self, _: Variant) -> Shader {
+    pub fn of_known_rows(&self) -> Shader {
         let file = include_str!("../../../shaders/scatter.wgsl");
         moving("scatter", self.stride, self.half, true, file)
     }
 
-    /// `y[list[i]] = 0`. Bindings: `list`, `y`, `counts`. Grid: [`Self::workgroups`].
-    pub fn clear(&self, _: Variant) -> Shader {
+    /// `y[list[i]] = 0`. Bindings: `list`, `y`, `count`. Grid: [`Self::workgroups`].
+    pub fn clear(&self) -> Shader {
         let file = include_str!("../../../shaders/scatter_clear.wgsl");
         moving("scatter clear", self.stride, self.half, true, file)
     }
@@ -128,10 +112,10 @@ pub(crate) fn grid(stride: u32, rows: u32) -> [u32; 3] {
 }
 
 /// Copies need no barrier, so every variant is the portable one.
-fn moving(name: &str, stride: u32, half: bool, counts_last: bool, file: &str) -> Shader {
+fn moving(name: &str, stride: u32, half: bool, count_last: bool, file: &str) -> Shader {
     let builder = Builder::new(name, Variant::Portable, 64)
         .constant("STRIDE", stride)
         .constant("COLUMNS", COLUMNS)
-        .flag("COUNTS_LAST", counts_last);
+        .flag("COUNT_LAST", count_last);
     element::build(builder, file, half)
 }

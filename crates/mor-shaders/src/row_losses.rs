@@ -36,10 +36,9 @@ impl RowLosses {
         self.build(builder.float("LOWEST", LOWEST), file)
     }
 
-    /// The backward pass. Bindings: `targets`, `lse`; `d_losses: [rows]` of f32; `logits`, which their gradients take
+    /// The backward pass: the same in every variant, as nothing is shared. Bindings: `targets`, `lse`; `d_losses: [rows]` of f32; `logits`, which their gradients take
     /// the place of; `params`. Grid: [`Self::backward_workgroups`].
-    pub fn backward(&self, _: Variant) -> Shader {
-        // Nothing is shared, so every variant is the portable one.
+    pub fn backward(&self) -> Shader {
         let builder = Builder::new("row losses backward", Variant::Portable, 64);
         let file = include_str!("../../../shaders/row_losses_backward.wgsl");
         self.build(builder.constant("COLUMNS", COLUMNS), file)

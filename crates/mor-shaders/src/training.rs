@@ -47,9 +47,9 @@ impl LayerNormTraining {
         element::build(builder, file, self.half)
     }
 
-    /// The gradients of gain and bias, by chunks. Bindings: `input`, `moments`, `d_y`; the result `sums:
+    /// The gradients of gain and bias, by chunks: the same in every variant, as nothing is shared. Bindings: `input`, `moments`, `d_y`; the result `sums:
     /// [chunks][dim][2]` of f32; `params` of u32: rows, and rows of a chunk, as of [`chunks`]. Grid: [`Self::workgroups`].
-    pub fn backward_chunks(&self, _: Variant) -> Shader {
+    pub fn backward_chunks(&self) -> Shader {
         let builder = self.builder("layer_norm backward chunks", Variant::Portable);
         let file = include_str!("../../../shaders/layer_norm_backward_chunks.wgsl");
         element::build(builder, file, self.half)
@@ -87,7 +87,7 @@ pub struct ColumnSums {
 
 impl ColumnSums {
     /// The shader: the same in every variant, as nothing is shared.
-    pub fn shader(&self, _: Variant) -> Shader {
+    pub fn shader(&self) -> Shader {
         let builder = Builder::new("column sums", Variant::Portable, SIZE);
         let file = include_str!("../../../shaders/column_sums.wgsl");
         element::build(builder.constant("DIM", self.dim), file, self.half)
@@ -120,7 +120,7 @@ pub struct RotaryTraining {
 
 impl RotaryTraining {
     /// The shader: the same in every variant, as nothing is shared.
-    pub fn shader(&self, _: Variant) -> Shader {
+    pub fn shader(&self) -> Shader {
         let builder = Builder::new("rotary training", Variant::Portable, SIZE)
             .constant("DIM", self.dim)
             .constant("PAIRS", self.pairs())

@@ -69,6 +69,8 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     description: AdapterDescription,
     variant: Variant,
+    /// Whether shaders may unpack f16, as weights stored so are: some drivers that play a GPU on the processor cannot.
+    pub(super) unpacks_f16: bool,
     pub(super) limits: wgpu::Limits,
     faults: Arc<Mutex<Faults>>,
     /// Bytes that were written since the last submit.
@@ -120,6 +122,7 @@ impl Gpu {
                 found: error.to_string(),
             })?;
         let description = describe(&adapter);
+        let downlevel = adapter.get_downlevel_capabilities();
         let limits = adapter.limits();
         check_limits(&description, &limits)?;
         let subgroups = adapter.features() & wgpu::Features::SUBGROUP;
@@ -160,6 +163,9 @@ impl Gpu {
             queue,
             description,
             variant,
+            unpacks_f16: downlevel
+                .flags
+                .contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32),
             limits,
             faults,
             waiting: AtomicUsize::new(0),
@@ -261,15 +267,11 @@ fn suitable(
     adapter: &AdapterDescription,
     subgroups: bool,
 ) -> Result<Variant> {
-    match asked {
-        Some(Variant::Subgroup) if !subgroups => Err(EngineError::MissingFeature {
-            adapter: adapter.to_string(),
-            feature: "subgroup operations",
-            remedy: "set MOR_GPU_VARIANT to workgroup or portable, or not at all",
-        }),
-        Some(variant) => Ok(variant),
-        None => Ok(Variant::suited_to(adapter.software, subgroups)),
-    }
+    Variant::chosen(asked, adapter.software, subgroups).map_err(|_| EngineError::MissingFeature {
+        adapter: adapter.to_string(),
+        feature: "subgroup operations",
+        remedy: "set MOR_GPU_VARIANT to workgroup or portable, or not at all",
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

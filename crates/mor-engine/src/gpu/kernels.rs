@@ -5,8 +5,8 @@ use std::sync::Arc;
 use mor_config::{ModelConfig, Pooling};
 use mor_shaders::{
     Activation, Arguments, Attention, AttentionDecode, Decide, Decision, Embed, Finish, Gather,
-    LayerNorm, Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Scatter, Select, Shader,
-    Target, Variant,
+    LayerNorm, Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Scatter, Shader, Target,
+    Variant, select,
 };
 
 use super::block::{BlockKernels, Product};
@@ -228,14 +228,10 @@ impl Maker<'_> {
             stride: self.stride(),
             half: false,
         };
-        let select = Select {
-            rows_per_group: 1,
-            groups_y: gather.slices(),
-        };
         SelectionKernels {
-            select: self.compile(select.shader(variant)),
-            gather: self.compile(gather.shader(variant)),
-            scatter: self.compile(scatter.shader(variant)),
+            select: self.compile(select(variant)),
+            gather: self.compile(gather.shader()),
+            scatter: self.compile(scatter.shader()),
         }
     }
 

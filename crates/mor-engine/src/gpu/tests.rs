@@ -120,6 +120,31 @@ fn what_no_buffer_holds_is_refused_before_it_is_packed() {
     );
 }
 
+/// Where shaders cannot unpack f16, weights stored so are widened, and nobody else's wish is overruled.
+#[test]
+fn half_precision_is_kept_where_it_can_be_unpacked() {
+    let mut gpu = block_on(Gpu::open()).expect("a Vulkan driver");
+    let stored = |gpu: &Arc<Gpu>, precision| {
+        let source = GpuSource {
+            gpu,
+            tensor: &|_| Ok(Tensor::zeros(Stored::F16, 64)),
+            precision,
+            blank: None,
+        };
+        let uploaded = source.matrix(&["weight"], 64);
+        uploaded.map(|uploaded| uploaded.matrix.storage)
+    };
+    let (as_stored, f16) = (WeightPrecision::AsStored, WeightPrecision::F16);
+    assert_eq!(stored(&gpu, as_stored).ok(), Some(Storage::F16));
+    Arc::get_mut(&mut gpu).expect("nobody else's").unpacks_f16 = false;
+    assert_eq!(stored(&gpu, as_stored).ok(), Some(Storage::F32));
+    let error = stored(&gpu, f16).expect_err("it cannot").to_string();
+    assert!(
+        error.contains("f16") && error.contains("--dtype"),
+        "{error}"
+    );
+}
+
 /// Sizes of matrices do not overflow, whatever a file says.
 #[test]
 fn sizes_saturate() {

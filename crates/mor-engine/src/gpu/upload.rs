@@ -9,11 +9,11 @@ use mor_shaders::{Dense, Storage};
 use super::Gpu;
 use super::buffer::{STORAGE, Slice, stride};
 use super::model::{GpuLinear, GpuMatrix, GpuPositions, RouterLayout};
-use crate::Result;
 use crate::cpu::tensor::{Stored, Tensor};
 use crate::model::{
     Linear, Norm, NormOrder, PositionTable, Router, Source, TensorSource, WeightPrecision,
 };
+use crate::{EngineError, Result};
 
 /// Columns that are packed at once: a block of int8 values with one scale.
 const COLUMNS: usize = QUANTIZED_BLOCK;
@@ -42,10 +42,17 @@ impl Source for GpuSource<'_, '_> {
         let parts = parts?;
         let all = |stored| parts.iter().all(|part| part.stored() == stored);
         let storage = match self.precision {
+            WeightPrecision::F16 if !self.gpu.unpacks_f16 => {
+                return Err(EngineError::MissingFeature {
+                    adapter: self.gpu.description().to_string(),
+                    feature: "way to unpack f16 weights",
+                    remedy: "use --dtype f32 or q8",
+                });
+            }
             WeightPrecision::F16 => Storage::F16,
             WeightPrecision::Q8 => Storage::Q8,
             WeightPrecision::AsStored if all(Stored::Q8) => Storage::Q8,
-            WeightPrecision::AsStored if all(Stored::F16) => Storage::F16,
+            WeightPrecision::AsStored if all(Stored::F16) && self.gpu.unpacks_f16 => Storage::F16,
             WeightPrecision::AsStored | WeightPrecision::F32 => Storage::F32,
         };
         let routers = names.iter().any(|name| name.contains("router"));

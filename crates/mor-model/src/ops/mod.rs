@@ -124,10 +124,10 @@ pub fn causal_attention(
 }
 
 /// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places of a
-/// list `[rows]`; and four numbers, of which the first is how many there are.
+/// list `[rows]`; and `[1]`, how many there are.
 pub fn select_rows(depths: Tensor<1, Int>, step: u32) -> (Tensor<1, Int>, Tensor<1, Int>) {
-    let (list, counts) = Dispatch::custom_select(depths.into_dispatch(), step);
-    (Tensor::from_dispatch(list), Tensor::from_dispatch(counts))
+    let (list, count) = Dispatch::custom_select(depths.into_dispatch(), step);
+    (Tensor::from_dispatch(list), Tensor::from_dispatch(count))
 }
 
 /// The rows of `x: [rows, ..]` at the first `count` numbers of `list`, which must not repeat, `[count, ..]`.

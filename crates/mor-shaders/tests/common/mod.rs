@@ -1,5 +1,8 @@
 //! Checks that every test of a shader makes.
 
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 use mor_shaders::Shader;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess};
@@ -11,8 +14,21 @@ const INVOCATIONS: u32 = 256;
 pub(crate) const BUFFERS: usize = 8;
 
 /// Parses and validates, as the runtime would, with nothing beyond what WebGPU promises but subgroups and f16, and with
-/// at most so many buffers.
+/// at most so many buffers. Once, where several variants or options give the same source.
 pub(crate) fn check(shader: &Shader, buffers: usize) {
+    static CHECKED: LazyLock<Mutex<HashSet<(Shader, usize)>>> = LazyLock::new(Mutex::default);
+    let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let label = String::new();
+    if !checked.insert((
+        Shader {
+            label,
+            ..shader.clone()
+        },
+        buffers,
+    )) {
+        return;
+    }
+    drop(checked);
     let label = &shader.label;
     let module = parse(shader, &shader.source);
     parse(shader, &shader.source_read_write());

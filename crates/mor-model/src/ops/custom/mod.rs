@@ -123,7 +123,7 @@ pub(super) trait Kernels: Backend {
     fn rotate(x: FloatTensor<Self>, rotation: &rotary::Rotation) -> FloatTensor<Self>;
 
     /// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places
-    /// of a list as long; and four numbers, the first of which is how many there are.
+    /// of a list as long; and `[1]`, how many there are.
     fn select(depths: IntTensor<Self>, step: u32) -> (IntTensor<Self>, IntTensor<Self>);
 
     /// The rows of `x` at the first `count` numbers of `list`.

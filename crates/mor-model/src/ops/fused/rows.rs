@@ -15,8 +15,8 @@ pub(super) fn select(depths: FlexTensor, step: u32) -> (FlexTensor, FlexTensor) 
     let count = list.len() as i64;
     list.resize(depths.len(), 0);
     let list = TensorData::new(list, [depths.len()]);
-    let counts = TensorData::new(vec![count, count, 1, 1], [4]);
-    (FlexTensor::from_data(list), FlexTensor::from_data(counts))
+    let count = TensorData::new(vec![count], [1]);
+    (FlexTensor::from_data(list), FlexTensor::from_data(count))
 }
 
 /// Elements of a row.

@@ -4,7 +4,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::{BoolStore, DType, IntDType, Shape};
-use mor_shaders::{Attention, Gather, Scatter, Select};
+use mor_shaders::{Attention, Gather, Scatter};
 
 use super::launch::{Op, launch, numbers, variant};
 use super::{layer_norm, rotary};
@@ -164,17 +164,13 @@ impl Kernels for CubeBackend {
     fn select(depths: CubeTensor, step: u32) -> (CubeTensor, CubeTensor) {
         let depths = words(depths);
         let rows = depths.shape().num_elements();
-        let op = Select {
-            rows_per_group: 1,
-            groups_y: 1,
-        };
         let list = empty(&depths, [rows], DType::I32);
-        let counts = empty(&depths, [4], DType::I32);
+        let count = empty(&depths, [1], DType::I32);
         let client = depths.client.clone();
-        let buffers = vec![depths.handle, list.handle.clone(), counts.handle.clone()];
+        let buffers = vec![depths.handle, list.handle.clone(), count.handle.clone()];
         let params = [rows as u32, 0, step];
-        launch(&client, Op::Select(op), [1, 1, 1], buffers, &params);
-        (list, counts)
+        launch(&client, Op::Select, [1, 1, 1], buffers, &params);
+        (list, count)
     }
 
     fn gather(x: CubeTensor, list: CubeTensor, count: usize) -> CubeTensor {

@@ -11,7 +11,7 @@ use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 use mor_shaders::{
     Attention, ColumnSums, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter,
-    Select, Shader, Variant, adamw, momentum, scaled_sum, sum_squares,
+    Shader, Variant, adamw, momentum, scaled_sum, select, sum_squares,
 };
 
 /// The variant of every kernel in this process, by its place among all.
@@ -35,7 +35,7 @@ pub(super) enum Op {
     Attention(Attention),
     AttentionBackwardQ(Attention),
     AttentionBackwardKv(Attention),
-    Select(Select),
+    Select,
     Gather(Gather),
     Scatter(Scatter),
     Clear(Scatter),
@@ -61,24 +61,24 @@ impl Op {
             Self::Attention(op) => op.shader(variant),
             Self::AttentionBackwardQ(op) => op.backward_q(variant),
             Self::AttentionBackwardKv(op) => op.backward_kv(variant),
-            Self::Select(op) => op.shader(variant),
-            Self::Gather(op) => op.of_known_rows(variant),
-            Self::Scatter(op) => op.of_known_rows(variant),
-            Self::Clear(op) => op.clear(variant),
+            Self::Select => select(variant),
+            Self::Gather(op) => op.of_known_rows(),
+            Self::Scatter(op) => op.of_known_rows(),
+            Self::Clear(op) => op.clear(),
             Self::AdamW => adamw(),
             Self::Momentum => momentum(),
             Self::ScaledSum => scaled_sum(),
             Self::SumSquares => sum_squares(variant),
             Self::LayerNorm(op) => op.shader(variant),
             Self::LayerNormBackward(op) => op.backward(variant),
-            Self::LayerNormBackwardChunks(op) => op.backward_chunks(variant),
+            Self::LayerNormBackwardChunks(op) => op.backward_chunks(),
             Self::LayerNormBackwardSum(op) => op.backward_sum(variant),
-            Self::Rotary(op) => op.shader(variant),
-            Self::Gelu(op) => op.shader(variant),
-            Self::GeluBackward(op) => op.backward(variant),
+            Self::Rotary(op) => op.shader(),
+            Self::Gelu(op) => op.shader(),
+            Self::GeluBackward(op) => op.backward(),
             Self::RowLosses(op) => op.shader(variant),
-            Self::RowLossesBackward(op) => op.backward(variant),
-            Self::ColumnSums(op) => op.shader(variant),
+            Self::RowLossesBackward(op) => op.backward(),
+            Self::ColumnSums(op) => op.shader(),
         }
     }
 }
