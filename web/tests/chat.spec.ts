@@ -23,7 +23,7 @@ test("loads with a bar of bytes and says what the model is", async ({ page }) =>
 
 test("streams an answer: the text grows before it is done", async ({ page }) => {
   await openReady(page, "slow");
-  const seen = await watch(page, false);
+  const seen = await watch(page);
   await send(page);
   await answered(page);
   const stages = await seen();
@@ -42,18 +42,13 @@ test("streams an answer: the text grows before it is done", async ({ page }) => 
 test("stops where it is told to, and goes on afterwards", async ({ page }) => {
   await openReady(page, "slow");
   await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
-  await watch(page, true);
+  await watch(page, "stop");
   await send(page);
   await expect(page.getByRole("status")).toHaveText("Stopped");
   await expect(page.getByTestId("stats")).toContainText("stopped");
   const text = (await answers(page).innerText()).trimEnd();
   expect(LONG_REPLY.startsWith(text)).toBe(true);
   expect(text.length).toBeLessThan(LONG_REPLY.length);
-  await page.reload();
-  await expect(page.getByRole("status")).toHaveText("Ready");
-  await send(page);
-  await page.getByRole("button", { name: "Stop" }).click();
-  await expect(page.getByRole("status")).toHaveText("Stopped");
   await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
   await send(page);
   await expect(answers(page)).toHaveCount(2);
@@ -76,8 +71,8 @@ test("a new chat forgets the old one", async ({ page }) => {
 
 test("a new chat during an answer ends that answer", async ({ page }) => {
   await openReady(page, "slow");
+  await watch(page, "new-chat");
   await send(page);
-  await page.getByRole("button", { name: "New chat" }).click();
   await expect(page.getByRole("status")).toHaveText("Stopped");
   await expect(answers(page)).toHaveCount(0);
   await send(page);

@@ -47,11 +47,12 @@ export async function answered(page: Page): Promise<void> {
 }
 
 /**
- * Notes every state of the answer that the page paints from now on, and presses Stop at the first text if asked to.
- * A machine may write an answer faster than a test can look twice, so the page itself keeps the notes.
+ * Notes every state of the answer that the page paints from now on, and presses a button at the first text, once, if asked to.
+ * A machine may write an answer faster than a test can look or press, so the page does both itself.
  */
-export async function watch(page: Page, stop: boolean): Promise<() => Promise<string[]>> {
-  await page.evaluate((stop) => {
+export async function watch(page: Page, press?: "stop" | "new-chat"): Promise<() => Promise<string[]>> {
+  await page.evaluate((button) => {
+    let press = button;
     const seen: string[] = [];
     (window as unknown as { seen: string[] }).seen = seen;
     new MutationObserver(() => {
@@ -59,11 +60,12 @@ export async function watch(page: Page, stop: boolean): Promise<() => Promise<st
       const text = answer?.textContent?.trimEnd() ?? "";
       if (text !== "" && text !== seen.at(-1)) {
         seen.push(text);
-        if (stop) {
-          document.querySelector<HTMLButtonElement>("#stop")?.click();
+        if (press !== undefined) {
+          document.getElementById(press)?.click();
+          press = undefined;
         }
       }
     }).observe(document.querySelector('[role="log"]') ?? document.body, { childList: true, subtree: true });
-  }, stop);
+  }, press);
   return () => page.evaluate(() => (window as unknown as { seen: string[] }).seen);
 }
