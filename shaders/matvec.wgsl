@@ -3,7 +3,7 @@
 // UNIT_ROWS values of y.
 //
 // With QKV the values are queries, keys and values, one below the other: queries go to y, keys and values into the cache
-// at the row's position, queries and keys rotated by it where positions are rotary. A unit then has pairs of values that
+// at the row's position, queries and keys rotated by it where positions are rotary. A unit's values are then pairs that
 // are rotated together (Su et al. 2021).
 //
 // Constants: ROWS of the weights, EIGHTS columns of them in eights, DIM columns that count in a norm, EPS;
@@ -38,11 +38,14 @@ fn inside(v: vec4<f32>, at: u32) -> vec4<f32> {
     return select(vec4(0.0), v, vec4(at, at + 1u, at + 2u, at + 3u) < vec4(DIM));
 }
 
+// The row of the weights that a unit has at `r`.
 fn row_of(unit: u32, r: u32) -> u32 {
-    if PAIR == 1u {
-        return unit * UNIT_ROWS + r;
-    }
-    return unit / PAIR * 2u * PAIR + unit % PAIR + r * PAIR;
+#if ROTARY
+    let pair = unit * (UNIT_ROWS / 2u) + r / 2u;
+    return pair / PAIR * 2u * PAIR + pair % PAIR + r % 2u * PAIR;
+#else
+    return unit * UNIT_ROWS + r;
+#endif
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -78,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let residual_scale = inverseSqrt(reduce_sum(residual_squares, lane) / f32(ROWS) + EPS);
 #endif
-    var sums = vec4(0.0);
+    var sums: array<f32, UNIT_ROWS>;
     for (var i = lane; i < EIGHTS; i += LANES) {
         var low = x[i * 2u];
         var high = x[i * 2u + 1u];
@@ -87,23 +90,32 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         low = (low - mean) * scale * norm[i * 2u] + norm[(EIGHTS + i) * 2u];
         high = (high - mean) * scale * norm[i * 2u + 1u] + norm[(EIGHTS + i) * 2u + 1u];
 #endif
-        for (var r = 0u; r < UNIT_ROWS; r++) {
-            let w = weights8(min(row_of(unit, r), ROWS - 1u), i);
-            sums[r] += dot(w[0], low) + dot(w[1], high);
+#repeat UNIT_ROWS
+        {
+            let w = weights8(min(row_of(unit, $i), ROWS - 1u), i);
+            sums[$i] += dot(w[0], low) + dot(w[1], high);
         }
+#end
     }
-    sums = reduce_sum4(sums, lane);
+#if !PORTABLE
+    let all = reduce_sum4(vec4(sums[0], sums[1], sums[2], sums[3]), lane);
+    sums = array(all[0], all[1], all[2], all[3]);
+#endif
     if lane != 0u {
         return;
     }
 #if QKV
     let position = params[2];
-    let first = row_of(unit, 0u);
     let third = ROWS / 3u;
 #if ROTARY
-    if first < 2u * third {
-        let angle = angles[position * PAIR + first % HEAD_DIM];
-        sums = vec4(sums.x * angle.x - sums.y * angle.y, sums.y * angle.x + sums.x * angle.y, 0.0, 0.0);
+    for (var r = 0u; r < UNIT_ROWS; r += 2u) {
+        let first = row_of(unit, r);
+        if first < 2u * third {
+            let angle = angles[position * PAIR + first % HEAD_DIM];
+            let pair = vec2(sums[r], sums[r + 1u]);
+            sums[r] = pair.x * angle.x - pair.y * angle.y;
+            sums[r + 1u] = pair.y * angle.x + pair.x * angle.y;
+        }
     }
 #endif
 #endif

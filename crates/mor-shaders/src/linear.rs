@@ -78,14 +78,16 @@ pub struct Matvec {
 
 impl Matvec {
     /// Units of work.
-    pub fn units(&self) -> u32 {
-        self.rows.div_ceil(self.unit_rows())
+    pub fn units(&self, variant: Variant) -> u32 {
+        self.rows.div_ceil(Self::unit_rows(variant))
     }
 
-    fn unit_rows(&self) -> u32 {
-        match self.target {
-            Target::Qkv { rotary: true, .. } => 2,
-            _ => 4,
+    /// Rows of a unit, which reads `x` once for all of them.
+    fn unit_rows(variant: Variant) -> u32 {
+        match variant {
+            // Without lanes to share it, reading costs as much as the products.
+            Variant::Portable => 8,
+            Variant::Workgroup | Variant::Subgroup => 4,
         }
     }
 
@@ -103,9 +105,11 @@ impl Matvec {
             Residual::Norm { stride } => stride,
             Residual::None | Residual::Plain => 0,
         };
-        let builder = Builder::new("matvec", variant, 64)
+        // Small workgroups share few rows out evenly among a processor's cores.
+        let size = if variant == Variant::Portable { 8 } else { 64 };
+        let builder = Builder::new("matvec", variant, size)
             .constant("ROWS", self.rows)
-            .constant("UNIT_ROWS", self.unit_rows())
+            .constant("UNIT_ROWS", Self::unit_rows(variant))
             .constant("DIM", self.norm.unwrap_or(0))
             .constant("RESIDUAL_STRIDE", residual_stride)
             .constant("HEAD_DIM", head_dim)

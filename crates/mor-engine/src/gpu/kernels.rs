@@ -148,7 +148,7 @@ impl Maker<'_> {
     }
 
     fn matvec(&self, op: Matvec) -> Kernel {
-        self.units(op.shader(self.variant()), op.units())
+        self.units(op.shader(self.variant()), op.units(self.variant()))
     }
 
     fn layer_norm(&self) -> Shader {
