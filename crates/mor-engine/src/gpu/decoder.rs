@@ -262,7 +262,12 @@ impl GpuDecoder {
     pub fn reset(&mut self) {
         self.truncate(0);
         self.decided = false;
-        self.recorder.clear();
+        let forgotten = self.recorder.clear();
+        if let (true, Some(routes)) = (forgotten, &self.buffers.routes) {
+            // A token may have been submitted in part, without what empties them at its end.
+            let empty = vec![0; routes.size as usize];
+            self.model.gpu.queue.write_buffer(&routes.buffer, 0, &empty);
+        }
         self.unread = 0;
         self.unchecked = false;
     }

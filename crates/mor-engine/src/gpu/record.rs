@@ -113,10 +113,12 @@ impl Recorder {
         })
     }
 
-    /// Forgets what was not submitted.
-    pub(super) fn clear(&mut self) {
+    /// Forgets what was not submitted; false if there is nothing.
+    pub(super) fn clear(&mut self) -> bool {
+        let forgotten = !self.ops.is_empty();
         self.ops.clear();
         self.slots.clear();
+        forgotten
     }
 
     /// Numbers for the launches to come.
