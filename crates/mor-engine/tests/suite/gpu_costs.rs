@@ -125,6 +125,10 @@ fn layers_without_steps_cost_no_launch() {
             let what = format!("{depths:?}, {pooling:?}, {routing:?}: {report:?}");
             let steps: usize = depths.iter().sum();
             assert_eq!(report.block_steps, report.tokens * steps as u64, "{what}");
+            // Embedding, first router, finish, head and sample; six a step; the row is settled before the next router.
+            let settled = depths[..5].iter().filter(|depth| **depth > 0).count();
+            let launches = (5 + 6 * steps + settled) as u64;
+            assert_eq!(report.counters.launches, report.tokens * launches, "{what}");
             assert!(report.launches_beyond(7) <= 6.0, "{what}");
             assert_eq!(report.counters.submits, report.tokens, "{what}");
             assert_eq!(report.counters.readbacks, report.tokens, "{what}");
