@@ -33,17 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #endif
     let to = params[2] * STRIDE;
 #if NORM
-    var sum = 0.0;
-    for (var i = lane; i < DIM; i += LANES) {
-        sum += update[i];
-    }
-    let mean = reduce_sum(sum, lane) / f32(DIM);
-    var squares = 0.0;
-    for (var i = lane; i < DIM; i += LANES) {
-        let d = update[i] - mean;
-        squares += d * d;
-    }
-    let scale = inverseSqrt(reduce_sum(squares, lane) / f32(DIM) + EPS);
+    let moments = moments_of_update(lane);
 #endif
     for (var i = lane; i < STRIDE; i += LANES) {
         var value = x[i];
@@ -53,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #else
         let owed = true;
 #endif
-        let normalised = select(0.0, (update[i] - mean) * scale * norm[i] + norm[STRIDE + i], i < DIM);
+        let normalised = select(0.0, (update[i] - moments.x) * moments.y * norm[i] + norm[STRIDE + i], i < DIM);
         value = select(value, normalised, owed);
 #endif
         rows[to + i] = value;

@@ -51,20 +51,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #if POST_NORM
     // The layer before took a step, or this launch would be empty.
     if layer > FIRST {
-        var sum = 0.0;
-        for (var i = lane; i < DIM; i += LANES) {
-            sum += update[i];
-        }
-        let mean = reduce_sum(sum, lane) / f32(DIM);
-        var squares = 0.0;
-        for (var i = lane; i < DIM; i += LANES) {
-            let d = update[i] - mean;
-            squares += d * d;
-        }
-        let scale = inverseSqrt(reduce_sum(squares, lane) / f32(DIM) + EPS);
+        let moments = moments_of_update(lane);
         let norm = (layer - FIRST) * ROUTER_STRIDE + NORM_AT;
         for (var i = lane; i < DIM; i += LANES) {
-            x[i] = (update[i] - mean) * scale * routers[norm + i] + routers[norm + STRIDE + i];
+            x[i] = (update[i] - moments.x) * moments.y * routers[norm + i] + routers[norm + STRIDE + i];
         }
     }
 #endif

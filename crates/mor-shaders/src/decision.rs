@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::linear::Activation;
+use crate::rows::MOMENTS;
 use crate::shader::Builder;
 use crate::{Shader, Variant};
 
@@ -118,6 +119,10 @@ impl Route {
             .decision
             .include(builder)
             .flag("ARGUMENTS", !self.follow);
+        let builder = match self.norm {
+            Some(_) => builder.include(MOMENTS),
+            None => builder,
+        };
         Activation::Gelu
             .include(builder)
             .include(DECISION)

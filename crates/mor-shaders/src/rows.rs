@@ -3,6 +3,9 @@
 use crate::shader::Builder;
 use crate::{MOST_ROUNDS, Shader, Storage, Variant};
 
+/// For kernels that settle a decoded token's row.
+pub(crate) const MOMENTS: &str = include_str!("../../../shaders/include/moments.wgsl");
+
 /// Token embeddings with positions and norm. A unit a row. See `shaders/embed.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Embed {
@@ -82,7 +85,12 @@ impl Finish {
     /// The shader.
     pub fn shader(&self, variant: Variant) -> Shader {
         let size = if variant == Variant::Portable { 1 } else { 64 };
-        Builder::new("finish", variant, size)
+        let builder = Builder::new("finish", variant, size);
+        let builder = match self.norm {
+            true => builder.include(MOMENTS),
+            false => builder,
+        };
+        builder
             .constant("DIM", self.dim)
             .constant("STRIDE", self.stride)
             .float("EPS", self.eps)
