@@ -218,6 +218,7 @@ impl ModelConfig {
     /// # Errors
     /// [`ConfigError::Json`] or [`ConfigError::Field`].
     pub fn from_json(text: &[u8], origin: &Path) -> Result<Self, ConfigError> {
+        let text = crate::without_byte_order_mark(text);
         let config: Self = serde_json::from_slice(text).map_err(|source| ConfigError::Json {
             path: origin.to_owned(),
             source,
@@ -241,7 +242,14 @@ impl ModelConfig {
             return Err(not_a_model("there is no such folder"));
         }
         if !path.is_file() {
-            return Err(not_a_model("found no config.json in it"));
+            let inner = dir.join("model");
+            return Err(not_a_model(
+                &match inner.join(crate::CONFIG_FILE).is_file() {
+                    // The folder of a training run.
+                    true => format!("found no config.json in it, but one in {}", inner.display()),
+                    false => "found no config.json in it".to_owned(),
+                },
+            ));
         }
         let text = std::fs::read(&path).map_err(|source| ConfigError::Io {
             path: path.clone(),
@@ -300,5 +308,21 @@ impl ModelConfig {
                 RouterKind::Fixed => Some(self.routing.depth.unwrap_or(self.routing.max_steps)),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::{ModelConfig, Preset};
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_file() {
+        let json = Preset::Technical10m.config().to_json();
+        let read = |json: &str| ModelConfig::from_json(json.as_bytes(), Path::new("config.json"));
+        let marked = read(&format!("\u{feff}{json}")).unwrap();
+        assert_eq!(marked.to_json(), json);
+        assert!(read(&format!("\u{feff}\u{feff}{json}")).is_err());
     }
 }

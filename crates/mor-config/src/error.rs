@@ -51,3 +51,13 @@ pub enum ConfigError {
     #[error("no preset is called `{0}`; there are: {1}")]
     UnknownPreset(String, String),
 }
+
+#[cfg(feature = "fs")]
+impl From<mor_files::FileError> for ConfigError {
+    fn from(error: mor_files::FileError) -> Self {
+        Self::Io {
+            path: error.path,
+            source: error.source,
+        }
+    }
+}

@@ -20,11 +20,19 @@ pub use config::{
 pub use error::ConfigError;
 pub use params::{Component, ParameterCount, TensorSpec};
 pub use preset::Preset;
-pub use weights::{QUANTIZED_BLOCK, Weights, WeightsHeader, check_tensors, quantize_block};
+pub use weights::{
+    Floats, QUANTIZED_BLOCK, Weights, WeightsHeader, check_tensors, largest_magnitude, not_finite,
+    quantize_block,
+};
 #[cfg(feature = "fs")]
-pub use writer::{Precision, save_tensors, save_tensors_with, write_atomic};
+pub use writer::{Precision, save_tensors, save_tensors_with};
 
 /// File name of the configuration inside a model folder.
 pub const CONFIG_FILE: &str = "config.json";
 /// File name of the weights inside a model folder.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// `text` without the byte order mark that some editors put in front of it.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}

@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
+use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 
 use crate::ConfigError;
 
 mod check;
 mod early;
+mod finite;
 mod header;
 
 pub use check::check_tensors;
 pub use early::WeightsHeader;
+pub use finite::{Floats, largest_magnitude, not_finite};
 
 /// The bytes of a weights file: owned, or mapped into memory.
 #[derive(Debug)]
@@ -169,23 +171,36 @@ impl Weights {
     /// A tensor's values, converted to f32 from f32, f16, bf16 or int8 with scales.
     ///
     /// # Errors
-    /// [`ConfigError::Weights`] when the tensor is missing or of another type.
+    /// [`ConfigError::Weights`] when the tensor is missing or of another type, or a value is not finite.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>, ConfigError> {
         let (dtype, _, bytes) = self.raw(name)?;
         if let Some((values, scales)) = self.quantized(name)? {
+            self.check_largest(name, Floats::F16(scales.as_chunks().0).largest())?;
             return Ok(dequantize(values, scales, self.shape(name)?[1]));
         }
-        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        match dtype {
-            Dtype::F32 => Ok(bytes
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect()),
-            Dtype::F16 => Ok(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
-            Dtype::BF16 => Ok(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
-            other => Err(self.error(format!(
-                "tensor `{name}` is {other:?}; expected F32, F16, BF16 or I8 with scales"
-            ))),
+        let floats = match dtype {
+            Dtype::F32 => Floats::F32(bytes.as_chunks().0),
+            Dtype::F16 => Floats::F16(bytes.as_chunks().0),
+            Dtype::BF16 => Floats::Bf16(bytes.as_chunks().0),
+            other => {
+                return Err(self.error(format!(
+                    "tensor `{name}` is {other:?}; expected F32, F16, BF16 or I8 with scales"
+                )));
+            }
+        };
+        let (values, largest) = floats.widened();
+        self.check_largest(name, largest)?;
+        Ok(values)
+    }
+
+    /// Refuses a tensor whose values, or scales, have this largest magnitude if that is not finite.
+    ///
+    /// # Errors
+    /// [`ConfigError::Weights`], naming the tensor and what it holds.
+    pub fn check_largest(&self, name: &str, largest: f32) -> Result<(), ConfigError> {
+        match not_finite(name, largest) {
+            Some(problem) => Err(self.error(problem)),
+            None => Ok(()),
         }
     }
 
@@ -230,7 +245,8 @@ impl Weights {
         let _ = bytes;
     }
 
-    fn error(&self, problem: String) -> ConfigError {
+    /// An error about this file.
+    pub fn error(&self, problem: String) -> ConfigError {
         ConfigError::Weights {
             path: self.path.clone(),
             problem,
@@ -384,6 +400,26 @@ mod tests {
         oversized[..8].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(open(oversized).is_err());
         assert!(open(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_refused_with_its_tensor() {
+        let config = tiny();
+        let name = &config.tensors()[0].name;
+        for (value, says) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "inf")] {
+            let mut bytes = file(&config);
+            let weights = open(bytes.clone()).expect("whole file");
+            let (_, _, tensor) = weights.raw(name).expect("there");
+            let end =
+                tensor.as_ptr_range().end as usize - weights.storage.bytes().as_ptr() as usize;
+            bytes[end - 4..end].copy_from_slice(&value.to_le_bytes());
+            let error = open(bytes)
+                .expect("whole file")
+                .to_f32(name)
+                .expect_err(says);
+            let expected = format!("tensor `{name}` holds {says}");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
     }
 
     proptest! {

@@ -1,11 +1,11 @@
-//! Writing model folders: each file is written beside its place, synced, and renamed.
+//! Writing weights.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::f16;
+use mor_files::{AtomicFile, FileError};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
@@ -25,69 +25,7 @@ pub enum Precision {
     Q8,
 }
 
-/// Writes a file so that a crash leaves either the old one or the new one, never a part.
-///
-/// # Errors
-/// [`ConfigError::Io`]; the old file is untouched then.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
-    write_atomic_with(path, |file| {
-        file.write_all(bytes).map_err(|e| io_error(path, e))
-    })
-}
-
-/// As [`write_atomic`], for contents that are written piece by piece.
-fn write_atomic_with<E: From<ConfigError>>(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> Result<(), E>,
-) -> Result<(), E> {
-    let io = |source| E::from(io_error(path, source));
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(dir).map_err(io)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".partial-")
-        .tempfile_in(dir)
-        .map_err(io)?;
-    write(file.as_file_mut())?;
-    set_readable(file.as_file()).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    sync_dir(dir).map_err(io)
-}
-
-fn io_error(path: &Path, source: std::io::Error) -> ConfigError {
-    ConfigError::Io {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// Temporary files are private to their owner; a model folder is meant to be read by others.
-#[cfg(unix)]
-fn set_readable(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_readable(_: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
-}
-
-/// Makes the rename itself durable.
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_dir(_: &Path) -> std::io::Result<()> {
-    Ok(())
-}
-
-/// Writes named f32 tensors as safetensors, atomically.
+/// Writes named f32 tensors as safetensors, whole or not at all.
 ///
 /// # Errors
 /// [`ConfigError::Io`], or [`ConfigError::Weights`] when a shape does not fit its values or a value does not fit
@@ -122,25 +60,24 @@ pub fn save_tensors_with<'a, E: From<ConfigError>>(
         problem: format!("cannot be written: {problem}"),
     };
     let (places, header) = layout(tensors, precision).map_err(fail)?;
-    write_atomic_with(path, |file| {
-        let io = |source| E::from(io_error(path, source));
-        file.write_all(&header).map_err(io)?;
-        for (index, (name, shape)) in tensors.iter().enumerate() {
-            let values = values(index)?;
-            if values.len() != shape.iter().product::<usize>() {
-                let problem = format!("`{name}` has {} values, not {shape:?}", values.len());
-                return Err(fail(problem).into());
-            }
-            let encoded = encode(&values, shape, precision)
-                .map_err(|problem| fail(format!("`{name}` {problem}")))?;
-            for (start, bytes) in places[index].iter().zip(encoded) {
-                let start = (header.len() + start) as u64;
-                file.seek(SeekFrom::Start(start)).map_err(io)?;
-                file.write_all(&bytes).map_err(io)?;
-            }
+    let io = |source| ConfigError::from(FileError::new(path, source));
+    let mut file = AtomicFile::create(path).map_err(ConfigError::from)?;
+    file.write_all(&header).map_err(io)?;
+    for (index, (name, shape)) in tensors.iter().enumerate() {
+        let values = values(index)?;
+        if values.len() != shape.iter().product::<usize>() {
+            let problem = format!("`{name}` has {} values, not {shape:?}", values.len());
+            return Err(fail(problem).into());
         }
-        Ok(())
-    })
+        let encoded = encode(&values, shape, precision)
+            .map_err(|problem| fail(format!("`{name}` {problem}")))?;
+        for (start, bytes) in places[index].iter().zip(encoded) {
+            let start = (header.len() + start) as u64;
+            file.seek(SeekFrom::Start(start)).map_err(io)?;
+            file.write_all(&bytes).map_err(io)?;
+        }
+    }
+    Ok(file.commit().map_err(ConfigError::from)?)
 }
 
 /// How a tensor is stored: its type, and the shape of its scales if it has any.
