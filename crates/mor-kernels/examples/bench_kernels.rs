@@ -65,7 +65,7 @@ fn random(len: usize) -> Vec<f32> {
         .collect()
 }
 
-fn products() {
+fn products(precision: MatmulPrecision) {
     for [rows, inputs, outputs] in [
         [4096, 384, 384],
         [4096, 384, 1024],
@@ -83,7 +83,7 @@ fn products() {
         let work = 2.0 * (rows * inputs * outputs) as f64;
         let size = format!("{rows} x {inputs} -> {outputs}");
         measure(&format!("linear forward {size}"), work, "GFLOP/s", || {
-            linear_forward(shape, &x, &w, None, &mut y);
+            linear_forward(precision, shape, &x, &w, None, &mut y);
         });
         let mut pre = random(y.len());
         measure(
@@ -91,7 +91,7 @@ fn products() {
             work,
             "GFLOP/s",
             || {
-                linear_gelu_forward(shape, &x, &w, None, &mut pre, &mut y);
+                linear_gelu_forward(precision, shape, &x, &w, None, &mut pre, &mut y);
             },
         );
         measure(
@@ -99,7 +99,7 @@ fn products() {
             work,
             "GFLOP/s",
             || {
-                linear_backward_input(shape, &dy, &w, &mut dx);
+                linear_backward_input(precision, shape, &dy, &w, &mut dx);
             },
         );
         measure(
@@ -107,7 +107,7 @@ fn products() {
             work,
             "GFLOP/s",
             || {
-                linear_backward_weight(shape, &dy, &x, &mut dw);
+                linear_backward_weight(precision, shape, &dy, &x, &mut dw);
             },
         );
         let rhs = [(&x, &w, &mut y), (&dy, &w, &mut dx), (&dy, &x, &mut dw)];
@@ -149,6 +149,7 @@ fn gemm_crate(
     right: [usize; 2],
     c: &mut [f32],
 ) {
+    // SAFETY: sizes and strides are those of the slices, and `c` is borrowed mutably.
     unsafe {
         gemm::gemm(
             m,
@@ -216,7 +217,7 @@ fn attention() {
     }
 }
 
-fn head() {
+fn head(precision: MatmulPrecision) {
     let shape = CrossEntropyShape {
         rows: 4096,
         dim: 384,
@@ -230,6 +231,7 @@ fn head() {
     let work = 6.0 * (rows * dim * vocab) as f64;
     measure("cross entropy, both directions", work, "GFLOP/s", || {
         linear_cross_entropy(
+            precision,
             shape,
             &hidden,
             &weight,
@@ -242,7 +244,7 @@ fn head() {
         );
     });
     measure("cross entropy, forward", work / 3.0, "GFLOP/s", || {
-        linear_cross_entropy_forward(shape, &hidden, &weight, &targets, -1, None);
+        linear_cross_entropy_forward(precision, shape, &hidden, &weight, &targets, -1, None);
     });
 }
 
@@ -310,7 +312,7 @@ fn pointwise() {
     });
 }
 
-fn optimizer() {
+fn optimizer(precision: MatmulPrecision) {
     let len = 10_000_000;
     let [mut param, grad, mut first, mut second] = [(); 4].map(|()| random(len));
     second.iter_mut().for_each(|v| *v = v.abs());
@@ -335,24 +337,21 @@ fn optimizer() {
         let side = rows.min(cols) as f64;
         let work = 5.0 * (4.0 * side * g.len() as f64 + 2.0 * side.powi(3));
         measure(&format!("muon {rows} x {cols}"), work, "GFLOP/s", || {
-            muon_orthogonalize(rows, cols, &g, &mut out);
+            muon_orthogonalize(precision, [rows, cols], &g, &mut out);
         });
     }
 }
 
 fn main() {
-    if std::env::args().any(|arg| arg == "--bf16") {
-        set_matmul_precision(MatmulPrecision::Bf16);
-    }
+    let precision = match std::env::args().any(|arg| arg == "--bf16") {
+        true => MatmulPrecision::Bf16.available(),
+        false => MatmulPrecision::F32,
+    };
     let threads = rayon::current_num_threads();
-    println!(
-        "{:?}, {:?}, {threads} threads",
-        Isa::current(),
-        matmul_precision()
-    );
-    products();
+    println!("{:?}, {precision:?}, {threads} threads", Isa::current());
+    products(precision);
     attention();
-    head();
+    head(precision);
     pointwise();
-    optimizer();
+    optimizer(precision);
 }

@@ -88,6 +88,7 @@ pub(crate) struct BackwardJob<'a> {
 
 // SAFETY: the pointers come from slices that outlive the tasks, and tasks write disjoint parts.
 unsafe impl Sync for ForwardJob<'_> {}
+// SAFETY: as above, the results of this job being the gradients.
 unsafe impl Sync for BackwardJob<'_> {}
 
 dispatch! {
@@ -114,6 +115,8 @@ unsafe fn forward_body<S: Simd>(job: &ForwardJob<'_>, index: usize, scratch: *mu
     let mask = job
         .key_mask
         .map(|mask| &mask[sequence * seq..(sequence + 1) * seq]);
+    // SAFETY: `index` names a head of a sequence of the checked operands, and the job gives this task alone the rows of its
+    // results; `scratch` has `Layout::forward_len` numbers, whose parts follow each other.
     unsafe {
         let offset = sequence * seq * width + head * head_dim;
         let out = job.out.add(offset);
@@ -180,6 +183,8 @@ unsafe fn backward_body<S: Simd>(job: &BackwardJob<'_>, index: usize, scratch: *
     let mask = job
         .key_mask
         .map(|mask| &mask[sequence * seq..(sequence + 1) * seq]);
+    // SAFETY: `index` names a head of a sequence of the checked operands, and the job gives this task alone the rows of its
+    // results; `scratch` has `Layout::backward_len` numbers, whose parts follow each other.
     unsafe {
         let offset = sequence * seq * width + head * head_dim;
         let (dq, dk, dv) = (job.dq.add(offset), job.dk.add(offset), job.dv.add(offset));
@@ -263,6 +268,7 @@ unsafe fn key_tiles<S: Simd>(
     block: *const f32,
     scores: *mut f32,
 ) {
+    // SAFETY: the caller's contract is that of the function called, which takes the same memory.
     unsafe {
         if S::LANES == 16 {
             key_tiles_of::<S, TALL>(keys, head_dim, rows, block, scores);
@@ -282,6 +288,8 @@ unsafe fn key_tiles_of<S: Simd, const R: usize>(
 ) {
     let mut s = 0;
     while s < keys {
+        // SAFETY: `rows` and `scores` have room for a whole last tile of `R <= BLOCK` keys, `block` for `head_dim` times two
+        // vectors.
         unsafe {
             let sums = tile::<S, R, GAP, 1>(head_dim, rows.add(s * GAP), block);
             let to = scores.add(s * 2 * S::LANES);
@@ -302,6 +310,7 @@ unsafe fn query_tiles<S: Simd>(
     out: *mut f32,
     width: usize,
 ) {
+    // SAFETY: the caller's contract is that of the function called, which takes the same memory.
     unsafe {
         if S::LANES == 16 {
             query_tiles_of::<S, TALL_QUERIES, 32>(scores, span, rows, factors, out, width);
@@ -327,6 +336,8 @@ unsafe fn query_tiles_of<S: Simd, const R: usize, const STEP: usize>(
         let mut col = 0;
         while col < rows.head_dim {
             let n = (2 * S::LANES).min(rows.head_dim - col);
+            // SAFETY: `R` divides the block, so `i + R` queries have scores; the panel holds `rows` times two vectors from `col` on,
+            // of which `seen` are read; `m` rows and `n` columns lie within the result.
             unsafe {
                 let panel = rows.at.add(col * rows.rows);
                 let mut sums = tile::<S, R, 1, STEP>(seen, scores.add(i), panel);
@@ -359,6 +370,7 @@ unsafe fn add_key_tiles<S: Simd>(
     out: *mut f32,
     width: usize,
 ) {
+    // SAFETY: the caller's contract is that of the function called, which takes the same memory.
     unsafe {
         if S::LANES == 16 {
             add_key_tiles_of::<S, TALL, 32>(scores, keys, rows, out, width);
@@ -382,6 +394,8 @@ unsafe fn add_key_tiles_of<S: Simd, const R: usize, const ROW: usize>(
         let mut col = 0;
         while col < rows.head_dim {
             let n = (2 * S::LANES).min(rows.head_dim - col);
+            // SAFETY: the scores have room for a whole last tile of keys, the panel holds `rows` times two vectors from `col` on; `m`
+            // rows and `n` columns lie within the result.
             unsafe {
                 let panel = rows.at.add(col * rows.rows);
                 let sums = tile::<S, R, ROW, 1>(rows.rows, scores.add(s * ROW), panel);

@@ -17,6 +17,7 @@ pub(crate) unsafe fn pack_rows<S: Simd>(
         let mut j = 0;
         while j < cols {
             let n = S::LANES.min(cols - j);
+            // SAFETY: `j + n` is at most `cols`, which the row has; rows of `to` have room for whole vectors within `GAP`.
             unsafe {
                 S::store(
                     to.add(row * GAP + j),
@@ -43,6 +44,7 @@ pub(crate) unsafe fn pack_panels<S: Simd>(
         let first = S::LANES.min(cols - col);
         let second = (cols - col - first).min(S::LANES);
         for row in 0..rows {
+            // SAFETY: `first + second` numbers from `col` on are in the row; `to` has room for whole panels.
             unsafe {
                 let from = from.add(row * stride + col);
                 let to = to.add(col * rows + row * panel);
@@ -68,6 +70,7 @@ pub(crate) unsafe fn pack_transposed<S: Simd>(
         let mut col = 0;
         while col < cols {
             let n = S::LANES.min(cols - col);
+            // SAFETY: `m` rows from `first` on have `n` numbers from `col` on; `to` has room for two vectors a column.
             unsafe {
                 let from = from.add(first.min(rows) * stride + col);
                 let to = to.add(col * 2 * S::LANES + first);
@@ -84,6 +87,7 @@ pub(crate) unsafe fn clear<S: Simd>(to: *mut f32, rows: usize, cols: usize, stri
         let mut j = 0;
         while j < cols {
             let n = S::LANES.min(cols - j);
+            // SAFETY: `j + n` is at most `cols`, which the row has.
             unsafe { S::store_first(to.add(row * stride + j), S::splat(0.0), n) };
             j += S::LANES;
         }
@@ -92,6 +96,7 @@ pub(crate) unsafe fn clear<S: Simd>(to: *mut f32, rows: usize, cols: usize, stri
 
 #[inline(always)]
 pub(crate) unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, len: usize) -> f32 {
+    // SAFETY: `j + n` is at most `len`, which both have.
     unsafe {
         let mut sum = S::splat(0.0);
         let mut j = 0;

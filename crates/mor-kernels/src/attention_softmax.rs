@@ -30,6 +30,7 @@ pub(crate) unsafe fn softmax<S: Simd>(
 ) {
     let lowest = f32::NEG_INFINITY;
     for first in [0, S::LANES] {
+        // SAFETY: the table and the arrays have `BLOCK` numbers, two vectors at most, and `scores` two vectors a key.
         unsafe {
             let lane = S::load(LANE_INDEX.as_ptr().add(first));
             let at = scores.add(first);
@@ -90,6 +91,8 @@ pub(crate) unsafe fn softmax_gradient<S: Simd>(
     delta: &[f32; BLOCK],
 ) {
     for first in [0, S::LANES] {
+        // SAFETY: the table and the arrays have `BLOCK` numbers, two vectors at most, and both kinds of scores two vectors
+        // a key.
         unsafe {
             let lane = S::load(LANE_INDEX.as_ptr().add(first));
             let shift = S::load(shift.as_ptr().add(first));

@@ -5,6 +5,7 @@ use crate::check::check_len;
 use crate::isa::Isa;
 use crate::math::exp;
 use crate::matmul::{Matrix, Start, product};
+use crate::precision::MatmulPrecision;
 use crate::profile::{Kernel, timer};
 use crate::scratch::{Slot, with_scratch};
 use crate::simd::{Simd, dispatch};
@@ -72,6 +73,7 @@ impl LossSum {
 /// targets. `row_losses: [rows]` receives each row's loss (0 where not counted).
 #[allow(clippy::too_many_arguments)] // a kernel's operands, each with its own shape
 pub fn linear_cross_entropy<T: TokenId>(
+    precision: MatmulPrecision,
     shape: CrossEntropyShape,
     hidden: &[f32],
     weight: &[f32],
@@ -91,6 +93,7 @@ pub fn linear_cross_entropy<T: TokenId>(
         d_weight,
     };
     run(
+        precision,
         shape,
         hidden,
         weight,
@@ -103,6 +106,7 @@ pub fn linear_cross_entropy<T: TokenId>(
 
 /// The loss of [`linear_cross_entropy`] without gradients, for evaluation.
 pub fn linear_cross_entropy_forward<T: TokenId>(
+    precision: MatmulPrecision,
     shape: CrossEntropyShape,
     hidden: &[f32],
     weight: &[f32],
@@ -112,6 +116,7 @@ pub fn linear_cross_entropy_forward<T: TokenId>(
 ) -> LossSum {
     let _timer = timer(Kernel::CrossEntropy);
     run(
+        precision,
         shape,
         hidden,
         weight,
@@ -128,7 +133,9 @@ struct Gradients<'a> {
     d_weight: &'a mut [f32],
 }
 
+#[allow(clippy::too_many_arguments)] // as of what calls it
 fn run<T: TokenId>(
+    precision: MatmulPrecision,
     shape: CrossEntropyShape,
     hidden: &[f32],
     weight: &[f32],
@@ -160,6 +167,7 @@ fn run<T: TokenId>(
             let logits = &mut logits[..n * vocab];
             let head = Matrix::transposed(weight, dim);
             product(
+                precision,
                 [n, vocab, dim],
                 Matrix::row_major(x, dim),
                 head,
@@ -194,10 +202,24 @@ fn run<T: TokenId>(
                 let d_logits = Matrix::row_major(logits, vocab);
                 let d_hidden = &mut g.d_hidden[start * dim..(start + n) * dim];
                 let head = Matrix::row_major(weight, dim);
-                product([n, dim, vocab], d_logits, head, d_hidden, Start::Zero);
+                product(
+                    precision,
+                    [n, dim, vocab],
+                    d_logits,
+                    head,
+                    d_hidden,
+                    Start::Zero,
+                );
                 let d_logits = Matrix::transposed(logits, vocab);
                 let x = Matrix::row_major(x, dim);
-                product([vocab, dim, n], d_logits, x, g.d_weight, Start::Accumulate);
+                product(
+                    precision,
+                    [vocab, dim, n],
+                    d_logits,
+                    x,
+                    g.d_weight,
+                    Start::Accumulate,
+                );
             }
         }
     });

@@ -53,6 +53,7 @@ pub fn layer_norm_forward(
     // SAFETY (both calls): `isa` is available; the chunks have `dim` numbers for each mean, and
     // `residual` and `sum` are either like them or empty.
     if sum.is_empty() {
+        // SAFETY: `isa` is available; the chunks have `dim` numbers for each mean, and without a residual none are read.
         pieces.zip(saved).for_each(|((y, x), (mean, rstd))| unsafe {
             forward(isa, x, &[], &mut [], gain, bias, eps, y, mean, rstd);
         });
@@ -61,6 +62,7 @@ pub fn layer_norm_forward(
         pieces
             .zip(saved)
             .zip(extra)
+            // SAFETY: as above, and `sum` and `r` have as many numbers as `x`.
             .for_each(|(((y, x), (mean, rstd)), (sum, r))| unsafe {
                 forward(isa, x, r, sum, gain, bias, eps, y, mean, rstd);
             });

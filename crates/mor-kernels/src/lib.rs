@@ -53,6 +53,6 @@ pub use linear::{
 };
 pub use muon::muon_orthogonalize;
 pub use optimizer::{AdamW, AdamWFactors, adamw_step, sum_squares};
-pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
+pub use precision::MatmulPrecision;
 pub use profile::{Kernel, start_profile, stop_profile};
 pub use rotary::{rotary_backward, rotary_forward};

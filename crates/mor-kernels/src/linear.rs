@@ -1,7 +1,8 @@
-//! Linear layers: `y = x · wᵀ + b` and its three gradients.
+//! Linear layers: `y = x · wᵀ + b` and its three gradients. Each product is told its precision.
 
 use crate::check::check_len;
 use crate::matmul::{Matrix, Start, product, product_gelu};
+use crate::precision::MatmulPrecision;
 use crate::profile::{Kernel, timer};
 
 /// Sizes of a linear layer applied to a number of rows.
@@ -56,6 +57,7 @@ impl LinearShape {
 /// `y = x · wᵀ + bias`, with `x: [rows, inputs]`, `w: [outputs, inputs]`, `bias: [outputs]` and
 /// `y: [rows, outputs]`.
 pub fn linear_forward(
+    precision: MatmulPrecision,
     shape: LinearShape,
     x: &[f32],
     w: &[f32],
@@ -65,13 +67,14 @@ pub fn linear_forward(
     let _timer = timer(Kernel::Linear);
     let (sizes, x, w, start) = shape.forward(x, w, bias);
     shape.check_y("y", y);
-    product(sizes, x, w, y, start);
+    product(precision, sizes, x, w, y, start);
 }
 
 /// `pre = x · wᵀ + bias` and `y = gelu(pre)`: the first half of a feed-forward block. Shapes as in
 /// [`linear_forward`]; `pre` and `y` are `[rows, outputs]`, and `pre` is what
 /// [`gelu_backward`](crate::gelu_backward) needs.
 pub fn linear_gelu_forward(
+    precision: MatmulPrecision,
     shape: LinearShape,
     x: &[f32],
     w: &[f32],
@@ -83,16 +86,23 @@ pub fn linear_gelu_forward(
     let (sizes, x, w, start) = shape.forward(x, w, bias);
     shape.check_y("pre", pre);
     shape.check_y("y", y);
-    product_gelu(sizes, x, w, pre, start, y);
+    product_gelu(precision, sizes, x, w, pre, start, y);
 }
 
 /// `dx = dy · w`, with `dy: [rows, outputs]`, `w: [outputs, inputs]` and `dx: [rows, inputs]`.
-pub fn linear_backward_input(shape: LinearShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+pub fn linear_backward_input(
+    precision: MatmulPrecision,
+    shape: LinearShape,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+) {
     let _timer = timer(Kernel::LinearBackward);
     shape.check_y("dy", dy);
     shape.check_w("w", w);
     shape.check_x("dx", dx);
     product(
+        precision,
         [shape.rows, shape.inputs, shape.outputs],
         Matrix::row_major(dy, shape.outputs),
         Matrix::row_major(w, shape.inputs),
@@ -102,27 +112,42 @@ pub fn linear_backward_input(shape: LinearShape, dy: &[f32], w: &[f32], dx: &mut
 }
 
 /// `dw = dyᵀ · x`, with `dy: [rows, outputs]`, `x: [rows, inputs]` and `dw: [outputs, inputs]`.
-pub fn linear_backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32]) {
-    let _timer = timer(Kernel::LinearBackward);
-    backward_weight(shape, dy, x, dw, Start::Zero);
-}
-
-/// As [`linear_backward_weight`], but *accumulated*: `dw += dyᵀ · x`.
-pub fn linear_backward_weight_accumulate(
+pub fn linear_backward_weight(
+    precision: MatmulPrecision,
     shape: LinearShape,
     dy: &[f32],
     x: &[f32],
     dw: &mut [f32],
 ) {
     let _timer = timer(Kernel::LinearBackward);
-    backward_weight(shape, dy, x, dw, Start::Accumulate);
+    backward_weight(precision, shape, dy, x, dw, Start::Zero);
 }
 
-fn backward_weight(shape: LinearShape, dy: &[f32], x: &[f32], dw: &mut [f32], start: Start<'_>) {
+/// As [`linear_backward_weight`], but *accumulated*: `dw += dyᵀ · x`.
+pub fn linear_backward_weight_accumulate(
+    precision: MatmulPrecision,
+    shape: LinearShape,
+    dy: &[f32],
+    x: &[f32],
+    dw: &mut [f32],
+) {
+    let _timer = timer(Kernel::LinearBackward);
+    backward_weight(precision, shape, dy, x, dw, Start::Accumulate);
+}
+
+fn backward_weight(
+    precision: MatmulPrecision,
+    shape: LinearShape,
+    dy: &[f32],
+    x: &[f32],
+    dw: &mut [f32],
+    start: Start<'_>,
+) {
     shape.check_y("dy", dy);
     shape.check_x("x", x);
     shape.check_w("dw", dw);
     product(
+        precision,
         [shape.outputs, shape.inputs, shape.rows],
         Matrix::transposed(dy, shape.outputs),
         Matrix::row_major(x, shape.inputs),

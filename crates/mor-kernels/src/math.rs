@@ -9,6 +9,7 @@ const EXP_ZERO: f32 = -87.0;
 /// `e^x` for `x` up to 88. Minus infinity gives zero, and NaN stays NaN.
 #[inline(always)]
 pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: registers only; the caller runs on the instruction set of `S`.
     unsafe {
         // The operand order matters: `max` gives its second operand where one is NaN.
         let clamped = S::max(S::splat(EXP_ZERO), x);
@@ -40,6 +41,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 /// The normal distribution's cumulative function and density at `x`.
 #[inline(always)]
 pub(crate) unsafe fn normal<S: Simd>(x: S::V) -> (S::V, S::V) {
+    // SAFETY: registers only; the caller runs on the instruction set of `S`.
     unsafe {
         let a = S::abs(x);
         let e = exp::<S>(S::mul(S::mul(a, a), S::splat(-0.5)));

@@ -13,7 +13,7 @@
 use crate::isa::Isa;
 use crate::matmul_pack::{pack_left_columns, pack_left_rows, pack_right, round_to_f16};
 use crate::matmul_tile::{activate, finish, tile};
-use crate::precision::{MatmulPrecision, matmul_precision};
+use crate::precision::MatmulPrecision;
 use crate::scratch::{Slot, with_scratch};
 use crate::simd::{Simd, dispatch};
 use rayon::prelude::*;
@@ -85,17 +85,19 @@ const SMALL: usize = 64 * 64 * 64;
 
 /// `out = lhs · rhs` plus what `start` says, with `[m, n, k]` the sizes of `[m, k] · [k, n]`.
 pub(crate) fn product(
+    precision: MatmulPrecision,
     sizes: [usize; 3],
     lhs: Matrix<'_>,
     rhs: Matrix<'_>,
     out: &mut [f32],
     start: Start<'_>,
 ) {
-    run(sizes, lhs, rhs, out, start, None);
+    run(precision, sizes, lhs, rhs, out, start, None);
 }
 
 /// As [`product`], with `activated = gelu(out)` while the result is at hand.
 pub(crate) fn product_gelu(
+    precision: MatmulPrecision,
     sizes: [usize; 3],
     lhs: Matrix<'_>,
     rhs: Matrix<'_>,
@@ -103,10 +105,11 @@ pub(crate) fn product_gelu(
     start: Start<'_>,
     activated: &mut [f32],
 ) {
-    run(sizes, lhs, rhs, out, start, Some(activated));
+    run(precision, sizes, lhs, rhs, out, start, Some(activated));
 }
 
 fn run(
+    precision: MatmulPrecision,
     [m, n, k]: [usize; 3],
     lhs: Matrix<'_>,
     rhs: Matrix<'_>,
@@ -132,6 +135,7 @@ fn run(
         return;
     }
     let isa = Isa::current();
+    let precision = precision.available();
     let job = Job {
         k,
         lhs: lhs.data.as_ptr(),
@@ -149,8 +153,8 @@ fn run(
         },
         accumulate: matches!(start, Start::Accumulate),
         activated: activated.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
-        bf16: matmul_precision() == MatmulPrecision::Bf16,
-        f16: matmul_precision() == MatmulPrecision::F16,
+        bf16: precision == MatmulPrecision::Bf16,
+        f16: precision == MatmulPrecision::F16,
     };
     let threads = if m * n * k < SMALL {
         1
@@ -206,6 +210,7 @@ pub(crate) struct Job {
 
 // SAFETY: the pointers come from slices that outlive the tasks, and tasks write disjoint parts.
 unsafe impl Send for Job {}
+// SAFETY: as above.
 unsafe impl Sync for Job {}
 
 impl Job {
@@ -284,6 +289,8 @@ unsafe fn rectangle_body<S: Simd>(
         new_left,
     }) = blocks.next_part()
     {
+        // SAFETY: the part lies within the caller's rectangle of checked matrices, and the packed buffers hold whole panels of a
+        // part.
         unsafe {
             pack_right::<S>(job, cols, inner, right);
             if job.f16 {
@@ -412,6 +419,8 @@ unsafe fn panels<S: Simd, const R: usize, const ROW: usize, const STEP: usize>(
     let mut right = right;
     while col < cols[1] {
         let n = panel.min(cols[1] - col);
+        // SAFETY: the panels hold `k` steps of whole tiles; `m` rows and `n` columns of the result, of the GELU and of the bias
+        // lie within what `Job` was checked for.
         unsafe {
             let sums = tile::<S, R, ROW, STEP>(k, left, right);
             let out = job.out.add(row * job.out_row + col);

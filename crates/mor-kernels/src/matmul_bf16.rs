@@ -41,6 +41,8 @@ pub(crate) unsafe fn rectangle(
         new_left,
     }) = blocks.next_part()
     {
+        // SAFETY: the part lies within the caller's rectangle of checked matrices, and the packed buffers hold whole panels of a
+        // part.
         unsafe {
             pack_right(job, cols, inner, right);
             if job.lhs_col != 1 && new_left {
@@ -71,6 +73,8 @@ unsafe fn pack_right(job: &Job, cols: [usize; 2], inner: [usize; 2], right: *mut
     let k = inner[1] - inner[0];
     let pairs = k.div_ceil(2);
     let n = cols[1] - cols[0];
+    // SAFETY: columns and inner indices of the part lie within the right matrix, masks leave out what is past its end, and the
+    // buffer holds whole panels.
     unsafe {
         let from = job.rhs.add(inner[0] * job.rhs_row + cols[0] * job.rhs_col);
         // Where column `col` of the first pair goes; panels follow each other.
@@ -103,6 +107,7 @@ unsafe fn pack_right(job: &Job, cols: [usize; 2], inner: [usize; 2], right: *mut
 unsafe fn pack_left_rows(job: &Job, row: usize, m: usize, inner: [usize; 2], left: *mut u32) {
     let k = inner[1] - inner[0];
     for r in 0..m {
+        // SAFETY: the row lies within the left matrix, what is past its end is masked, and a panel has room for `TALL` rows.
         unsafe {
             let from = job.lhs.add((row + r) * job.lhs_row + inner[0]);
             let mut p = 0;
@@ -122,6 +127,8 @@ unsafe fn pack_left_columns(job: &Job, rows: [usize; 2], inner: [usize; 2], left
     let k = inner[1] - inner[0];
     for p in 0..k.div_ceil(2) {
         for (i, row) in (rows[0]..rows[1]).step_by(TALL).enumerate() {
+            // SAFETY: rows and inner indices of the part lie within the left matrix, what is past them is masked, and each panel has
+            // room for `TALL` pairs a step.
             unsafe {
                 let from = job.lhs.add(row + (inner[0] + 2 * p) * job.lhs_col);
                 let x = interleave(from, job.lhs_col, k - 2 * p, TALL.min(rows[1] - row));
@@ -136,6 +143,7 @@ unsafe fn pack_left_columns(job: &Job, rows: [usize; 2], inner: [usize; 2], left
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn sixteen_pairs(from: *const f32, left: usize) -> __m512i {
+    // SAFETY: masks leave out all but `left` numbers, which the caller has; `wrapping_add` may leave them, unread.
     unsafe {
         let low = _mm512_maskz_loadu_ps(first_lanes(left), from);
         let high =
@@ -148,6 +156,7 @@ unsafe fn sixteen_pairs(from: *const f32, left: usize) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn interleave(from: *const f32, stride: usize, left: usize, n: usize) -> __m512i {
+    // SAFETY: masks leave out all but `n` numbers, of the second row only where the caller has one; the table has 32 entries.
     unsafe {
         let even = _mm512_maskz_loadu_ps(first_lanes(n), from);
         let odd = if left > 1 {
@@ -179,6 +188,7 @@ static ALTERNATE: [u16; 32] = {
 unsafe fn transpose_pairs(from: *const f32, stride: usize, m: usize, left: usize, to: *mut u32) {
     use crate::simd::Simd;
     let mut rows = [0_u32; 16 * 16];
+    // SAFETY: `m <= 16` rows have `left` numbers each; `rows` has room for 16 vectors, and `to` for 16 rows of pairs.
     unsafe {
         for i in 0..m {
             let x = sixteen_pairs(from.add(i * stride), left);
@@ -207,6 +217,8 @@ unsafe fn panels<const ROW: usize, const STEP: usize>(
     let mut col = cols[0];
     while col < cols[1] {
         let n = PANEL.min(cols[1] - col);
+        // SAFETY: the panels hold `pairs` steps of whole tiles; `m` rows and `n` columns of the result and of the bias lie within
+        // what `Job` was checked for.
         unsafe {
             let sums = tile::<ROW, STEP>(pairs, left, right);
             let out = job.out.add(row * job.out_row + col);
@@ -233,6 +245,7 @@ unsafe fn panels<const ROW: usize, const STEP: usize>(
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn activate_tile(job: &Job, row: usize, m: usize, col: usize, n: usize) {
+    // SAFETY: the caller's contract is that of the function called.
     unsafe { activate::<Avx512>(job, row, m, col, n) }
 }
 
@@ -244,6 +257,7 @@ unsafe fn tile<const ROW: usize, const STEP: usize>(
     mut left: *const u32,
     mut right: *const u32,
 ) -> [[__m512; 2]; TALL] {
+    // SAFETY: the left panel has `TALL` rows and the right one two vectors for each of `pairs` steps.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; TALL];
         for _ in 0..pairs {

@@ -15,6 +15,8 @@ pub(crate) unsafe fn pack_right<S: Simd>(
     let panel = 2 * S::LANES;
     let k = inner[1] - inner[0];
     let n = cols[1] - cols[0];
+    // SAFETY: columns and inner indices lie within the right matrix, partial loads leave out what is past its end, and the
+    // buffer holds whole panels of `k` steps.
     unsafe {
         let from = job.rhs.add(inner[0] * job.rhs_row + cols[0] * job.rhs_col);
         if job.rhs_col == 1 {
@@ -85,6 +87,8 @@ pub(crate) unsafe fn pack_left_columns<S: Simd, const R: usize>(
     inner: [usize; 2],
     left: *mut f32,
 ) {
+    // SAFETY: rows and inner indices lie within the left matrix, partial loads leave out what is past its end, and each panel
+    // has room for `R` numbers a step.
     unsafe {
         let from = job.lhs.add(rows[0] + inner[0] * job.lhs_col);
         for p in 0..inner[1] - inner[0] {

@@ -31,6 +31,7 @@ pub(crate) unsafe fn tile<S: Simd, const R: usize, const ROW: usize, const STEP:
     mut left: *const f32,
     mut right: *const f32,
 ) -> [[S::V; 2]; R] {
+    // SAFETY: the left panel has `R` rows and the right one two vectors for each of `k` steps.
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; R];
         for _ in 0..k {
@@ -67,6 +68,8 @@ pub(crate) unsafe fn finish<S: Simd, const R: usize, const WHOLE: bool>(
         if lanes == 0 {
             return;
         }
+        // SAFETY: `m` rows and `n` columns of the result, and `n` of a bias, are the caller's; without `WHOLE` only `lanes` of them
+        // are touched.
         unsafe {
             let start = if bias.is_null() {
                 S::splat(0.0)

@@ -3,6 +3,7 @@
 use crate::check::check_len;
 use crate::matmul::{Matrix, Start, product};
 use crate::optimizer::sum_squares;
+use crate::precision::MatmulPrecision;
 use crate::profile::{Kernel, timer};
 
 /// Coefficients of the quintic `a·x + b·x³ + c·x⁵`, from Keller Jordan's Muon: steepest at zero
@@ -12,7 +13,12 @@ const STEPS: usize = 5;
 
 /// Replaces the singular values of `g: [rows, cols]` by about one: five Newton–Schulz steps. The
 /// result, `out: [rows, cols]`, has no scale of its own; a zero `g` gives zeros.
-pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) {
+pub fn muon_orthogonalize(
+    precision: MatmulPrecision,
+    [rows, cols]: [usize; 2],
+    g: &[f32],
+    out: &mut [f32],
+) {
     let _timer = timer(Kernel::Optimizer);
     check_len("g", g, &[rows, cols]);
     check_len("out", out, &[rows, cols]);
@@ -33,12 +39,27 @@ pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) 
     for _ in 0..STEPS {
         let (plain, turned) = (Matrix::row_major(out, cols), Matrix::transposed(out, cols));
         if wide {
-            product([side, side, cols], plain, turned, &mut gram, Start::Zero);
+            product(
+                precision,
+                [side, side, cols],
+                plain,
+                turned,
+                &mut gram,
+                Start::Zero,
+            );
         } else {
-            product([side, side, rows], turned, plain, &mut gram, Start::Zero);
+            product(
+                precision,
+                [side, side, rows],
+                turned,
+                plain,
+                &mut gram,
+                Start::Zero,
+            );
         }
         let gram_view = Matrix::row_major(&gram, side);
         product(
+            precision,
             [side, side, side],
             gram_view,
             gram_view,
@@ -54,6 +75,7 @@ pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) 
         let factor = Matrix::row_major(&square, side);
         if wide {
             product(
+                precision,
                 [rows, cols, rows],
                 factor,
                 Matrix::row_major(out, cols),
@@ -62,6 +84,7 @@ pub fn muon_orthogonalize(rows: usize, cols: usize, g: &[f32], out: &mut [f32]) 
             );
         } else {
             product(
+                precision,
                 [rows, cols, cols],
                 Matrix::row_major(out, cols),
                 factor,

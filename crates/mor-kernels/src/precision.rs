@@ -1,6 +1,4 @@
-//! How exactly matrix products are computed: a choice for the whole process.
-
-use std::sync::atomic::{AtomicU8, Ordering};
+//! How exactly matrix products are computed.
 
 /// The precision of the products in linear layers and the output head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,22 +15,18 @@ pub enum MatmulPrecision {
     F16,
 }
 
-static CHOSEN: AtomicU8 = AtomicU8::new(MatmulPrecision::F32 as u8);
-
-/// Chooses the precision of all products from now on, in all threads.
-pub fn set_matmul_precision(precision: MatmulPrecision) {
-    CHOSEN.store(precision as u8, Ordering::Relaxed);
-}
-
-/// The precision that products have now: what was chosen, where the CPU can do it.
-pub fn matmul_precision() -> MatmulPrecision {
-    #[cfg(target_arch = "x86_64")]
-    let bf16 = crate::Isa::current() == crate::Isa::Avx512 && crate::matmul_bf16::is_available();
-    #[cfg(not(target_arch = "x86_64"))]
-    let bf16 = false;
-    match CHOSEN.load(Ordering::Relaxed) {
-        chosen if chosen == MatmulPrecision::F16 as u8 => MatmulPrecision::F16,
-        chosen if chosen == MatmulPrecision::Bf16 as u8 && bf16 => MatmulPrecision::Bf16,
-        _ => MatmulPrecision::F32,
+impl MatmulPrecision {
+    /// The precision that products have when this one is asked for: itself, where the CPU can do it.
+    #[must_use]
+    pub fn available(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let bf16 =
+            crate::Isa::current() == crate::Isa::Avx512 && crate::matmul_bf16::is_available();
+        #[cfg(not(target_arch = "x86_64"))]
+        let bf16 = false;
+        match self {
+            Self::Bf16 if !bf16 => Self::F32,
+            had => had,
+        }
     }
 }

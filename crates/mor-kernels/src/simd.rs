@@ -9,6 +9,14 @@
 // for the lanes that are read or written, which each kernel ensures by its length checks.
 
 /// Vector operations of one instruction set. `V` holds `LANES` numbers.
+///
+/// # Safety
+/// Callers run on a processor with the instruction set, and pass pointers to as many numbers as are read or written; no
+/// alignment is assumed.
+#[allow(
+    clippy::missing_safety_doc,
+    reason = "one contract for all functions, above"
+)]
 pub(crate) trait Simd: Copy {
     type V: Copy;
     const LANES: usize;
@@ -47,6 +55,7 @@ pub(crate) trait Simd: Copy {
     ) {
         for j in 0..cols {
             for i in 0..Self::LANES {
+                // SAFETY: the corner lies within the caller's matrix, and `to` has a whole vector a column.
                 unsafe {
                     let x = if i < rows {
                         *from.add(i * stride + j)
@@ -72,14 +81,17 @@ macro_rules! dispatch {
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx512($($arg: $type),*) $(-> $result)? {
+                // SAFETY: the caller's contract is the body's, and this function enables the instruction set.
                 unsafe { $body::<$crate::simd::Avx512>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx2($($arg: $type),*) $(-> $result)? {
+                // SAFETY: the caller's contract is the body's, and this function enables the instruction set.
                 unsafe { $body::<$crate::simd::Avx2>($($arg),*) }
             }
+            // SAFETY: an `Isa` is only had where the processor was found to have it; the rest is the caller's contract.
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
@@ -98,6 +110,10 @@ pub(crate) use dispatch;
 pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is intrinsics within the contract of the trait's function around it"
+)]
 mod x86 {
     use super::Simd;
     use std::arch::x86_64::*;
@@ -242,6 +258,10 @@ fn map(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
 }
 
 #[rustfmt::skip]
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is one access within the contract of the trait's function around it"
+)]
 impl Simd for Portable {
     type V = [f32; 8];
     const LANES: usize = 8;

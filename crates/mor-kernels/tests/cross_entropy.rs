@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, numerical_gradient, on_every_isa, random, wide};
+use common::{F32, assert_close, numerical_gradient, on_every_isa, random, wide};
 use mor_kernels::*;
 
 fn reference(
@@ -61,6 +61,7 @@ fn check_loss_and_gradients_match() {
         let mut d_weight = vec![0.5; vocab * dim];
         let mut losses = vec![f32::NAN; rows];
         let total = linear_cross_entropy(
+            F32,
             shape,
             &hidden,
             &weight,
@@ -79,6 +80,7 @@ fn check_loss_and_gradients_match() {
 
         let mut losses_only = vec![f32::NAN; rows];
         let again = linear_cross_entropy_forward(
+            F32,
             shape,
             &hidden,
             &weight,

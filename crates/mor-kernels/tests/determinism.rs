@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::random;
+use common::{F32, random};
 use mor_kernels::*;
 
 /// Everything a training step computes, as one list of bits.
@@ -20,11 +20,11 @@ fn step() -> Vec<u32> {
     let mut keep = |values: &[f32]| all.extend(values.iter().map(|v| v.to_bits()));
 
     let (mut y, mut pre) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
-    linear_gelu_forward(shape, &x, &w, None, &mut pre, &mut y);
+    linear_gelu_forward(F32, shape, &x, &w, None, &mut pre, &mut y);
     keep(&y);
     let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; outputs]);
-    linear_backward_input(shape, &dy, &w, &mut dx);
-    linear_backward_weight(shape, &dy, &x, &mut dw);
+    linear_backward_input(F32, shape, &dy, &w, &mut dx);
+    linear_backward_weight(F32, shape, &dy, &x, &mut dw);
     linear_backward_bias(&dy, &mut db);
     [&dx, &dw, &db].into_iter().for_each(|values| keep(values));
 
@@ -63,7 +63,9 @@ fn step() -> Vec<u32> {
         vocab: outputs,
     };
     let targets: Vec<i64> = (0..rows as i64).map(|i| i % 140).collect();
-    let loss = linear_cross_entropy(head, &x, &w, &targets, -1, 1e-3, &mut dx, &mut dw, None);
+    let loss = linear_cross_entropy(
+        F32, head, &x, &w, &targets, -1, 1e-3, &mut dx, &mut dw, None,
+    );
     keep(&[loss.sum as f32]);
     [&dx, &dw].into_iter().for_each(|values| keep(values));
     keep(&[sum_squares(&x) as f32]);

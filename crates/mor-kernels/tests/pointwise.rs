@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, dot, numerical_gradient, on_every_isa, random, wide};
+use common::{F32, assert_close, dot, numerical_gradient, on_every_isa, random, wide};
 use mor_kernels::*;
 
 /// The normal distribution function by a series near zero and a continued fraction in the tails.
@@ -207,7 +207,7 @@ fn check_muon_orthogonalizes() {
     for (rows, cols) in [(1, 1), (7, 33), (33, 7), (40, 40)] {
         let g = random(1, rows * cols);
         let mut out = vec![f32::NAN; rows * cols];
-        muon_orthogonalize(rows, cols, &g, &mut out);
+        muon_orthogonalize(F32, [rows, cols], &g, &mut out);
         // The same iteration in f64.
         let norm = wide(&g).iter().map(|v| v * v).sum::<f64>().sqrt() + 1e-7;
         let mut x: Vec<f64> = wide(&g).iter().map(|v| v / norm).collect();
@@ -239,6 +239,6 @@ fn check_muon_orthogonalizes() {
         assert_close("out", &out, &x, 2e-4);
     }
     let mut out = vec![f32::NAN; 6];
-    muon_orthogonalize(2, 3, &[0.0; 6], &mut out);
+    muon_orthogonalize(F32, [2, 3], &[0.0; 6], &mut out);
     assert_eq!(out, [0.0; 6]);
 }

@@ -15,7 +15,8 @@ impl Variant {
     /// [`ParseVariantError`] when that is no variant's name.
     pub fn from_environment() -> Result<Option<Self>, ParseVariantError> {
         let asked = std::env::var(VARIANT_VARIABLE).ok();
-        asked.as_deref().map(str::parse).transpose()
+        let asked = asked.as_deref().filter(|name| !name.is_empty());
+        asked.map(str::parse).transpose()
     }
 
     /// The variant that suits an adapter: whether it is the processor, and whether it has subgroup operations.

@@ -2,10 +2,14 @@
 #![allow(dead_code, missing_docs)] // each test file uses its own part of this module
 
 use mor_kernels::{
-    Isa, LinearShape, linear_backward_input, linear_backward_weight, linear_forward,
+    Isa, LinearShape, MatmulPrecision, linear_backward_input, linear_backward_weight,
+    linear_forward,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+/// The precision of most tests.
+pub(crate) const F32: MatmulPrecision = MatmulPrecision::F32;
 
 /// Random numbers in -1..1, the same for the same seed.
 pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
@@ -146,15 +150,22 @@ impl LinearCase {
 
     /// Compares forward and both gradients.
     #[track_caller]
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&self, precision: MatmulPrecision) {
         let mut y = vec![f32::NAN; self.y.len()];
-        linear_forward(self.shape, &self.x, &self.w, Some(&self.bias), &mut y);
+        linear_forward(
+            precision,
+            self.shape,
+            &self.x,
+            &self.w,
+            Some(&self.bias),
+            &mut y,
+        );
         assert_close("y", &y, &self.y, 1e-5);
         let mut dx = vec![f32::NAN; self.dx.len()];
-        linear_backward_input(self.shape, &self.dy, &self.w, &mut dx);
+        linear_backward_input(precision, self.shape, &self.dy, &self.w, &mut dx);
         assert_close("dx", &dx, &self.dx, 1e-5);
         let mut dw = vec![f32::NAN; self.dw.len()];
-        linear_backward_weight(self.shape, &self.dy, &self.x, &mut dw);
+        linear_backward_weight(precision, self.shape, &self.dy, &self.x, &mut dw);
         assert_close("dw", &dw, &self.dw, 1e-5);
     }
 }
