@@ -66,6 +66,22 @@ pub enum TextError {
         /// The first byte that is not UTF-8, counted from 0.
         byte: u64,
     },
+    /// A file is evidently no text, or a table or folder holds nothing that can be used.
+    #[error("{}: {reason}", path.display())]
+    Unusable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found, and what to do.
+        reason: String,
+    },
+    /// The inputs were read, but hold nothing to learn from.
+    #[error("{input}: nothing to learn from: {reason}")]
+    Nothing {
+        /// The files that were read.
+        input: String,
+        /// What became of their rows.
+        reason: String,
+    },
     /// A token file is damaged, of another version, or none.
     #[error("{}: {reason}", path.display())]
     TokenFile {
@@ -111,5 +127,12 @@ impl TextError {
     /// True for a malformed line, after which its reader can go on.
     pub fn is_malformed(&self) -> bool {
         matches!(self, Self::Malformed { .. })
+    }
+}
+
+#[cfg(feature = "fs")]
+impl From<mor_files::FileError> for TextError {
+    fn from(error: mor_files::FileError) -> Self {
+        Self::io(error.path, error.source)
     }
 }

@@ -53,6 +53,14 @@ pub(crate) struct Added {
     pub(crate) content: String,
     #[serde(default)]
     pub(crate) special: bool,
+    #[serde(default)]
+    pub(crate) lstrip: bool,
+    #[serde(default)]
+    pub(crate) rstrip: bool,
+    #[serde(default)]
+    pub(crate) single_word: bool,
+    #[serde(default)]
+    pub(crate) normalized: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,6 +133,7 @@ fn yes() -> bool {
 impl TokenizerFile {
     /// Reads and checks the file.
     pub(crate) fn parse(json: &[u8]) -> Result<Self> {
+        let json = without_mark(json);
         let kind: Kind = serde_json::from_slice(json).map_err(|error| {
             let syntax = error.is_syntax() || error.is_eof();
             let what = if syntax {
@@ -172,6 +181,16 @@ impl TokenizerFile {
         let steps = decoder["decoders"]
             .as_array()
             .map_or(&[][..], Vec::as_slice);
+        // `Fuse` only joins what `ByteLevel` would join.
+        let is_fuse = |step: &&Value| step["type"] == "Fuse";
+        match steps
+            .iter()
+            .filter(|step| !is_fuse(step))
+            .collect::<Vec<_>>()[..]
+        {
+            [step] if step["type"] == "ByteLevel" => return Ok(Spelling::Bytes),
+            _ => {}
+        }
         let Some((last, replacements)) = steps.split_last() else {
             return refuse("an empty Sequence".to_owned());
         };
@@ -203,7 +222,7 @@ impl TokenizerFile {
         };
         let file = NormalizerFile::deserialize(normalizer).map_err(|_| refuse())?;
         // Any other step could lose text, which byte-level tokenizers promise to keep.
-        if self.spelling()? == Spelling::Bytes && file != NormalizerFile::Nfc {
+        if self.spelling()? == Spelling::Bytes && !file.keeps_text() {
             return Err(refuse());
         }
         Normalizers::new(&file)
@@ -364,6 +383,11 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// JSON without a byte order mark in front, which some editors write.
+pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json)
 }
 
 pub(crate) fn unusable(reason: String) -> TextError {

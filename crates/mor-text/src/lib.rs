@@ -12,6 +12,7 @@
 //! The `fs` feature (default) adds everything that touches files or threads. Without it the crate builds for
 //! `wasm32-unknown-unknown`.
 
+mod added;
 mod bytes;
 mod error;
 mod format;
@@ -30,20 +31,20 @@ pub mod data;
 pub mod tokens;
 
 #[cfg(feature = "fs")]
-mod atomic;
-#[cfg(feature = "fs")]
 mod import;
+#[cfg(feature = "fs")]
+mod threads;
 #[cfg(feature = "fs")]
 mod train;
 
-#[cfg(feature = "fs")]
-pub use atomic::AtomicFile;
 pub use error::{Result, TextError};
 #[cfg(feature = "fs")]
 pub use import::{ImportReport, import_tokenizer};
 pub use message::{Conversation, Message, Role};
 pub use special::{DEFAULT_CHAT_TEMPLATE, SPECIAL_TOKENS};
 pub use stream::TokenStream;
-pub use tokenizer::{CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+#[cfg(feature = "fs")]
+pub use threads::bound_threads;
+pub use tokenizer::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, Tokenizer};
 #[cfg(feature = "fs")]
 pub use train::{TrainOptions, TrainReport, train_tokenizer};

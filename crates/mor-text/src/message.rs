@@ -38,15 +38,51 @@ pub struct Message {
     pub role: Role,
     /// What was written, verbatim.
     pub content: String,
+    /// Whether a model learns to write it, if an assistant wrote it. In JSON a message that is not learned has
+    /// `"weight": 0`, as in OpenAI's files.
+    #[serde(
+        rename = "weight",
+        default = "weight::learned",
+        with = "weight",
+        skip_serializing_if = "weight::is_learned"
+    )]
+    pub learned: bool,
+}
+
+/// [`Message::learned`] as the number that files have.
+mod weight {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn learned() -> bool {
+        true
+    }
+
+    pub(super) fn is_learned(learned: &bool) -> bool {
+        *learned
+    }
+
+    pub(super) fn serialize<S: Serializer>(learned: &bool, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u8(u8::from(*learned))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+        Ok(f64::deserialize(from)? != 0.0)
+    }
 }
 
 impl Message {
-    /// A message of `role`.
+    /// A message of `role`, learned if it is an assistant's.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self {
             role,
             content: content.into(),
+            learned: true,
         }
+    }
+
+    /// Whether a model learns to write it.
+    pub fn is_learned(&self) -> bool {
+        self.role == Role::Assistant && self.learned
     }
 }
 
@@ -72,11 +108,12 @@ impl Conversation {
             .sum()
     }
 
-    /// Whether there is something to learn: an assistant's message that is not blank.
+    /// Whether there is something to learn: an assistant's message that is learned and not blank.
     pub fn has_answer(&self) -> bool {
+        let is_answer = |it: &Message| it.role == Role::Assistant && it.learned;
         self.messages
             .iter()
-            .any(|it| it.role == Role::Assistant && !it.content.trim().is_empty())
+            .any(|it| is_answer(it) && !it.content.trim().is_empty())
     }
 }
 

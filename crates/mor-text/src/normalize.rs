@@ -27,6 +27,17 @@ pub(crate) enum NormalizerFile {
     },
 }
 
+impl NormalizerFile {
+    /// Whether the text stays the same to a reader: nothing, or only composed characters.
+    pub(crate) fn keeps_text(&self) -> bool {
+        match self {
+            Self::Nfc => true,
+            Self::Sequence { normalizers } => normalizers.iter().all(Self::keeps_text),
+            Self::Nfkc | Self::Replace { .. } => false,
+        }
+    }
+}
+
 /// Steps in order.
 #[derive(Debug, Default)]
 pub(crate) struct Normalizers(Vec<Step>);
@@ -50,6 +61,16 @@ impl Normalizers {
         if self.0.is_empty() {
             return Ok(Cow::Borrowed(text));
         }
+        Ok(Cow::Owned(self.normalize(text)?.get().to_owned()))
+    }
+
+    /// True if there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text after all steps, which knows where each of its characters comes from.
+    pub(crate) fn normalize(&self, text: &str) -> Result<NormalizedString> {
         let mut normalized = NormalizedString::from(text);
         for step in &self.0 {
             let done = match step {
@@ -61,7 +82,7 @@ impl Normalizers {
                 reason: error.to_string(),
             })?;
         }
-        Ok(Cow::Owned(normalized.get().to_owned()))
+        Ok(normalized)
     }
 }
 

@@ -3,24 +3,31 @@
 use serde_json::Value;
 use tokenizers::Model;
 
-use crate::format::{TokenizerFile, bad};
+use crate::added::{AddedTokens, token_name};
+use crate::format::{TokenizerFile, bad, without_mark};
 use crate::normalize::Normalizers;
 use crate::pipeline::Pipeline;
 use crate::special::STOP_TOKENS;
 use crate::template::ChatTemplate;
-use crate::vocabulary::{AddedToken, Letters, Vocabulary, token_name};
+use crate::vocabulary::{SPECIAL_KEYS, Vocabulary};
 use crate::{Result, TextError, TokenStream};
 
 mod chat;
+mod encode;
+mod layout;
+
+use encode::Encoded;
 
 /// The vocabulary's file in a model folder.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The file of the chat template and the special tokens' roles in a model folder.
 pub const CONFIG_FILE: &str = "tokenizer_config.json";
+/// The file of the chat template in folders that newer programs write; it counts before the one in [`CONFIG_FILE`].
+pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// A BPE tokenizer with its chat template, read from a Hugging Face model folder.
 ///
-/// Byte-level ones keep every text byte for byte. The technical original's, which works on characters, is
+/// Byte-level ones keep every text byte for byte, but for white space beside added tokens that take it with them. The technical original's, which works on characters, is
 /// accepted as well and is lossy by design: it drops white space outside code and what it has no symbols for,
 /// and decoding joins words without spaces between them. In both, text never becomes a special token, but for
 /// the one that stands for unknown characters.
@@ -29,60 +36,106 @@ pub struct Tokenizer {
     normalizers: Normalizers,
     pipeline: Pipeline,
     vocabulary: Vocabulary,
-    template: Option<ChatTemplate>,
-    bos: Option<AddedToken>,
-    eos: Option<AddedToken>,
-    pad: Option<AddedToken>,
-    /// Both files as read, for [`Tokenizer::save`].
+    added: AddedTokens,
+    /// Or why there is none that can be used.
+    template: Result<ChatTemplate, String>,
+    /// Tokens that a template calls by the names of their roles, such as `bos_token`.
+    named: Vec<(String, String)>,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    pad: Option<u32>,
+    /// Both files as read, for [`Tokenizer::save`]. The second holds the template, whichever file it comes from.
     #[cfg(feature = "fs")]
     files: (Box<[u8]>, Value),
 }
 
 impl Tokenizer {
-    /// Reads a tokenizer from the bytes of its two files.
+    /// Reads a tokenizer from the bytes of its two files. A chat template that cannot be used is no error before a
+    /// conversation is encoded.
     ///
     /// # Errors
-    /// [`TextError::Tokenizer`] if a file is not valid JSON or the tokenizer is not byte-level BPE, and
-    /// [`TextError::Template`] if the chat template does not compile.
+    /// [`TextError::Tokenizer`] if a file is not valid JSON or the tokenizer is not byte-level BPE.
     pub fn from_bytes(tokenizer_json: &[u8], tokenizer_config_json: &[u8]) -> Result<Self> {
-        let config: Value = serde_json::from_slice(tokenizer_config_json)
+        Self::with_template(tokenizer_json, tokenizer_config_json, None)
+    }
+
+    /// As [`Tokenizer::from_bytes`], with the bytes of [`TEMPLATE_FILE`] if there is such a file.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_bytes`].
+    pub fn with_template(
+        tokenizer_json: &[u8],
+        tokenizer_config_json: &[u8],
+        template: Option<&[u8]>,
+    ) -> Result<Self> {
+        let mut config: Value = serde_json::from_slice(without_mark(tokenizer_config_json))
             .map_err(|error| bad(CONFIG_FILE, format!("not valid JSON: {error}")))?;
         if !config.is_object() {
             return Err(bad(CONFIG_FILE, "expected a JSON object".to_owned()));
         }
+        let source = match template.map(|bytes| std::str::from_utf8(without_mark(bytes))) {
+            Some(Ok(source)) => {
+                config["chat_template"] = source.into();
+                Ok(source.to_owned())
+            }
+            Some(Err(_)) => Err(format!("{TEMPLATE_FILE}: not UTF-8 text")),
+            None => chat_template(&config).map(str::to_owned),
+        };
         let file = TokenizerFile::parse(tokenizer_json)?;
         let normalizers = file.normalizers()?;
         let pipeline = file.pipeline()?;
         let vocabulary = Vocabulary::new(&file, &config)?;
-        let template = chat_template(&config)?.map(ChatTemplate::new).transpose()?;
-        let named = |key: &str, default: &str| {
-            let name = token_name(&config[key]).unwrap_or(default).to_owned();
-            vocabulary
-                .added
-                .iter()
-                .find(|token| token.name == name)
-                .cloned()
+        let added = AddedTokens::new(&vocabulary.added, &normalizers)?;
+        let template = source.and_then(|source| {
+            ChatTemplate::new(&source).map_err(|error| match error {
+                TextError::Template { reason } => reason,
+                other => other.to_string(),
+            })
+        });
+        let name_of = |key: &str, default: &str| {
+            let name = token_name(&config[key]).unwrap_or(default);
+            let name = name.to_owned();
+            vocabulary.added_id(&name).map(|id| (name, id))
         };
         let (bos, eos, pad) = (
-            named("bos_token", "<bos>"),
-            named("eos_token", "<eos>"),
-            named("pad_token", "<pad>"),
+            name_of("bos_token", "<bos>"),
+            name_of("eos_token", "<eos>"),
+            name_of("pad_token", "<pad>"),
         );
+        let named = SPECIAL_KEYS.iter().filter_map(|key| {
+            let token = match *key {
+                "bos_token" => bos.clone(),
+                "eos_token" => eos.clone(),
+                "pad_token" => pad.clone(),
+                other => name_of(other, ""),
+            };
+            token.map(|(name, _)| ((*key).to_owned(), name))
+        });
+        let extra = config["extra_special_tokens"].as_object();
+        let extra = extra.into_iter().flatten().filter_map(|(key, value)| {
+            let name = token_name(value)?;
+            Some((key.clone(), name.to_owned()))
+        });
+        let named = named.chain(extra).collect();
+        let id = |token: Option<(String, u32)>| token.map(|(_, id)| id);
 
         Ok(Self {
             normalizers,
             pipeline,
             vocabulary,
+            added,
             template,
-            bos,
-            eos,
-            pad,
+            named,
+            bos: id(bos),
+            eos: id(eos),
+            pad: id(pad),
             #[cfg(feature = "fs")]
             files: (tokenizer_json.into(), config),
         })
     }
 
-    /// Reads `tokenizer.json` and `tokenizer_config.json` from a model folder.
+    /// Reads `tokenizer.json` and `tokenizer_config.json` from a model folder, and `chat_template.jinja` if there is
+    /// one.
     ///
     /// # Errors
     /// [`TextError::Io`] with the missing file, or what [`Tokenizer::from_bytes`] reports.
@@ -92,21 +145,33 @@ impl Tokenizer {
             let path = dir.join(name);
             std::fs::read(&path).map_err(|error| TextError::io(path, error))
         };
-        Self::from_bytes(&read(TOKENIZER_FILE)?, &read(CONFIG_FILE)?)
+        let template = match read(TEMPLATE_FILE) {
+            Err(TextError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {
+                None
+            }
+            template => Some(template?),
+        };
+        Self::with_template(
+            &read(TOKENIZER_FILE)?,
+            &read(CONFIG_FILE)?,
+            template.as_deref(),
+        )
     }
 
-    /// Writes both files into `dir`, which is created if need be; each file appears whole or not at all.
+    /// Writes both files into `dir`, which is created if need be; both appear whole, or none does. The chat template is
+    /// in the second: a [`TEMPLATE_FILE`] of what was there before, which would count first, is removed.
     ///
     /// # Errors
     /// [`TextError::Io`] if the folder cannot be written.
     #[cfg(feature = "fs")]
     pub fn save(&self, dir: &std::path::Path) -> Result<()> {
-        std::fs::create_dir_all(dir).map_err(|error| TextError::io(dir, error))?;
-        crate::atomic::write(&dir.join(TOKENIZER_FILE), &self.files.0)?;
+        let staged = mor_files::StagedFolder::new(dir)?;
+        mor_files::write(&staged.path().join(TOKENIZER_FILE), &self.files.0)?;
         let mut config = serde_json::to_vec_pretty(&self.files.1)
             .map_err(|error| bad(CONFIG_FILE, error.to_string()))?;
         config.push(b'\n');
-        crate::atomic::write(&dir.join(CONFIG_FILE), &config)
+        mor_files::write(&staged.path().join(CONFIG_FILE), &config)?;
+        Ok(staged.commit(CONFIG_FILE, &[TEMPLATE_FILE])?)
     }
 
     /// The SHA-256, in hexadecimal, of all that decides which ids a text or a conversation becomes:
@@ -121,14 +186,21 @@ impl Tokenizer {
     #[cfg(feature = "fs")]
     pub(crate) fn fingerprint_bytes(&self) -> [u8; 32] {
         use sha2::{Digest, Sha256};
-        let template = chat_template(&self.files.1).ok().flatten();
-        let name = |token: &Option<AddedToken>| token.as_ref().map(|token| token.name.clone());
-        let (bos, eos) = (name(&self.bos), name(&self.eos));
+        let template = chat_template(&self.files.1).ok();
+        let name = |key: &str| {
+            let named = self.named.iter().find(|(name, _)| name == key);
+            named.map(|(_, token)| token.as_str())
+        };
         let mut hash = Sha256::new_with_prefix(&self.files.0);
-        for part in [template, bos.as_deref(), eos.as_deref()] {
+        for part in [template, name("bos_token"), name("eos_token")] {
             // A byte that no UTF-8 text holds keeps the parts apart.
             hash.update([0xFF]);
             hash.update(part.unwrap_or_default());
+        }
+        // Tokens that the second file adds or changes. Most have none, and keep the fingerprint they had.
+        for token in self.vocabulary.of_config() {
+            hash.update([0xFE]);
+            hash.update(format!("{token:?}"));
         }
         hash.finalize().into()
     }
@@ -139,9 +211,15 @@ impl Tokenizer {
     /// [`TextError::Encode`] if a pattern of the pre-tokenizer gives up on the text; the one of
     /// [`crate::train_tokenizer`] never does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = Vec::with_capacity(text.len() / 3);
-        self.encode_into(text, &mut ids)?;
-        Ok(ids)
+        self.encode_with(text, false)
+    }
+
+    /// Encodes text in which special tokens count everywhere or nowhere.
+    fn encode_with(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        let mut encoded = Encoded::new(false);
+        encoded.ids.reserve(text.len() / 3);
+        self.encode_whole(text, &|_| special, &mut encoded)?;
+        Ok(encoded.ids)
     }
 
     /// Encodes many plain texts, on every core.
@@ -157,78 +235,12 @@ impl Tokenizer {
             .collect()
     }
 
-    /// Appends the ids of plain text. Where letters are characters, added tokens that are not special stand
-    /// for characters too: the technical original's tab.
-    fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        let has_extra_letters = matches!(self.vocabulary.letters, Letters::Characters { .. });
-        let counts = |token: &AddedToken| has_extra_letters && !token.special;
-        self.encode_around(&self.normalizers.apply(text)?, counts, ids)
-    }
-
-    /// Appends the ids of normalized text in which the added tokens that `counts` accepts count.
-    fn encode_around(
-        &self,
-        text: &str,
-        counts: impl Fn(&AddedToken) -> bool,
-        ids: &mut Vec<u32>,
-    ) -> Result<()> {
-        let added: Vec<_> = self
-            .vocabulary
-            .added
-            .iter()
-            .filter(|token| counts(token))
-            .collect();
-        let mut text_start = 0;
-        let mut at = 0;
-        while at < text.len() && !added.is_empty() {
-            let here = &text[at..];
-            if let Some(token) = added
-                .iter()
-                .find(|token| here.starts_with(token.name.as_str()))
-            {
-                self.encode_words(&text[text_start..at], ids)?;
-                ids.push(token.id);
-                at += token.name.len();
-                text_start = at;
-            } else {
-                at += here.chars().next().map_or(1, char::len_utf8);
-            }
-        }
-        self.encode_words(&text[text_start..], ids)
-    }
-
-    /// Appends the ids of normalized text without added tokens.
-    fn encode_words(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let encoding =
-            self.pipeline
-                .encode_fast(text, false)
-                .map_err(|error| TextError::Encode {
-                    reason: error.to_string(),
-                })?;
-        let letters = &self.vocabulary.letters;
-        for &id in encoding.get_ids() {
-            if self.is_special(id) && !letters.is_unknown(id) {
-                // A foreign vocabulary may spell a special token with ordinary merges: spell it letter by
-                // letter.
-                letters.spell(self.token_bytes(id), ids);
-            } else {
-                ids.push(id);
-            }
-        }
-        Ok(())
-    }
-
     /// Encodes text in which special tokens count, as other programs do: for text that no user wrote.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_markup(&self, markup: &str) -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        self.encode_around(&self.normalizers.apply(markup)?, |_| true, &mut ids)?;
-        Ok(ids)
+        self.encode_with(markup, true)
     }
 
     /// The exact bytes of `ids`. Special tokens are left out, or shown by name if `show_special`; ids outside
@@ -280,7 +292,10 @@ impl Tokenizer {
     /// leaves at most an eighth of them without a token. Vocabularies are padded to round numbers; more than
     /// that is another model's tokenizer.
     pub fn fits(&self, rows: usize) -> bool {
-        (rows - rows / 8..=rows).contains(&self.vocab_size())
+        let size = self.vocab_size();
+        // Tokens without an id of their own may have been named long after the model was made.
+        let least = size - self.vocabulary.numbered;
+        least <= rows && rows - rows / 8 <= size
     }
 
     /// The id of a special token by its name (`<eos>`), or of a vocabulary entry by its spelling in the
@@ -293,17 +308,17 @@ impl Tokenizer {
 
     /// The id that opens every text, if the tokenizer names one.
     pub fn bos_id(&self) -> Option<u32> {
-        self.bos.as_ref().map(|token| token.id)
+        self.bos
     }
 
     /// The id that ends an answer, if the tokenizer names one.
     pub fn eos_id(&self) -> Option<u32> {
-        self.eos.as_ref().map(|token| token.id)
+        self.eos
     }
 
     /// The id that fills up short rows of a batch, if the tokenizer names one.
     pub fn pad_id(&self) -> Option<u32> {
-        self.pad.as_ref().map(|token| token.id)
+        self.pad
     }
 
     /// Ids after which generation stops: the end of an answer or of a text, and the tokens that open a turn.
@@ -318,24 +333,32 @@ impl Tokenizer {
         ids
     }
 
-    /// True if the tokenizer has a chat template.
+    /// True if the tokenizer has a chat template that can be used.
     pub fn has_chat_template(&self) -> bool {
-        self.template.is_some()
+        self.template.is_ok()
     }
 }
 
-/// The `chat_template` of a configuration: a string, or the one named "default" in a list.
-fn chat_template(config: &Value) -> Result<Option<&str>> {
+/// The `chat_template` of a configuration: a string, or the one named "default" in a list. Or why there is none.
+fn chat_template(config: &Value) -> Result<&str, String> {
     match &config["chat_template"] {
-        Value::Null => Ok(None),
-        Value::String(template) => Ok(Some(template)),
-        Value::Array(named) => Ok(named
+        Value::Null => Err(format!(
+            "{CONFIG_FILE} has no `chat_template`, and there is no {TEMPLATE_FILE}; this tokenizer cannot write \
+             conversations"
+        )),
+        Value::String(template) => Ok(template),
+        Value::Array(named) => named
             .iter()
             .find(|entry| entry["name"] == "default")
-            .and_then(|entry| entry["template"].as_str())),
-        _ => Err(bad(
-            CONFIG_FILE,
-            "`chat_template` must be a string".to_owned(),
-        )),
+            .and_then(|entry| entry["template"].as_str())
+            .ok_or_else(|| {
+                let names = named.iter().filter_map(|entry| entry["name"].as_str());
+                let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+                format!(
+                    "{CONFIG_FILE} has the templates {}; expected one named \"default\"",
+                    names.join(", ")
+                )
+            }),
+        _ => Err(format!("{CONFIG_FILE}: `chat_template` must be a string")),
     }
 }

@@ -14,7 +14,7 @@ use tokenizers::{
     SplitDelimiterBehavior, TokenizerImpl,
 };
 
-use crate::data::Rows;
+use crate::data::{Columns, Rows, expand};
 use crate::tokenizer::Tokenizer;
 use crate::{DEFAULT_CHAT_TEMPLATE, Message, Result, SPECIAL_TOKENS, TextError};
 
@@ -36,6 +36,8 @@ pub struct TrainOptions {
     pub min_frequency: u64,
     /// Stop at a malformed line instead of counting it.
     pub strict: bool,
+    /// Columns of tables, instead of those that are known.
+    pub columns: Option<Columns>,
 }
 
 impl Default for TrainOptions {
@@ -44,6 +46,7 @@ impl Default for TrainOptions {
             vocab_size: 8192,
             min_frequency: 2,
             strict: false,
+            columns: None,
         }
     }
 }
@@ -64,12 +67,13 @@ pub struct TrainReport {
 }
 
 /// Learns a byte-level BPE vocabulary from plain text and conversations (told apart as
-/// [`crate::data::Format::of`] says). Of conversations only the contents count. The same inputs give the same
+/// [`crate::data::Format::of`] says), and from the files of folders. Of conversations only the contents count. The same inputs give the same
 /// files, byte for byte.
 ///
 /// # Errors
 /// [`TextError::Option`] for a vocabulary too small to hold every byte, [`TextError::Io`] for an unreadable
-/// file, [`TextError::Malformed`] if `strict`, and [`TextError::Empty`] if no text is found.
+/// file, [`TextError::Malformed`] if `strict`, [`TextError::Unusable`] for a file that is evidently no text, and
+/// [`TextError::Empty`] or [`TextError::Nothing`] if no text is found.
 pub fn train_tokenizer(
     inputs: &[PathBuf],
     options: &TrainOptions,
@@ -80,6 +84,7 @@ pub fn train_tokenizer(
             options.vocab_size
         )));
     }
+    let inputs = &expand(inputs, options.columns.as_ref())?.files;
     let mut tokenizer = untrained()?;
     let mut trainer = BpeTrainer::builder()
         .vocab_size(options.vocab_size)
@@ -97,7 +102,7 @@ pub fn train_tokenizer(
     // The trainer pulls texts from several threads and knows no errors: they wait here until it is done.
     let state = Mutex::new((TrainReport::default(), None));
     let texts = Texts {
-        rows: Rows::new(inputs),
+        rows: Rows::new(inputs).with_columns(options.columns.clone()),
         ready: Vec::new().into_iter(),
         strict: options.strict,
         state: &state,
@@ -119,12 +124,19 @@ pub fn train_tokenizer(
             .map(|path| path.display().to_string())
             .collect::<Vec<_>>()
             .join(", ");
-        return Err(TextError::Empty {
-            input: if input.is_empty() {
-                "the input".to_owned()
-            } else {
-                input
+        let input = match input.as_str() {
+            "" => "the input".to_owned(),
+            _ => input,
+        };
+        return Err(match report.first_malformed {
+            Some(first) => TextError::Nothing {
+                input,
+                reason: format!(
+                    "{} rows are malformed, the first: {first}",
+                    report.malformed
+                ),
             },
+            None => TextError::Empty { input },
         });
     }
     let json = tokenizer

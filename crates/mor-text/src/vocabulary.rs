@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::added::{AddedToken, token_name};
 use crate::format::{Spelling, TokenizerFile, bad};
-use crate::tokenizer::TOKENIZER_FILE;
+use crate::tokenizer::{CONFIG_FILE, TOKENIZER_FILE};
 use crate::{Result, bytes};
 
 /// What an id stands for.
@@ -16,22 +17,21 @@ pub(crate) struct Token {
     pub(crate) special: bool,
 }
 
-/// A token that only markup can name.
-#[derive(Debug, Clone)]
-pub(crate) struct AddedToken {
-    pub(crate) name: String,
-    pub(crate) id: u32,
-    /// Left out of decoded text. Some vocabularies add ordinary text, such as runs of spaces, which is not.
-    pub(crate) special: bool,
-}
-
 /// Every id of a tokenizer.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
     /// Indexed by id.
     pub(crate) tokens: Vec<Token>,
-    /// The longest name first, so that the first match is the longest.
+    /// The longest name first.
     pub(crate) added: Vec<AddedToken>,
+    /// Those of them that `tokenizer_config.json` adds or changes.
+    #[cfg_attr(
+        not(feature = "fs"),
+        expect(dead_code, reason = "only a fingerprint needs it")
+    )]
+    of_config: Vec<AddedToken>,
+    /// How many of these have no id in any file: they got the next ones, as in transformers.
+    pub(crate) numbered: usize,
     pub(crate) letters: Letters,
 }
 
@@ -50,15 +50,26 @@ pub(crate) enum Letters {
 impl Vocabulary {
     /// Gathers the tokens of `file`; what `config` names as a special token is one.
     pub(crate) fn new(file: &TokenizerFile, config: &Value) -> Result<Self> {
-        let added = added_tokens(file, config);
+        let own = added_tokens(file, &Value::Null)?.0;
+        let (added, numbered) = added_tokens(file, config)?;
+        let mut of_config = added.clone();
+        of_config.retain(|token| !own.contains(token));
         let spelling = file.spelling()?;
         let tokens = token_table(file, &added, &spelling)?;
         let letters = Letters::new(file, &spelling)?;
         Ok(Self {
             tokens,
             added,
+            of_config,
+            numbered,
             letters,
         })
+    }
+
+    /// The tokens that `tokenizer_config.json` adds or changes.
+    #[cfg(feature = "fs")]
+    pub(crate) fn of_config(&self) -> &[AddedToken] {
+        &self.of_config
     }
 
     /// The id of an added token.
@@ -126,8 +137,23 @@ impl Letters {
     }
 }
 
-/// The tokens that only markup can name: those the file adds, and those the configuration gives a role.
-fn added_tokens(file: &TokenizerFile, config: &Value) -> Vec<AddedToken> {
+/// Where `tokenizer_config.json` names special tokens, in the order in which transformers numbers them.
+pub(crate) const SPECIAL_KEYS: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+/// Where it names more of them: a list, or in `extra_special_tokens` also an object.
+const MORE_KEYS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+/// Most tokens that get an id here.
+const MAX_NUMBERED: usize = 1024;
+
+/// The added tokens, and how many of them have no id in any file.
+fn added_tokens(file: &TokenizerFile, config: &Value) -> Result<(Vec<AddedToken>, usize)> {
     let mut added: Vec<AddedToken> = file
         .added_tokens
         .iter()
@@ -136,21 +162,70 @@ fn added_tokens(file: &TokenizerFile, config: &Value) -> Vec<AddedToken> {
             name: token.content.clone(),
             id: token.id,
             special: token.special,
+            lstrip: token.lstrip,
+            rstrip: token.rstrip,
+            single_word: token.single_word,
+            normalized: token.normalized.unwrap_or(!token.special),
         })
         .collect();
-    for key in ["bos_token", "eos_token", "pad_token", "unk_token"] {
-        let Some(name) = token_name(&config[key]).filter(|name| !name.is_empty()) else {
+    let vocab = &file.model.vocab;
+    if let Some(decoder) = config["added_tokens_decoder"].as_object() {
+        for (id, value) in decoder {
+            let token = id.parse().ok();
+            let Some(token) = token.and_then(|id| AddedToken::from_config(value, id)) else {
+                return Err(bad(
+                    CONFIG_FILE,
+                    format!("`added_tokens_decoder` has no token with a name under {id:?}"),
+                ));
+            };
+            // What this file says of a token counts, but for its id.
+            match added.iter_mut().find(|other| other.name == token.name) {
+                Some(other) => {
+                    *other = AddedToken {
+                        id: other.id,
+                        ..token
+                    }
+                }
+                None => added.push(AddedToken {
+                    id: vocab.get(&token.name).copied().unwrap_or(token.id),
+                    ..token
+                }),
+            }
+        }
+    }
+    let mut numbered = 0;
+    let ids = vocab.values().copied();
+    let mut next = ids
+        .chain(added.iter().map(|token| token.id))
+        .max()
+        .unwrap_or(0);
+    for value in named_specials(config) {
+        let Some(name) = token_name(value).filter(|name| !name.is_empty()) else {
             continue;
         };
         if let Some(token) = added.iter_mut().find(|token| token.name == name) {
             token.special = true;
-        } else if let Some(&id) = file.model.vocab.get(name) {
-            added.push(AddedToken {
-                name: name.to_owned(),
-                id,
-                special: true,
-            });
+            continue;
         }
+        let known = vocab.get(name).copied();
+        let id = match known {
+            Some(id) => id,
+            None if numbered == MAX_NUMBERED => {
+                return Err(bad(
+                    CONFIG_FILE,
+                    format!("names more than {MAX_NUMBERED} tokens that no vocabulary has"),
+                ));
+            }
+            None => {
+                numbered += 1;
+                next = next.saturating_add(1);
+                next
+            }
+        };
+        added.extend(AddedToken::from_config(value, id).map(|token| AddedToken {
+            special: true,
+            ..token
+        }));
     }
     added.sort_by(|a, b| {
         b.name
@@ -158,7 +233,17 @@ fn added_tokens(file: &TokenizerFile, config: &Value) -> Vec<AddedToken> {
             .cmp(&a.name.len())
             .then_with(|| a.name.cmp(&b.name))
     });
-    added
+    Ok((added, numbered))
+}
+
+/// The special tokens that `config` names.
+fn named_specials(config: &Value) -> impl Iterator<Item = &Value> {
+    let more = MORE_KEYS.iter().flat_map(|key| {
+        let list = config[*key].as_array().into_iter().flatten();
+        let object = config[*key].as_object().into_iter().flatten();
+        list.chain(object.map(|(_, value)| value))
+    });
+    SPECIAL_KEYS.iter().map(|key| &config[*key]).chain(more)
 }
 
 /// What every id stands for, indexed by id.
@@ -221,9 +306,4 @@ fn token_table(
         }
     }
     Ok(tokens)
-}
-
-/// A special token's name as Hugging Face writes it: a string, or an object with `content`.
-pub(crate) fn token_name(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value["content"].as_str())
 }

@@ -202,6 +202,7 @@ fn training_reports_what_it_cannot_read() {
                 vocab_size: 300,
                 min_frequency: 1,
                 strict,
+                ..TrainOptions::default()
             },
         )
     };
@@ -298,8 +299,6 @@ fn unusable_tokenizers_say_why() {
     assert_eq!(reason(&json, "{}"), "");
     assert!(reason("{}", "{}").starts_with("tokenizer.json: not a byte-level BPE"));
     assert!(reason(&json, "[]").contains("tokenizer_config.json: expected a JSON object"));
-    assert!(reason(&json, r#"{"chat_template": 3}"#).contains("must be a string"));
-    assert!(reason(&json, r#"{"chat_template": "{% if %}"}"#).contains("chat template: line 1"));
     let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
         "pre_tokenizer":null,"post_processor":null,"decoder":null,
         "model":{"type":"WordLevel","vocab":{"a":0,"<unk>":1},"unk_token":"<unk>"}}"#;
@@ -318,6 +317,31 @@ fn unusable_tokenizers_say_why() {
             .to_string()
             .contains("tokenizer.json")
     );
+}
+
+/// Plain text needs no template, so one that cannot be used is no error before a conversation is encoded.
+#[test]
+fn unusable_templates_leave_text_usable() {
+    let json = std::fs::read(data_file("tokenizer/tokenizer.json")).unwrap();
+    for (config, expected) in [
+        (r#"{"chat_template": 3}"#, "must be a string"),
+        (r#"{"chat_template": "{% if %}"}"#, "chat template: line 1"),
+        (
+            r#"{"chat_template": "{{ raise_exception('no') }}"}"#,
+            "chat template: line 1: invalid operation: no",
+        ),
+        (r#"{"chat_template": "{{ 1 | unheard_of }}"}"#, "unheard_of"),
+        (
+            r#"{"chat_template": [{"name": "rag", "template": "x"}]}"#,
+            "has the templates \"rag\"; expected one named \"default\"",
+        ),
+    ] {
+        let tokenizer = Tokenizer::from_bytes(&json, config.as_bytes()).unwrap();
+        assert_eq!(tokenizer.decode(&tokenizer.encode("text").unwrap()), "text");
+        let error = tokenizer.encode_chat(&[Message::new(Role::User, "hi")], true);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(expected), "{config}: {error}");
+    }
 }
 
 /// What a test does to a tokenizer's JSON.

@@ -3,6 +3,7 @@
 The classes below only lend their names to the pickle. Run with Python 3: python3 make.py
 """
 
+import math
 import pickle
 import struct
 import sys
@@ -136,6 +137,38 @@ expanded = OrderedDict(
     outside=Tensor(shared, [2, 3], offset=2),
 )
 save("views.pt", expanded)
+
+# The smallest technical model with the original's table of sines and cosines.
+def zeros(*shape):
+    return Tensor(Storage("FloatStorage", [0.0] * math.prod(shape)), list(shape))
+
+
+def linear(name, rows, columns):
+    return {f"{name}.weight": zeros(rows, columns), f"{name}.bias": zeros(rows)}
+
+
+def norm(name):
+    return {f"{name}.weight": zeros(width), f"{name}.bias": zeros(width)}
+
+
+width, positions = 4, 3
+table = [
+    (math.cos if column % 2 else math.sin)(position / 10000 ** (column // 2 * 2 / width))
+    for position in range(positions) for column in range(width)
+]
+layer = "layers.0"
+sinusoidal = OrderedDict({
+    "embeddings.token_embedding.weight": zeros(5, width),
+    "embeddings.pos_encoding.pe": Tensor(Storage("FloatStorage", table), [1, positions, width]),
+    **norm("embeddings.layer_norm"), **norm("final_norm"),
+    **linear(f"{layer}.step_projections.0", width, width),
+    **{f"{layer}.attention.{part}.weight": zeros(width, width) for part in ("w_q", "w_k", "w_v")},
+    **linear(f"{layer}.attention.w_o", width, width),
+    **norm(f"{layer}.norm1"), **norm(f"{layer}.norm2"),
+    **linear(f"{layer}.feedforward.linear1", 6, width), **linear(f"{layer}.feedforward.linear2", width, 6),
+    "lm_head.weight": zeros(5, width),
+})
+save("sinusoidal.pt", sinusoidal)
 
 
 class Print:

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::data::format::stem;
 use crate::data::pieces::Pieces;
-use crate::data::{ChatReader, FileReader, Format, Schema, TextReader};
+use crate::data::{ChatReader, Columns, FileReader, Format, Schema, TableReader, TextReader};
 use crate::{Conversation, Message, Result, Role, TextError};
 
 /// What a model learns from in one go.
@@ -40,6 +40,8 @@ pub struct Documents {
     inputs: VecDeque<PathBuf>,
     /// Whether each line of a text is an item, rather than each piece.
     lines: bool,
+    /// Columns of tables, instead of those that are known.
+    columns: Option<Columns>,
     current: Option<Input>,
     finished_bytes: u64,
 }
@@ -56,6 +58,7 @@ struct Input {
 #[derive(Debug)]
 enum Reader {
     Chat(ChatReader<FileReader>),
+    Table(Box<TableReader<FileReader>>),
     Pieces(Pieces<FileReader>),
     Lines(TextReader<FileReader>),
 }
@@ -81,6 +84,7 @@ impl Documents {
         Self {
             inputs: inputs.iter().cloned().collect(),
             lines: false,
+            columns: None,
             current: None,
             finished_bytes: 0,
         }
@@ -94,6 +98,12 @@ impl Documents {
         }
     }
 
+    /// The same documents, of tables by the columns given, if there are any.
+    #[must_use]
+    pub fn with_columns(self, columns: Option<Columns>) -> Self {
+        Self { columns, ..self }
+    }
+
     /// Bytes read so far, to compare with the sizes of the files.
     pub fn bytes(&self) -> u64 {
         self.finished_bytes + self.current.as_ref().map_or(0, Input::bytes)
@@ -103,8 +113,23 @@ impl Documents {
     pub fn schema(&self) -> Option<Schema> {
         match &self.current.as_ref()?.reader {
             Reader::Chat(reader) => reader.schema(),
+            Reader::Table(reader) => reader.schema(),
             Reader::Pieces(_) | Reader::Lines(_) => None,
         }
+    }
+
+    /// Fields or columns of the row yielded last that were not used.
+    pub fn unused(&self) -> &[String] {
+        match self.current.as_ref().map(|input| &input.reader) {
+            Some(Reader::Chat(reader)) => reader.unused(),
+            Some(Reader::Table(reader)) => reader.unused(),
+            _ => &[],
+        }
+    }
+
+    /// The source of rows that name none: the name of the file that is being read.
+    pub fn source(&self) -> &str {
+        self.current.as_ref().map_or("", |input| &input.source)
     }
 
     /// Ends the documents with `error`.
@@ -116,11 +141,12 @@ impl Documents {
 }
 
 impl Input {
-    fn open(path: &Path, lines: bool) -> Result<Self> {
-        let (format, file) = Format::open(path)?;
+    fn open(path: &Path, lines: bool, columns: Option<&Columns>) -> Result<Self> {
+        let (format, file) = Format::open_with(path, columns)?;
         let bytes = file.counter();
         let reader = match format {
             Format::Chat => Reader::Chat(ChatReader::new(file, path)),
+            Format::Table => Reader::Table(Box::new(TableReader::new(file, path, columns)?)),
             Format::Text if lines => Reader::Lines(TextReader::new(file, path)),
             Format::Text => Reader::Pieces(Pieces::new(file, path)),
         };
@@ -137,23 +163,30 @@ impl Input {
     }
 
     fn next(&mut self) -> Option<Result<Document>> {
-        let text = match &mut self.reader {
-            Reader::Chat(reader) => {
-                return Some(reader.next()?.map(|mut row| {
-                    row.source.get_or_insert_with(|| self.source.clone());
-                    Document::Conversation(row)
-                }));
+        let row = match &mut self.reader {
+            Reader::Chat(reader) => reader.next()?,
+            Reader::Table(reader) => reader.next()?,
+            Reader::Pieces(pieces) => {
+                let text = pieces.next()?;
+                return Some(text.map(|text| self.text(text)));
             }
-            Reader::Pieces(pieces) => pieces.next()?,
-            Reader::Lines(lines) => lines.next()?,
+            Reader::Lines(lines) => {
+                let text = lines.next()?;
+                return Some(text.map(|text| self.text(text)));
+            }
         };
-        Some(text.map(|text| {
-            Document::Text(TextPiece {
-                text,
-                opens: std::mem::take(&mut self.opens),
-                source: self.source.clone(),
-            })
+        Some(row.map(|mut row| {
+            row.source.get_or_insert_with(|| self.source.clone());
+            Document::Conversation(row)
         }))
+    }
+
+    fn text(&mut self, text: String) -> Document {
+        Document::Text(TextPiece {
+            text,
+            opens: std::mem::take(&mut self.opens),
+            source: self.source.clone(),
+        })
     }
 }
 
@@ -163,7 +196,7 @@ impl Iterator for Documents {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Some(input) = &mut self.current else {
-                match Input::open(&self.inputs.pop_front()?, self.lines) {
+                match Input::open(&self.inputs.pop_front()?, self.lines, self.columns.as_ref()) {
                     Ok(input) => self.current = Some(input),
                     Err(error) => return Some(self.fail(error)),
                 }

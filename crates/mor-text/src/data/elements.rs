@@ -106,12 +106,16 @@ impl<R: BufRead> Elements<R> {
             let resumes =
                 byte == b'{' && self.indent.is_some() && self.indent == self.element_indent;
             self.broken &= !resumes;
+            if byte == b']' && !self.broken {
+                // Another array may follow, where files were put together.
+                self.opened = false;
+            }
             let skipped = self.broken
                 || byte.is_ascii_whitespace()
                 || matches!(byte, b',' | b']')
                 || (byte == b'[' && !std::mem::replace(&mut self.opened, true))
-                // A byte-order mark.
-                || (self.bytes < 3 && matches!(byte, 0xEF | 0xBB | 0xBF));
+                // A byte-order mark: no JSON value begins with any of its bytes.
+                || matches!(byte, 0xEF | 0xBB | 0xBF);
             if !skipped {
                 break byte;
             }
@@ -270,6 +274,10 @@ mod tests {
         let one = |line, text: &str| (line, text.to_owned());
         assert_eq!(good(""), []);
         assert_eq!(good("\u{FEFF}[]"), []);
+        assert_eq!(
+            good("\u{FEFF}\u{FEFF}[{},\u{FEFF}{\"a\":1}]\n\u{FEFF}[[2]]"),
+            [one(1, "{}"), one(1, "{\"a\":1}"), one(2, "[2]")]
+        );
         assert_eq!(good("[{}]"), [one(1, "{}")]);
         assert_eq!(
             good("\u{FEFF}[\r\n  {\"a\": \"]}\\\"\"},\r\n  {\"b\": [1, 2 , ] ,\r\n },\r\n]\r\n"),

@@ -87,11 +87,16 @@ pub struct Selection {
     /// Hashes of beginnings. A false match among millions of rows is unlikely and costs one row.
     seen: HashSet<u64>,
     report: FilterReport,
+    /// Pieces of running text among the rows kept: the limit of rows is not about them.
+    kept_text: u64,
     sources: BTreeMap<String, FilterReport>,
 }
 
 /// Sources counted one by one; past this many the rest are counted together, under no name.
 const MAX_SOURCES: usize = 4096;
+/// Names of fields that are not used, and the longest, in bytes.
+const MAX_FIELDS: usize = 48;
+const MAX_FIELD_NAME: usize = 64;
 
 impl Selection {
     /// Starts with nothing seen.
@@ -104,6 +109,7 @@ impl Selection {
             filter,
             seen: HashSet::new(),
             report: FilterReport::default(),
+            kept_text: 0,
             sources: BTreeMap::new(),
         })
     }
@@ -117,9 +123,52 @@ impl Selection {
     /// counted so, unless it meets no condition anyway.
     pub fn admit_weighted(&mut self, row: &Conversation, drawn: bool) -> Result<(), Reason> {
         let verdict = self.judge(row, drawn);
-        let name = row.source.as_deref().unwrap_or_default();
-        let known = self.sources.len() < MAX_SOURCES || self.sources.contains_key(name);
-        let name = if known { name } else { "" };
+        let source = row.source.as_deref().unwrap_or_default();
+        self.count(source, |report| match verdict {
+            Ok(()) => {
+                report.kept += 1;
+                report.kept_bytes += row.content_bytes() as u64;
+            }
+            Err(reason) => *report.dropped_mut(reason) += 1,
+        });
+        verdict
+    }
+
+    /// Counts a piece of a running text, which is kept if its file's weight takes it.
+    pub fn count_text(&mut self, source: &str, bytes: usize, drawn: bool) {
+        self.count(source, |report| {
+            report.text_pieces += 1;
+            if drawn {
+                report.kept += 1;
+                report.kept_bytes += bytes as u64;
+            } else {
+                report.weight += 1;
+            }
+        });
+        self.kept_text += u64::from(drawn);
+    }
+
+    /// Counts a row of `source` that could not be read.
+    pub fn count_malformed(&mut self, source: &str) {
+        self.count(source, |report| report.malformed += 1);
+    }
+
+    /// Counts fields of a row that were not used.
+    pub fn count_unused(&mut self, names: &[String]) {
+        let unused = &mut self.report.unused;
+        for name in names {
+            let name = &name[..name.floor_char_boundary(MAX_FIELD_NAME)];
+            let known = unused.len() < MAX_FIELDS || unused.contains_key(name);
+            *unused
+                .entry(if known { name } else { "" }.to_owned())
+                .or_default() += 1;
+        }
+    }
+
+    /// Counts a row in all and by source.
+    fn count(&mut self, source: &str, count: impl Fn(&mut FilterReport)) {
+        let known = self.sources.len() < MAX_SOURCES || self.sources.contains_key(source);
+        let name = if known { source } else { "" };
         if !self.sources.contains_key(name) {
             self.sources
                 .insert(name.to_owned(), FilterReport::default());
@@ -129,20 +178,8 @@ impl Selection {
             .flatten()
         {
             report.rows += 1;
-            match verdict {
-                Ok(()) => {
-                    report.kept += 1;
-                    report.kept_bytes += row.content_bytes() as u64;
-                }
-                Err(reason) => *report.dropped_mut(reason) += 1,
-            }
+            count(report);
         }
-        verdict
-    }
-
-    /// Counts a line that could not be read as a row.
-    pub fn count_malformed(&mut self) {
-        self.report.malformed += 1;
     }
 
     /// The counts so far.
@@ -201,7 +238,10 @@ impl Selection {
         if !drawn {
             return Err(Reason::Weight);
         }
-        if filter.max_rows.is_some_and(|max| self.report.kept >= max) {
+        if filter
+            .max_rows
+            .is_some_and(|max| self.report.kept - self.kept_text >= max)
+        {
             return Err(Reason::Surplus);
         }
         self.seen.extend(beginning);

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
+use super::columns::{Columns, Header};
+use super::lines::without_marks;
+
 /// The formats of a dataset file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// JSON objects, one conversation each, of any [`crate::data::Schema`]: one a line, the elements of an
     /// array, or one after another.
     Chat,
+    /// A table, CSV or TSV, whose header names a question and an answer.
+    Table,
     /// Plain text.
     Text,
 }
@@ -24,20 +29,29 @@ pub enum Layout {
 }
 
 /// Keys by which a row is known.
-const KEYS: [&str; 5] = [
+const KEYS: [&str; 8] = [
     "\"messages\"",
     "\"conversations\"",
+    "\"conversation\"",
     "\"data\"",
     "\"chosen\"",
     "\"instruction\"",
+    "\"question\"",
+    "\"prompt\"",
 ];
 
 impl Format {
-    /// Decides by `head`, the file's beginning: JSON objects, or an array of them, are rows, and all else is
-    /// text. Only where that leaves a doubt the name's extension decides: nothing or broken rows in a
-    /// `.json`, `.jsonl` or `.ndjson` file are rows, and objects without a known key in a `.txt`, `.text` or
-    /// `.md` file are text.
+    /// Decides by `head`, the file's beginning: JSON objects, or an array of them, are rows; a header that names a
+    /// question and an answer, with a second record of as many columns, begins a table; and all else is text.
+    /// Only where that leaves a doubt the name's extension decides: nothing or broken rows in a `.json`,
+    /// `.jsonl` or `.ndjson` file are rows, objects without a known key in a `.txt`, `.text` or `.md` file are
+    /// text, and a `.csv`, `.tsv` or `.tab` file is a table whatever its columns.
     pub fn of(path: &Path, head: &[u8]) -> Self {
+        Self::with_columns(path, head, None)
+    }
+
+    /// As [`Format::of`], of a table by the columns given, if there are any.
+    pub(super) fn with_columns(path: &Path, head: &[u8], columns: Option<&Columns>) -> Self {
         let extension = extension(path);
         let json = matches!(extension.as_deref(), Some("json" | "jsonl" | "ndjson"));
         let text = matches!(extension.as_deref(), Some("txt" | "text" | "md"));
@@ -50,8 +64,21 @@ impl Format {
             opens_row(head)
         };
         // A .jsonl file of prose would be read as nothing but errors, and they say what is wrong with it.
-        if chat { Self::Chat } else { Self::Text }
+        if chat {
+            return Self::Chat;
+        }
+        let certain = is_table(path) && !trim(head).is_empty();
+        if certain || Header::find(head, columns, false).is_some() {
+            Self::Table
+        } else {
+            Self::Text
+        }
     }
+}
+
+/// Whether a file is a table by its name.
+pub(super) fn is_table(path: &Path) -> bool {
+    matches!(extension(path).as_deref(), Some("csv" | "tsv" | "tab"))
 }
 
 impl Layout {
@@ -67,7 +94,7 @@ impl Layout {
         let mut lines = head.split(|&byte| byte == b'\n');
         let whole = lines.next().is_none_or(is_whole);
         let next = lines.find(|line| !line.trim_ascii().is_empty());
-        if whole || next.is_none_or(|line| line.starts_with(b"{")) {
+        if whole || next.is_none_or(|line| without_marks(line).starts_with(b"{")) {
             Self::Lines
         } else {
             Self::Objects
@@ -105,9 +132,9 @@ pub(super) fn stem(path: &Path) -> String {
 }
 
 /// Whether a JSON object begins here, or an array of them.
-fn opens_row(head: &[u8]) -> bool {
+pub(super) fn opens_row(head: &[u8]) -> bool {
     let head = trim(head);
-    let head = head.strip_prefix(b"[").unwrap_or(head).trim_ascii_start();
+    let head = trim(head.strip_prefix(b"[").unwrap_or(head));
     let Some(key) = head.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else {
         return false;
     };
@@ -121,11 +148,15 @@ fn opens_row(head: &[u8]) -> bool {
     matches!(key[end + 1..].trim_ascii_start().first(), Some(b':') | None)
 }
 
-/// Without byte-order mark and leading white space.
-fn trim(head: &[u8]) -> &[u8] {
-    head.strip_prefix(b"\xEF\xBB\xBF")
-        .unwrap_or(head)
-        .trim_ascii_start()
+/// Without byte-order marks and leading white space.
+fn trim(mut head: &[u8]) -> &[u8] {
+    loop {
+        let rest = without_marks(head).trim_ascii_start();
+        if rest.len() == head.len() {
+            return rest;
+        }
+        head = rest;
+    }
 }
 
 /// Whether every bracket on a line is closed.
@@ -179,6 +210,29 @@ mod tests {
                 assert_eq!(of(name, text), Format::Chat, "{text:?}");
             }
         }
+        for table in [
+            &b"question,answer\nq,a\n"[..],
+            b"\xEF\xBB\xBFsep=;\r\n\"Frage\";\"Antwort\"\r\nq;\"a;\nb\"\r\n",
+            b"id\tinstruction\toutput\n1\tq\ta",
+        ] {
+            for name in ["a", "a.txt", "a.md.gz", "a.csv", "a.tsv.zst"] {
+                assert_eq!(of(name, table), Format::Table, "{name}");
+            }
+        }
+        for prose in [
+            &b"Question, answer: the two belong together.\nAs always, one, and two.\n"[..],
+            b"question,answer\n",
+            b"Question, answer and more\n\nWell, yes.",
+            b"One thing, another,\nand a third, the last.\n",
+            b"name,age\nBob,3\n",
+        ] {
+            for name in ["a", "a.txt", "a.log"] {
+                assert_eq!(of(name, prose), Format::Text, "{name}");
+            }
+            assert_eq!(of("a.CSV", prose), Format::Table);
+        }
+        assert_eq!(of("a.csv", b"\n"), Format::Text);
+        assert_eq!(of("a.csv", b"{\"messages\": 1}"), Format::Chat);
         assert_eq!(of("a.md", b"{\"name\": 1}"), Format::Text);
         assert_eq!(of("a", b"{\"name\": 1}"), Format::Chat);
     }
@@ -191,6 +245,8 @@ mod tests {
             ("{\"a\":[", Layout::Lines),
             ("{\"broken\n\n{\"a\":1}\n", Layout::Lines),
             ("\u{FEFF}\n [\n{", Layout::Array),
+            ("\u{FEFF}\u{FEFF}\n\u{FEFF}[\n{", Layout::Array),
+            ("{\"broken\n\u{FEFF}{\"a\":1}\n", Layout::Lines),
             ("{\r\n  \"a\": 1\r\n}", Layout::Objects),
             ("{\"a\": [\n{\"b\"", Layout::Lines),
             ("{\"a\": [\n  {\"b\"", Layout::Objects),

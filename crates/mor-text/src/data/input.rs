@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 
+use super::gzip::{Gzip, skip_zeros};
 use crate::{Result, TextError};
 
 /// How much of a file's content is looked at to tell its format.
@@ -20,7 +20,7 @@ const HEAD_BYTES: u64 = 64 << 10;
 pub enum Compression {
     /// Not at all.
     None,
-    /// gzip, of any number of members.
+    /// gzip, of any number of members, with zeros after each or none.
     Gzip,
     /// Zstandard, of any number of frames, with windows up to 100 MiB.
     Zstd,
@@ -72,7 +72,7 @@ impl FileReader {
         let compression = Compression::of(file.fill_buf()?);
         let mut content: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(file),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(file)),
+            Compression::Gzip => Box::new(Gzip::new(file)),
             Compression::Zstd => Box::new(Zstd::new(file)),
         };
         let mut head = Vec::new();
@@ -151,9 +151,9 @@ impl<R: BufRead> Zstd<R> {
         }
     }
 
-    /// Begins the next frame with content; false at the end of the file.
+    /// Begins the next frame with content; false at the end of the file. Zeros between frames are passed over.
     fn begin(&mut self) -> std::io::Result<bool> {
-        while !self.input.fill_buf()?.is_empty() {
+        while skip_zeros(&mut self.input)?.is_some() {
             match self.decoder.reset(&mut self.input) {
                 Ok(()) => return Ok(true),
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
@@ -250,8 +250,13 @@ mod tests {
             assert_eq!(read(&bytes).unwrap(), (text.clone(), compression));
             if compression != Compression::None {
                 // Files that were appended to one another.
-                let twice = [bytes.clone(), bytes].concat();
+                let twice = [&bytes[..], &bytes].concat();
                 assert_eq!(read(&twice).unwrap().0, [&text[..], &text].concat());
+                // Zeros that a block device or an archive was filled up with, also between two of them.
+                let padded = [&bytes[..], &[0; 70_000], &bytes, &[0; 513]].concat();
+                assert_eq!(read(&padded).unwrap().0, [&text[..], &text].concat());
+                let followed = [&bytes[..], b"\0\0text"].concat();
+                assert!(read(&followed).is_err());
             }
         }
         assert_eq!(read(b"").unwrap(), (vec![], Compression::None));

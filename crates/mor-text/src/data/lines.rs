@@ -11,7 +11,15 @@ pub const MAX_LINE_BYTES: usize = 16 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The lines of `input`, without their ends, numbered from 1.
+/// Without the byte-order marks at the beginning.
+pub(super) fn without_marks(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(BYTE_ORDER_MARK) {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The lines of `input`, without their ends and the byte-order marks before them, numbered from 1.
 #[derive(Debug)]
 pub(super) struct Lines<R> {
     input: R,
@@ -53,6 +61,27 @@ impl<R: BufRead> Lines<R> {
 
     /// The next line, or `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<&str>> {
+        let Some(start) = self.advance()? else {
+            return Ok(None);
+        };
+        match std::str::from_utf8(&self.buffer[start..]) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) => Err(TextError::Malformed {
+                path: self.path.clone(),
+                line: self.number,
+                reason: format!("not UTF-8 at byte {}", start + error.valid_up_to() + 1),
+            }),
+        }
+    }
+
+    /// As [`Lines::next`], of a line that need not be UTF-8.
+    pub(super) fn next_bytes(&mut self) -> Result<Option<&[u8]>> {
+        let start = self.advance()?;
+        Ok(start.map(|start| &self.buffer[start..]))
+    }
+
+    /// Reads a line into the buffer, without its end, and returns where it begins there.
+    fn advance(&mut self) -> Result<Option<usize>> {
         let Some(too_long) = self
             .fill()
             .map_err(|error| TextError::io(&self.path, error))?
@@ -68,19 +97,9 @@ impl<R: BufRead> Lines<R> {
         if self.buffer.last() == Some(&b'\r') {
             self.buffer.pop();
         }
-        let start = if self.number == 1 && self.buffer.starts_with(BYTE_ORDER_MARK) {
-            BYTE_ORDER_MARK.len()
-        } else {
-            0
-        };
-        match std::str::from_utf8(&self.buffer[start..]) {
-            Ok(line) => Ok(Some(line)),
-            Err(error) => Err(TextError::Malformed {
-                path: self.path.clone(),
-                line: self.number,
-                reason: format!("not UTF-8 at byte {}", start + error.valid_up_to() + 1),
-            }),
-        }
+        // Not only in the first line: files that begin with one may have been put together.
+        let start = self.buffer.len() - without_marks(&self.buffer).len();
+        Ok(Some(start))
     }
 
     /// Reads one line with its end into the buffer: `Some(too_long)`, or `None` at the end of the file.
@@ -152,7 +171,10 @@ mod tests {
             lines(b"\xEF\xBB\xBFfirst line\r\nsecond\n\nlast"),
             ["first line", "second", "", "last"].map(text)
         );
-        assert_eq!(lines(b"a\n\xEF\xBB\xBFb"), [text("a"), text("\u{FEFF}b")]);
+        assert_eq!(
+            lines("\u{FEFF}\u{FEFF}a\n\u{FEFF}b\nc\u{FEFF}d".as_bytes()),
+            ["a", "b", "c\u{FEFF}d"].map(text)
+        );
         assert_eq!(
             lines(b"a\nb\xFFc\nd"),
             [

@@ -10,7 +10,8 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Bytes after which it ends even without one, between two characters.
 const MAX_PIECE_BYTES: usize = 1 << 20;
 
-/// The pieces of a text, which together are the file byte for byte but for a byte-order mark.
+/// The pieces of a text, which together are the file byte for byte but for byte-order marks before lines, which stay
+/// where files were put together.
 #[derive(Debug)]
 pub(super) struct Pieces<R> {
     input: R,
@@ -18,6 +19,8 @@ pub(super) struct Pieces<R> {
     /// Bytes of the file before the buffer.
     before: u64,
     buffer: Vec<u8>,
+    /// Whether the buffer begins where a line does.
+    begins_line: bool,
     ended: bool,
 }
 
@@ -28,6 +31,7 @@ impl<R: BufRead> Pieces<R> {
             path: path.to_owned(),
             before: 0,
             buffer: Vec::new(),
+            begins_line: true,
             ended: false,
         }
     }
@@ -50,12 +54,8 @@ impl<R: BufRead> Pieces<R> {
             }
         };
         let length = text.len();
-        let text = if self.before == 0 {
-            text.strip_prefix('\u{FEFF}').unwrap_or(text)
-        } else {
-            text
-        };
-        let text = (length > 0).then(|| text.to_owned());
+        let text = (length > 0).then(|| without_marks(text, self.begins_line));
+        self.begins_line = self.buffer[..length].ends_with(b"\n");
         self.before += length as u64;
         self.buffer.drain(..length);
         Ok(text)
@@ -83,6 +83,20 @@ impl<R: BufRead> Pieces<R> {
         }
         Ok(())
     }
+}
+
+/// A text without the byte-order marks before its lines.
+fn without_marks(text: &str, begins_line: bool) -> String {
+    const MARK: char = '\u{FEFF}';
+    if !text.contains(MARK) {
+        return text.to_owned();
+    }
+    let lines = text.split_inclusive('\n').enumerate();
+    let line = |(at, line): (usize, &'_ str)| match at > 0 || begins_line {
+        true => line.trim_start_matches(MARK).to_owned(),
+        false => line.to_owned(),
+    };
+    lines.map(line).collect()
 }
 
 impl<R: BufRead> Iterator for Pieces<R> {
@@ -127,6 +141,10 @@ mod tests {
         assert!(found.len() > 5);
         assert_eq!(pieces(b""), []);
         assert_eq!(pieces(b"\xEF\xBB\xBF"), [Ok(String::new())]);
+        assert_eq!(
+            pieces("\u{FEFF}\u{FEFF}a\n\u{FEFF}b\u{FEFF}".as_bytes()),
+            [Ok("a\nb\u{FEFF}".to_owned())]
+        );
         assert_eq!(pieces(b"\n"), [Ok("\n".to_owned())]);
     }
 

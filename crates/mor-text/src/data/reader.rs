@@ -8,9 +8,11 @@ use std::path::Path;
 use crate::data::elements::Elements;
 use crate::data::format::Layout;
 use crate::data::lines::Lines;
-use crate::data::schema::{Schema, conversation};
+use crate::data::schema::{Row, Schema, conversation};
 #[cfg(feature = "fs")]
-use crate::data::{FileReader, Format};
+use crate::data::signature::{Foreign, foreign};
+#[cfg(feature = "fs")]
+use crate::data::{Columns, FileReader, Format};
 use crate::{Conversation, Result, TextError};
 
 #[cfg(feature = "fs")]
@@ -19,8 +21,13 @@ impl Format {
     ///
     /// # Errors
     /// [`TextError::Io`] if the file cannot be read, [`TextError::TokenFile`] if it holds tokens rather than
-    /// text.
+    /// text, [`TextError::Unusable`] if it is evidently something else.
     pub fn open(path: &Path) -> Result<(Self, FileReader)> {
+        Self::open_with(path, None)
+    }
+
+    /// As [`Format::open`], of a table by the columns given, if there are any.
+    pub(super) fn open_with(path: &Path, columns: Option<&Columns>) -> Result<(Self, FileReader)> {
         let (reader, head) = FileReader::open(path)?;
         if head.starts_with(&crate::tokens::MAGIC) {
             return Err(TextError::TokenFile {
@@ -28,7 +35,13 @@ impl Format {
                 reason: "a token file; give the files that it was made of".to_owned(),
             });
         }
-        Ok((Self::of(path, &head), reader))
+        if let Some(Foreign { name, remedy }) = foreign(&head) {
+            return Err(TextError::Unusable {
+                path: path.to_owned(),
+                reason: format!("this is {name}; {remedy}"),
+            });
+        }
+        Ok((Self::with_columns(path, &head, columns), reader))
     }
 }
 
@@ -37,6 +50,7 @@ impl Format {
 pub struct ChatReader<R> {
     values: Values<R>,
     schema: Option<Schema>,
+    unused: Vec<String>,
     ended: bool,
 }
 
@@ -59,6 +73,7 @@ impl<R: BufRead> ChatReader<R> {
         Self {
             values,
             schema: None,
+            unused: Vec::new(),
             ended: false,
         }
     }
@@ -92,6 +107,11 @@ impl<R: BufRead> ChatReader<R> {
         self.schema
     }
 
+    /// Fields of the row yielded last that were not used; a turn's as `messages[].name`.
+    pub fn unused(&self) -> &[String] {
+        &self.unused
+    }
+
     fn read(&mut self) -> Result<Option<Conversation>> {
         let row = loop {
             match self.values.next()? {
@@ -101,9 +121,10 @@ impl<R: BufRead> ChatReader<R> {
             }
         };
         match row {
-            Ok((row, schema)) => {
-                self.schema = Some(schema);
-                Ok(Some(row))
+            Ok(row) => {
+                self.schema = Some(row.schema);
+                self.unused = row.unused.0;
+                Ok(Some(row.conversation))
             }
             Err((below, reason)) => Err(self.values.malformed(below, reason)),
         }
@@ -208,7 +229,7 @@ impl<R: BufRead> Iterator for TextReader<R> {
 }
 
 /// True if nothing can follow `item`: the end, or an error that is not about one line.
-fn ends<T>(item: &Option<Result<T>>) -> bool {
+pub(super) fn ends<T>(item: &Option<Result<T>>) -> bool {
     match item {
         None => true,
         Some(Err(error)) => !error.is_malformed(),
@@ -217,7 +238,7 @@ fn ends<T>(item: &Option<Result<T>>) -> bool {
 }
 
 /// The conversation of a row, or which line of it is wrong (from 0) and why.
-fn parse(row: &str) -> Result<(Conversation, Schema), (u64, String)> {
+fn parse(row: &str) -> Result<Row, (u64, String)> {
     // Rows of an array that were split into lines keep their commas.
     let row = row.trim();
     let row = row.strip_suffix(',').unwrap_or(row);

@@ -1,12 +1,16 @@
 //! Why rows were dropped, and how many.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// Why a row was dropped. A row is counted under the first reason that applies, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// No assistant's message, or only blank ones: nothing to learn from.
+    /// No row at all: of no known shape, or damaged.
+    Malformed,
+    /// No assistant's message, or only blank ones and ones of weight 0: nothing to learn from.
     Unanswered,
     /// Fewer characters than [`crate::data::Filter::min_chars`].
     TooShort,
@@ -28,7 +32,8 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Malformed,
         Self::Unanswered,
         Self::TooShort,
         Self::TooLong,
@@ -43,6 +48,7 @@ impl Reason {
     /// The reason in words, for a table.
     pub fn describe(self) -> &'static str {
         match self {
+            Self::Malformed => "malformed",
             Self::Unanswered => "without an answer",
             Self::TooShort => "too short",
             Self::TooLong => "too long",
@@ -59,7 +65,7 @@ impl Reason {
 /// How many rows were kept, and how many each condition dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FilterReport {
-    /// Well-formed rows seen.
+    /// Rows that were read, malformed ones and pieces of running text among them.
     pub rows: u64,
     /// Rows kept.
     pub kept: u64,
@@ -83,14 +89,20 @@ pub struct FilterReport {
     pub weight: u64,
     /// Rows that are [`Reason::Surplus`].
     pub surplus: u64,
-    /// Lines that were no rows at all; whoever reads the file counts them.
+    /// Rows that are [`Reason::Malformed`].
     pub malformed: u64,
+    /// Of the rows, pieces of running text, to which no condition applies.
+    pub text_pieces: u64,
+    /// Fields and columns that were not used, with how many rows have each; past a few dozen the rest are counted
+    /// together, under no name.
+    pub unused: BTreeMap<String, u64>,
 }
 
 impl FilterReport {
     /// The count of one reason.
     pub fn dropped(&self, reason: Reason) -> u64 {
         match reason {
+            Reason::Malformed => self.malformed,
             Reason::Unanswered => self.unanswered,
             Reason::TooShort => self.too_short,
             Reason::TooLong => self.too_long,
@@ -105,6 +117,7 @@ impl FilterReport {
 
     pub(super) fn dropped_mut(&mut self, reason: Reason) -> &mut u64 {
         match reason {
+            Reason::Malformed => &mut self.malformed,
             Reason::Unanswered => &mut self.unanswered,
             Reason::TooShort => &mut self.too_short,
             Reason::TooLong => &mut self.too_long,

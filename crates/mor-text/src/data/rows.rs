@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::data::{Document, Documents};
+use crate::data::{Columns, Document, Documents};
 use crate::{Conversation, Result};
 
 /// The rows of several files, in order. Of plain text each line is a row: a conversation of one assistant
@@ -17,6 +17,12 @@ impl Rows {
     /// The rows of `inputs`. Files are opened when their turn comes.
     pub fn new(inputs: &[PathBuf]) -> Self {
         Self(Documents::of_lines(inputs))
+    }
+
+    /// The same rows, of tables by the columns given, if there are any.
+    #[must_use]
+    pub fn with_columns(self, columns: Option<Columns>) -> Self {
+        Self(self.0.with_columns(columns))
     }
 
     /// Bytes read so far, to compare with the sizes of the files.

@@ -13,7 +13,7 @@ pub(super) fn read(text: &str, vocab: &HashMap<String, u32>) -> (Vec<Merge>, Imp
     let mut merges = Vec::new();
     let mut report = ImportReport::default();
     for (number, line) in (1..).zip(text.split('\n')) {
-        if line.trim().is_empty() || (number == 1 && line.starts_with("#version")) {
+        if is_no_merge(number, line) {
             continue;
         }
         let mut symbols = line.split_whitespace();
@@ -30,4 +30,16 @@ pub(super) fn read(text: &str, vocab: &HashMap<String, u32>) -> (Vec<Merge>, Imp
         }
     }
     (merges, report)
+}
+
+/// Whether a list has nothing in it but blank lines and a heading.
+pub(super) fn is_empty(text: &str) -> bool {
+    (1..)
+        .zip(text.split('\n'))
+        .all(|(number, line)| is_no_merge(number, line))
+}
+
+/// Whether a line, counted from 1, is blank or GPT-2's heading.
+fn is_no_merge(number: usize, line: &str) -> bool {
+    line.trim().is_empty() || (number == 1 && line.starts_with("#version"))
 }

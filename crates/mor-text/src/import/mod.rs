@@ -9,6 +9,7 @@ mod write;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::format::without_mark;
 use crate::tokenizer::TOKENIZER_FILE;
 use crate::{Result, TextError, Tokenizer, bytes};
 
@@ -26,7 +27,7 @@ pub struct ImportReport {
 
 /// Reads a tokenizer's folder, whatever program made it:
 ///
-/// - `tokenizer.json` and `tokenizer_config.json`, as [`Tokenizer::from_dir`];
+/// - `tokenizer.json` and `tokenizer_config.json`, and `chat_template.jinja`, as [`Tokenizer::from_dir`];
 /// - the technical original's `vocab.json`, `merges.txt` and `tokenizer_config.json` with its `special_tokens`;
 /// - GPT-2's `vocab.json` and `merges.txt`, also called `encoder.json` and `vocab.bpe`, or the ranks
 ///   `r50k_base.tiktoken`. It gets the conversational card's tokens `<|user|>`, `<|assistant|>` and `<|pad|>` behind the
@@ -49,6 +50,13 @@ pub fn import_tokenizer(dir: &Path) -> Result<(Tokenizer, ImportReport)> {
             .map_err(|error| import(&vocab_path, format!("not a vocabulary: {error}")))?;
         let merges = String::from_utf8(read(&merges_path)?)
             .map_err(|_| import(&merges_path, "not UTF-8 text"))?;
+        if merges::is_empty(&merges) {
+            return Err(import(
+                &merges_path,
+                "has no merges in it, so that words would fall into letters; copy it again from where the tokenizer \
+                 came from",
+            ));
+        }
         let is_byte_level =
             (0..=255).all(|byte| vocab.contains_key(&bytes::char_of(byte).to_string()));
         return if is_byte_level {
@@ -90,7 +98,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
             format!("{len} bytes; at most {MAX_FILE} are read"),
         ));
     }
-    std::fs::read(path).map_err(|error| TextError::io(path, error))
+    let bytes = std::fs::read(path).map_err(|error| TextError::io(path, error))?;
+    Ok(match without_mark(&bytes).len() {
+        len if len < bytes.len() => bytes[bytes.len() - len..].to_vec(),
+        _ => bytes,
+    })
 }
 
 fn import(path: &Path, reason: impl Into<String>) -> TextError {

@@ -1,22 +1,26 @@
 //! Conversations as token ids, laid out by the chat template.
 
-use super::{CONFIG_FILE, Tokenizer};
-use crate::template::{Piece, pieces};
-use crate::vocabulary::AddedToken;
-use crate::{Message, Result, Role, TextError};
+use chrono::Local;
+
+use super::Tokenizer;
+use super::layout::{Layout, Rendering, Writer};
+use crate::template::Setting;
+use crate::{Message, Result, TextError};
 
 impl Tokenizer {
-    /// Renders `messages` with the chat template and encodes the result. The template's special tokens become
-    /// single ids; contents are inserted verbatim and stay plain text, whatever they say.
+    /// Renders `messages` with the chat template and encodes the result, as transformers does. Special tokens that
+    /// the template writes become single ids; those that messages spell stay text.
     ///
     /// # Errors
-    /// [`TextError::Template`] if there is no template, or it refuses these messages.
+    /// [`TextError::Template`] if there is no template or it cannot be used, if it refuses these messages, or if it
+    /// cannot be told which special tokens are its own.
     pub fn encode_chat(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>> {
-        self.lay_out(messages, add_generation_prompt, |_, _| ())
+        let layout = self.layout(messages, add_generation_prompt, false)?;
+        Ok(layout.encoded.ids)
     }
 
     /// Encodes a whole conversation, and says of each id whether a model learns to write it: those of an
@@ -24,26 +28,11 @@ impl Tokenizer {
     /// [`Tokenizer::stop_ids`]). Where the template writes no such token, only the content counts.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode_chat`].
+    /// As [`Tokenizer::encode_chat`], and [`TextError::Template`] if it cannot be told which text is an answer.
     pub fn encode_chat_learned(&self, messages: &[Message]) -> Result<(Vec<u32>, Vec<bool>)> {
-        let stop_ids = self.stop_ids();
-        let mut learned = Vec::new();
-        let mut answered = false;
-        let ids = self.lay_out(messages, false, |piece, ids| {
-            let count = match *piece {
-                Piece::Content(index) => {
-                    answered = messages[index].role == Role::Assistant;
-                    if answered { ids.len() } else { 0 }
-                }
-                Piece::Markup(_) if std::mem::take(&mut answered) => ids
-                    .iter()
-                    .position(|id| stop_ids.contains(id))
-                    .map_or(0, |end| end + 1),
-                Piece::Markup(_) => 0,
-            };
-            learned.extend((0..ids.len()).map(|at| at < count));
-        })?;
-        Ok((ids, learned))
+        let layout = self.layout(messages, false, true)?;
+        let learned = self.learned(&layout);
+        Ok((layout.encoded.ids, learned))
     }
 
     /// Encodes many conversations, on every core.
@@ -63,46 +52,63 @@ impl Tokenizer {
             .collect()
     }
 
-    /// The ids of a conversation; `on_piece` sees each part of it with its ids, in order.
-    fn lay_out(
+    fn layout(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
-        mut on_piece: impl FnMut(&Piece<'_>, &[u32]),
-    ) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or_else(|| TextError::Template {
-            reason: format!(
-                "{CONFIG_FILE} has no `chat_template`; this tokenizer cannot write conversations"
-            ),
-        })?;
-        let name = |token: &Option<AddedToken>| {
-            token
-                .as_ref()
-                .map_or(String::new(), |token| token.name.clone())
-        };
-        let rendered = template.render(
-            messages,
+        with_writers: bool,
+    ) -> Result<Layout> {
+        let template = self
+            .template
+            .as_ref()
+            .map_err(|reason| TextError::Template {
+                reason: reason.clone(),
+            })?;
+        let setting = Setting {
             add_generation_prompt,
-            &name(&self.bos),
-            &name(&self.eos),
-        )?;
-        let mut ids = Vec::new();
-        for piece in pieces(&rendered, messages.len())? {
-            let start = ids.len();
-            match piece {
-                Piece::Markup(markup) => ids.extend(self.encode_markup(markup)?),
-                Piece::Content(index) => self.encode_into(&messages[index].content, &mut ids)?,
+            tokens: &self.named,
+            now: Local::now(),
+        };
+        self.lay_out(&Rendering {
+            template,
+            messages,
+            setting: &setting,
+            with_writers,
+        })
+    }
+
+    /// Which ids of a conversation a model learns to write.
+    fn learned(&self, layout: &Layout) -> Vec<bool> {
+        let stop_ids = self.stop_ids();
+        let ids = &layout.encoded.ids;
+        let mut learned = vec![false; ids.len()];
+        let mut empty_answers = layout.empty_answers.iter().peekable();
+        // Behind an answer: the first id that is learned if a token that ends the answer follows.
+        let mut open = None;
+        for (at, (id, place)) in ids.iter().zip(&layout.encoded.places).enumerate() {
+            while empty_answers.next_if(|it| **it <= place.start).is_some() {
+                open = Some(at);
             }
-            on_piece(&piece, &ids[start..]);
+            let wrote = |writer| layout.writers[place.clone()].contains(&writer);
+            let is_special = self.is_special(*id);
+            if !is_special && wrote(Writer::Assistant) {
+                learned[at] = true;
+                open = Some(at + 1);
+            } else if !is_special && wrote(Writer::Other) {
+                open = None;
+            } else if let Some(from) = open.filter(|_| stop_ids.contains(id)) {
+                learned[from..=at].fill(true);
+                open = None;
+            }
         }
-        Ok(ids)
+        learned
     }
 }
 
 #[cfg(all(test, feature = "fs"))]
 mod tests {
     use super::*;
-    use crate::{TrainOptions, train_tokenizer};
+    use crate::{Role, TrainOptions, train_tokenizer};
 
     /// A tokenizer of single bytes, with another template if one is given.
     fn tokenizer(template: Option<&str>) -> Tokenizer {

@@ -5,14 +5,20 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::header::{ENTRY_BYTES, HEADER_BYTES, Header, MAGIC, Sections, u32_at, u64_at};
 use super::metadata::{Metadata, Origin};
 use crate::{Result, TextError, Tokenizer};
 
-/// The kind of a document that is plain text.
+/// Bytes that are checked before their memory is let go.
+const VERIFIED: usize = 64 << 20;
+
+/// The bit in the kind of a document that is plain text.
 pub(super) const TEXT: u16 = 1;
+/// The bit in the kind of a document that has messages of weight 0.
+pub(super) const WEIGHTED: u16 = 2;
 
 /// Token ids of many documents, conversations or plain text, in one file that is mapped into memory.
 ///
@@ -89,7 +95,13 @@ impl TokenFile {
     /// [`TextError::TokenFile`] if any of its bytes has changed.
     pub fn verify(&self) -> Result<()> {
         let body = &self.map[HEADER_BYTES..self.sections.index.end];
-        let found: [u8; 32] = Sha256::digest(body).into();
+        let mut hash = Sha256::new();
+        for portion in body.chunks(VERIFIED) {
+            hash.update(portion);
+            // Else the whole file would count as this process's memory.
+            self.release();
+        }
+        let found: [u8; 32] = hash.finalize().into();
         if found == self.header.fingerprint {
             return Ok(());
         }
@@ -148,6 +160,13 @@ impl TokenFile {
         );
     }
 
+    /// Whether a model learns to write any of a `range` of a document's tokens.
+    pub fn learns_any(&self, document: usize, range: Range<usize>) -> bool {
+        let bits = &self.map[self.sections.learned.clone()];
+        self.part(document, range)
+            .any(|token| bits[token / 8] >> (token % 8) & 1 == 1)
+    }
+
     /// UTF-8 bytes of a document's text: of a conversation, the contents of its messages.
     pub fn bytes(&self, document: usize) -> u32 {
         u32_at(self.entry(document), 8)
@@ -162,7 +181,32 @@ impl TokenFile {
     /// Whether a document is plain text, which may be cut anywhere, rather than a conversation. The documents
     /// of a long text follow one another.
     pub fn is_text(&self, document: usize) -> bool {
-        u32_at(self.entry(document), 12) >> 16 == u32::from(TEXT)
+        self.kind(document) & TEXT != 0
+    }
+
+    /// Whether a document has messages that are not to be learned, so that its learned bits hold for whoever learns all
+    /// that a text holds, too.
+    pub fn is_weighted(&self, document: usize) -> bool {
+        self.kind(document) & WEIGHTED != 0
+    }
+
+    fn kind(&self, document: usize) -> u16 {
+        (u32_at(self.entry(document), 12) >> 16) as u16
+    }
+
+    /// Conversations of more inputs than `context`, and their tokens beyond it: what is cut where conversations are
+    /// not split. A sequence of `n` tokens has `n - 1` inputs.
+    pub fn beyond(&self, context: usize) -> (u64, u64) {
+        let conversations = (0..self.len()).filter(|&document| !self.is_text(document));
+        let beyond = conversations
+            .map(|document| {
+                self.tokens_of(document)
+                    .saturating_sub(context.saturating_add(1))
+            })
+            .filter(|&tokens| tokens > 0);
+        beyond.fold((0, 0), |(count, sum), tokens| {
+            (count + 1, sum + tokens as u64)
+        })
     }
 
     /// Names of the sources.
@@ -228,8 +272,7 @@ impl TokenFile {
         };
     }
 
-    /// Whether tokenizing `inputs` as they are now would give this file again, as far as names, sizes and
-    /// times of change tell.
+    /// Whether tokenizing `inputs` as they are now would give this file again: names and contents are the same.
     pub fn is_current(
         &self,
         inputs: &[PathBuf],
@@ -241,9 +284,9 @@ impl TokenFile {
             && self.limit() == limit
             && origin.len() == inputs.len()
             && inputs
-                .iter()
+                .par_iter()
                 .zip(origin)
-                .all(|(input, then)| Origin::of(input).is_ok_and(|now| now == *then))
+                .all(|(input, then)| then.is_still(input))
     }
 
     /// A document's entry of the index, or nothing past the last.
@@ -280,6 +323,6 @@ impl TokenFile {
     }
 }
 
-fn hexadecimal(hash: &[u8; 32]) -> String {
+pub(super) fn hexadecimal(hash: &[u8; 32]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::metadata::Origin;
 use super::writer::{EncodedDocument, TokenFileWriter};
-use crate::data::{Document, Documents};
+use crate::data::{Columns, Document, Documents, expand};
 use crate::{Result, TextError, Tokenizer};
 
 /// Text that is encoded at once: enough to keep many cores busy.
@@ -22,6 +22,8 @@ pub struct TokenizeOptions {
     pub limit: Option<u64>,
     /// Stop at the first row that is malformed, or that the chat template refuses, instead of counting it.
     pub strict: bool,
+    /// Columns of tables, instead of those that are known.
+    pub columns: Option<Columns>,
 }
 
 /// How far tokenizing has come.
@@ -56,12 +58,13 @@ pub struct TokenizeReport {
 
 /// Writes the token file `output` with the documents of `inputs`, in their order: each conversation as the
 /// chat template lays it out, and each plain-text file as one running text that begins with the token which
-/// opens texts.
+/// opens texts. Of a folder, all files that can be read.
 ///
 /// # Errors
 /// [`TextError::Io`] for files that cannot be read or written, [`TextError::Malformed`] if `strict`,
+/// [`TextError::Unusable`] for files that are evidently no text, [`TextError::Option`] for a limit of 0,
 /// [`TextError::Template`] if the tokenizer has no chat template and the inputs have conversations, and if
-/// nothing is left, what is wrong with the first row or [`TextError::Empty`].
+/// nothing is left, [`TextError::Nothing`] with what became of the rows, or [`TextError::Empty`].
 pub fn tokenize(
     inputs: &[PathBuf],
     tokenizer: &Tokenizer,
@@ -69,8 +72,14 @@ pub fn tokenize(
     options: &TokenizeOptions,
     mut on_progress: impl FnMut(TokenizeProgress),
 ) -> Result<TokenizeReport> {
+    if options.limit == Some(0) {
+        return Err(TextError::Option(
+            "a limit of 0 rows leaves none to read".to_owned(),
+        ));
+    }
+    let inputs = &expand(inputs, options.columns.as_ref())?.files;
     let mut writer = DocumentWriter::create(output, inputs, tokenizer, options)?;
-    let mut documents = Documents::new(inputs);
+    let mut documents = Documents::new(inputs).with_columns(options.columns.clone());
     let mut taken = 0;
     let mut written = 0;
     while options.limit.is_none_or(|limit| taken < limit) {
@@ -103,8 +112,6 @@ pub struct DocumentWriter<'a> {
     waiting: Vec<Document>,
     waiting_bytes: usize,
     report: TokenizeReport,
-    /// Why the first row that was left out was, should nothing else remain.
-    first_error: Option<TextError>,
 }
 
 /// A document's ids, learned bits and, of text, whether it is.
@@ -122,7 +129,7 @@ impl<'a> DocumentWriter<'a> {
         options: &TokenizeOptions,
     ) -> Result<Self> {
         // Before anything is read, so that a file which changes meanwhile counts as changed.
-        let origin = inputs.iter().map(|path| Origin::of(path));
+        let origin = inputs.par_iter().map(|path| Origin::of(path));
         let origin = origin.collect::<Result<_>>()?;
         let mut writer = TokenFileWriter::create(output, tokenizer)?;
         writer.metadata_mut().origin = origin;
@@ -134,7 +141,6 @@ impl<'a> DocumentWriter<'a> {
             waiting: Vec::new(),
             waiting_bytes: 0,
             report: TokenizeReport::default(),
-            first_error: None,
         })
     }
 
@@ -172,7 +178,7 @@ impl<'a> DocumentWriter<'a> {
             return Err(error);
         }
         self.report.malformed += 1;
-        self.note(error);
+        self.note(&error);
         Ok(())
     }
 
@@ -191,7 +197,7 @@ impl<'a> DocumentWriter<'a> {
             let inputs = &self.writer.metadata_mut().origin;
             let names = inputs.iter().map(|it| it.path.display().to_string());
             let input = names.collect::<Vec<_>>().join(", ");
-            return Err(self.first_error.unwrap_or(TextError::Empty { input }));
+            return Err(self.report.nothing(input));
         }
         let metadata = self.writer.metadata_mut();
         metadata.malformed = self.report.malformed;
@@ -215,7 +221,7 @@ impl<'a> DocumentWriter<'a> {
                 Ok(encoded) => encoded,
                 Err(error @ TextError::Template { .. }) if !self.strict => {
                     self.report.refused += 1;
-                    self.note(error);
+                    self.note(&error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -226,6 +232,7 @@ impl<'a> DocumentWriter<'a> {
                 bytes: document.content_bytes(),
                 source: document.source(),
                 is_text: matches!(document, Document::Text(_)),
+                is_weighted: document.is_weighted(),
             })?;
         }
         self.report.documents = self.writer.documents();
@@ -235,11 +242,37 @@ impl<'a> DocumentWriter<'a> {
     }
 
     /// Remembers the first problem.
-    fn note(&mut self, error: TextError) {
-        if self.first_error.is_none() {
-            self.report.first_problem = Some(error.to_string());
-            self.first_error = Some(error);
+    fn note(&mut self, error: &TextError) {
+        let first = &mut self.report.first_problem;
+        first.get_or_insert_with(|| error.to_string());
+    }
+}
+
+impl TokenizeReport {
+    /// The error that nothing was left to write.
+    fn nothing(&self, input: String) -> TextError {
+        let counts = [
+            (self.malformed, "malformed"),
+            (self.unanswered, "without an answer"),
+            (self.refused, "refused by the chat template"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<_> = counts
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        if counts.is_empty() {
+            return TextError::Empty { input };
         }
+        let first = self
+            .first_problem
+            .iter()
+            .map(|first| format!(", the first: {first}"));
+        let reason = format!(
+            "of its rows, {}{}",
+            counts.join(", "),
+            first.collect::<String>()
+        );
+        TextError::Nothing { input, reason }
     }
 }
 
@@ -255,6 +288,14 @@ impl Document {
         match self {
             Self::Conversation(row) => row.source.as_deref().unwrap_or_default(),
             Self::Text(piece) => &piece.source,
+        }
+    }
+
+    /// Whether it has messages of weight 0.
+    fn is_weighted(&self) -> bool {
+        match self {
+            Self::Conversation(row) => row.messages.iter().any(|message| !message.learned),
+            Self::Text(_) => false,
         }
     }
 

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use mor_files::AtomicFile;
 use sha2::{Digest, Sha256};
 
-use super::file::TEXT;
+use super::file::{TEXT, WEIGHTED};
 use super::header::{HEADER_BYTES, Header, MAX_METADATA};
 use super::metadata::Metadata;
-use crate::{AtomicFile, Result, TextError, Tokenizer};
+use crate::{Result, TextError, Tokenizer};
 
 /// Sources told apart by name; past this many the last one collects the rest.
 const MAX_SOURCES: usize = 4096;
@@ -30,6 +31,9 @@ pub struct EncodedDocument<'a> {
     pub source: &'a str,
     /// Whether it is plain text rather than a conversation.
     pub is_text: bool,
+    /// Whether it has messages that are not to be learned: then no other tokens are than those of `learned`, also
+    /// where a run learns all that a text holds.
+    pub is_weighted: bool,
 }
 
 /// Writes a token file document by document. Memory stays the same whatever its size: ids go to the file,
@@ -61,18 +65,13 @@ impl TokenFileWriter {
         let mut file = AtomicFile::create(path)?;
         let io = |cause| TextError::io(path, cause);
         file.write_all(&[0; HEADER_BYTES]).map_err(io)?;
-        let temporary = || -> Result<_> {
-            let file = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => tempfile::tempfile_in(folder),
-                _ => tempfile::tempfile_in("."),
-            };
-            Ok(BufWriter::with_capacity(1 << 16, file.map_err(io)?))
-        };
+        let learned = BufWriter::with_capacity(1 << 16, file.scratch()?);
+        let index = BufWriter::with_capacity(1 << 16, file.scratch()?);
         Ok(Self {
             path: path.to_owned(),
             file,
-            learned: temporary()?,
-            index: temporary()?,
+            learned,
+            index,
             header: Header {
                 width: if tokenizer.vocab_size() <= 1 << 16 {
                     2
@@ -139,8 +138,9 @@ impl TokenFileWriter {
         self.buffer.extend(self.header.tokens.to_le_bytes());
         self.buffer.extend(bytes.to_le_bytes());
         self.buffer.extend(source.to_le_bytes());
-        self.buffer
-            .extend((if document.is_text { TEXT } else { 0 }).to_le_bytes());
+        let text = if document.is_text { TEXT } else { 0 };
+        let weighted = if document.is_weighted { WEIGHTED } else { 0 };
+        self.buffer.extend((text | weighted).to_le_bytes());
         self.index
             .write_all(&self.buffer)
             .map_err(|cause| TextError::io(&self.path, cause))
@@ -175,7 +175,7 @@ impl TokenFileWriter {
         self.file
             .write_all(&self.header.write(&metadata))
             .map_err(io)?;
-        self.file.commit()
+        Ok(self.file.commit()?)
     }
 
     /// Documents so far.

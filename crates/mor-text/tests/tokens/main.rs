@@ -9,7 +9,8 @@ use mor_text::tokens::{
 };
 use mor_text::{Message, Result, Role, TextError, Tokenizer, TrainOptions, train_tokenizer};
 use proptest::prelude::*;
-use sha2::{Digest, Sha256};
+
+mod damage;
 
 /// A vocabulary of the single bytes and a few merges.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
@@ -192,13 +193,33 @@ fn the_same_input_gives_the_same_file_and_a_changed_one_is_noticed() {
 }
 
 #[test]
+fn a_file_of_the_same_size_and_time_is_another_one_and_the_same_contents_at_another_time_are_not() {
+    let folder = Folder::new();
+    let inputs = [folder.write("a.jsonl", row("q", "a"))];
+    folder
+        .tokenize(&inputs, &TokenizeOptions::default())
+        .unwrap();
+    let file = TokenFile::open(&folder.output()).unwrap();
+    let time = inputs[0].metadata().unwrap().modified().unwrap();
+    let set_time = |time| {
+        let input = std::fs::File::options().append(true).open(&inputs[0]);
+        input.unwrap().set_modified(time).unwrap();
+    };
+    set_time(time + std::time::Duration::from_secs(9));
+    assert!(file.is_current(&inputs, &TOKENIZER, None));
+    folder.write("a.jsonl", row("q", "b"));
+    set_time(time);
+    assert!(!file.is_current(&inputs, &TOKENIZER, None));
+}
+
+#[test]
 fn failures_name_the_row_and_leave_no_file() {
     let folder = Folder::new();
     let fail = |name: &str, text: &[u8], strict| {
         let input = folder.write(name, text);
         let options = TokenizeOptions {
-            limit: None,
             strict,
+            ..TokenizeOptions::default()
         };
         let error = folder.tokenize(&[input], &options).unwrap_err().to_string();
         assert!(!folder.output().exists());
@@ -206,11 +227,58 @@ fn failures_name_the_row_and_leave_no_file() {
     };
     let rows = row("q", "a") + "{\n" + &row("r", "b");
     assert!(fail("a.jsonl", rows.as_bytes(), true).contains("a.jsonl:2: "));
-    assert!(fail("a.jsonl", b"{}\n", false).contains("a.jsonl:1: "));
+    let error = fail("a.jsonl", b"{}\n{}\n", false);
+    assert!(
+        error.contains("of its rows, 2 malformed, the first: ") && error.contains("a.jsonl:1: ")
+    );
+    let question = "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}\n";
+    let error = fail("a.jsonl", question.as_bytes(), false);
+    assert!(error.ends_with("a.jsonl: nothing to learn from: of its rows, 1 without an answer"));
+    let none = TokenizeOptions {
+        limit: Some(0),
+        ..TokenizeOptions::default()
+    };
+    let error = folder
+        .tokenize(&[folder.write("b.txt", "text")], &none)
+        .unwrap_err();
+    assert!(matches!(error, TextError::Option(_)), "{error}");
     assert!(fail("a.txt", b"", false).contains("a.txt has no text"));
     assert!(fail("a.txt", b"abc\xFF", false).contains("a.txt: not UTF-8 at byte 3;"));
     let error = folder.tokenize(&["none.txt".into()], &TokenizeOptions::default());
     assert!(matches!(error, Err(TextError::Io { path, .. }) if path == Path::new("none.txt")));
+}
+
+#[test]
+fn messages_of_weight_0_keep_their_place_and_are_not_learned() {
+    let folder = Folder::new();
+    let rows = row("q", "a")
+        + "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},\
+        {\"role\":\"assistant\",\"content\":\"no\",\"weight\":0},{\"role\":\"user\",\"content\":\"r\"},\
+        {\"role\":\"assistant\",\"content\":\"yes\"}]}\n";
+    let input = folder.write("a.jsonl", rows);
+    folder
+        .tokenize(&[input], &TokenizeOptions::default())
+        .unwrap();
+    let file = TokenFile::open(&folder.output()).unwrap();
+    assert!(!file.is_weighted(0) && file.is_weighted(1) && !file.is_text(1));
+    let (ids, learned) = document(&file, 1);
+    let learned = ids.iter().zip(learned).filter(|(_, learned)| *learned);
+    let learned: Vec<u32> = learned.map(|(&id, _)| id).collect();
+    assert_eq!(
+        String::from_utf8(TOKENIZER.decode_bytes(&learned, true)).unwrap(),
+        "yes<eos>"
+    );
+    let all = String::from_utf8(TOKENIZER.decode_bytes(&ids, true)).unwrap();
+    assert!(all.contains("<assistant>no<eos>"), "{all}");
+    assert_eq!(file.beyond(ids.len() - 2), (1, 1));
+    assert_eq!(file.beyond(ids.len() - 1), (0, 0));
+
+    let never = "{\"messages\":[{\"role\":\"assistant\",\"content\":\"no\",\"weight\":0}]}\n";
+    let input = folder.write("b.jsonl", never);
+    let error = folder
+        .tokenize(&[input], &TokenizeOptions::default())
+        .unwrap_err();
+    assert!(error.to_string().contains("1 without an answer"), "{error}");
 }
 
 #[test]
@@ -237,6 +305,7 @@ fn large_vocabularies_take_four_bytes_a_token() {
             bytes: 5,
             source: "s",
             is_text: false,
+            is_weighted: false,
         });
         if width == 2 {
             assert!(
@@ -265,101 +334,8 @@ fn id_letters(mut id: u32) -> String {
     letters
 }
 
-/// A token file of three documents, and where its body ends.
-static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let folder = Folder::new();
-    let rows = row("question", "answer") + &row("what?", "that");
-    let inputs = [
-        folder.write("a.jsonl", rows),
-        folder.write("b.txt", "text\n"),
-    ];
-    folder
-        .tokenize(&inputs, &TokenizeOptions::default())
-        .unwrap();
-    std::fs::read(folder.output()).unwrap()
-});
-
-/// Opens `bytes` as a token file and reads all of it.
-fn read_all(bytes: &[u8]) -> Result<()> {
-    let folder = Folder::new();
-    let file = TokenFile::open(&folder.write("a.tokens", bytes))?;
-    for number in (0..file.len()).chain([usize::MAX]) {
-        let (ids, _) = document(&file, number);
-        assert!(ids.len() as u64 <= file.total_tokens());
-        assert!(ids.iter().all(|&id| id <= file.largest_id()));
-        let source = usize::from(file.source(number));
-        assert!(source < file.sources().len() || file.is_empty());
-        let _ = (file.is_text(number), file.bytes(number));
-    }
-    file.verify()
-}
-
-/// Makes the header's own checksum right again.
-fn seal(bytes: &mut [u8]) {
-    let metadata = u64::from_le_bytes(bytes[48..56].try_into().unwrap());
-    let start = bytes
-        .len()
-        .saturating_sub(metadata.min(1 << 20) as usize)
-        .max(160);
-    let mut hash = Sha256::new_with_prefix(&bytes[..128]);
-    hash.update(&bytes[start..]);
-    let seal = hash.finalize();
-    bytes[128..160].copy_from_slice(&seal);
-}
-
-#[test]
-fn other_files_are_told_apart() {
-    read_all(&FILE).unwrap();
-    let refused = |bytes: &[u8], reason: &str| {
-        let error = read_all(bytes).unwrap_err().to_string();
-        assert!(
-            error.contains("a.tokens: ") && error.contains(reason),
-            "{error}"
-        );
-    };
-    refused(b"", "not a token file");
-    refused(b"{\"messages\":[]}", "not a token file");
-    refused(&FILE[..100], "less than a token file's header");
-    refused(&FILE[..FILE.len() - 1], "damaged or incomplete");
-    let mut newer = FILE.clone();
-    newer[8] = 2;
-    refused(&newer, "version 2, this program reads version 1");
-
-    let folder = Folder::new();
-    assert!(TokenFile::is_token_file(&folder.write("a", &*FILE)).unwrap());
-    assert!(!TokenFile::is_token_file(&folder.write("b", "MORTOK")).unwrap());
-    assert!(TokenFile::open(folder.0.path()).is_err(), "a folder");
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn every_flipped_bit_is_noticed(at in any::<prop::sample::Index>(), bit in 0u32..8) {
-        let mut bytes = FILE.clone();
-        let at = at.index(bytes.len());
-        bytes[at] ^= 1u8 << bit;
-        prop_assert!(read_all(&bytes).is_err());
-    }
-
-    #[test]
-    fn every_truncation_is_refused(length in any::<prop::sample::Index>()) {
-        prop_assert!(read_all(&FILE[..length.index(FILE.len())]).is_err());
-    }
-
-    /// Whoever writes a file to do harm gets its checksums right.
-    #[test]
-    fn forged_headers_and_indexes_do_no_harm(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..6),
-    ) {
-        let mut bytes = FILE.clone();
-        for (at, value, in_header) in changes {
-            let end = if in_header { 128 } else { bytes.len() };
-            bytes[at.index(end)] = value;
-        }
-        seal(&mut bytes);
-        let _ = read_all(&bytes);
-    }
 
     #[test]
     fn any_documents_come_back(
@@ -374,7 +350,7 @@ proptest! {
             let (ids, learned): (Vec<u32>, Vec<bool>) = tokens.iter().copied().unzip();
             let source = format!("s{}", bytes % 3);
             writer.push(&EncodedDocument {
-                ids: &ids, learned: &learned, bytes: *bytes, source: &source, is_text: *is_text,
+                ids: &ids, learned: &learned, bytes: *bytes, source: &source, is_text: *is_text, is_weighted: false,
             }).unwrap();
         }
         writer.finish().unwrap();
