@@ -76,6 +76,8 @@ struct Turn {
 pub struct ChatSession {
     context: Context,
     tokenizer: Arc<Tokenizer>,
+    /// Tokens that end an answer.
+    stop_ids: Vec<u32>,
     messages: Vec<Message>,
     turn: Option<Turn>,
 }
@@ -104,10 +106,16 @@ impl ChatSession {
         }
         Ok(Self {
             context,
+            stop_ids: tokenizer.stop_ids(),
             tokenizer,
             messages: Vec::new(),
             turn: None,
         })
+    }
+
+    /// Ends answers at these tokens too, such as those of [`crate::GenerationConfig::end_ids`].
+    pub fn end_also_at(&mut self, ids: &[u32]) {
+        self.stop_ids.extend_from_slice(ids);
     }
 
     /// The messages so far, without an answer that is still being made.
@@ -175,7 +183,7 @@ impl ChatSession {
         let options = GenerateOptions {
             sampling: options.sampling,
             max_new_tokens: options.max_new_tokens,
-            stop_ids: self.tokenizer.stop_ids(),
+            stop_ids: self.stop_ids.clone(),
             overflow: options.overflow,
         };
         let generator = Generator::start(&mut self.context, &ids, options).await?;

@@ -8,7 +8,7 @@ use mor_config::{Depth, ModelConfig};
 use crate::cpu::Kernels;
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuDecoder;
-use crate::{Choice, DecodeOptions, Decoder, Result, Sampler, SamplingOptions};
+use crate::{Choice, DecodeOptions, Decoder, EngineError, Result, Sampler, SamplingOptions};
 
 /// A context on some device.
 #[derive(Debug)]
@@ -147,17 +147,22 @@ impl Context {
     /// number is drawn by `sampler`, which keeps it until a choice was made.
     ///
     /// # Errors
-    /// The device's; none on the CPU.
+    /// [`EngineError::NotFinite`] where the logits are no numbers that a token can be chosen by, or the device's.
     pub async fn choose(&mut self, sampler: &mut Sampler) -> Result<Choice> {
-        match self {
-            Self::Cpu(decoder) => Ok(sampler.sample(decoder.logits(), decoder.ids())),
+        let choice = match self {
+            Self::Cpu(decoder) => sampler.sample(decoder.logits(), decoder.ids()),
             #[cfg(feature = "gpu")]
             Self::Gpu(decoder) => {
                 let (options, uniform) = sampler.draw();
                 let choice = decoder.sample(&options, uniform).await?;
                 sampler.drawn();
-                Ok(choice)
+                choice
             }
+        };
+        // A token that was chosen among numbers has some probability.
+        match choice.probability > 0.0 && choice.probability.is_finite() {
+            true => Ok(choice),
+            false => Err(EngineError::NotFinite),
         }
     }
 

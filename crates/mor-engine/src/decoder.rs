@@ -9,7 +9,10 @@ mod layer_state;
 mod pass;
 mod prefix;
 mod sequence;
+#[cfg(test)]
+mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use mor_config::{Depth, ModelConfig, Pooling};
@@ -298,12 +301,14 @@ impl Decoder {
                 allowed: "the vocabulary's size",
             });
         }
-        let last = self.ids.len() - 1;
-        self.compute_logits(position);
-        out.copy_from_slice(self.logits());
-        if position != last {
-            self.compute_logits(last);
-        }
+        self.whole_or_empty(|decoder| {
+            let last = decoder.ids.len() - 1;
+            decoder.compute_logits(position);
+            out.copy_from_slice(decoder.logits());
+            if position != last {
+                decoder.compute_logits(last);
+            }
+        });
         Ok(())
     }
 
@@ -330,9 +335,20 @@ impl Decoder {
             self.model.embed(id, position, row);
         }
         let decide = decide || self.options.routing == Routing::Live || !self.decided;
-        self.run(start, decide);
-        self.compute_logits(self.ids.len() - 1);
+        self.whole_or_empty(|decoder| {
+            decoder.run(start, decide);
+            decoder.compute_logits(decoder.ids.len() - 1);
+        });
         Ok(())
+    }
+
+    /// Does `work`. If it panics (one of the pool's threads may be at fault) states and caches are of different lengths, and
+    /// the context is made empty, before whoever catches the panic can take them for whole.
+    fn whole_or_empty(&mut self, work: impl FnOnce(&mut Self)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) {
+            self.reset();
+            resume_unwind(panic);
+        }
     }
 
     /// Takes the positions from `start` on through all layers, and earlier ones through those whose input

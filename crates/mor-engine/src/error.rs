@@ -49,6 +49,9 @@ pub enum EngineError {
         /// What was found.
         found: String,
     },
+    /// Weights that are finite, but so large that what comes of them is not.
+    #[error("the model's logits are not finite numbers; use other weights")]
+    NotFinite,
     /// An option is out of range.
     #[error("`{option}` is {value}; it must be {allowed}")]
     Option {
@@ -132,6 +135,21 @@ pub enum EngineError {
         /// What the driver said.
         message: String,
     },
+    /// A device gives other results than the CPU.
+    #[cfg(feature = "gpu")]
+    #[error(
+        "{device} computes wrongly: a logit of probe.json's prompt differs by {difference:.4}, where {allowed:.4} is \
+         allowed{}",
+        remedy("use the CPU; if probe.json is another model's, export the model again")
+    )]
+    WrongDevice {
+        /// Name of the device.
+        device: String,
+        /// The largest difference.
+        difference: f32,
+        /// The largest that rounding explains.
+        allowed: f32,
+    },
     /// `MOR_GPU_VARIANT` is not a variant's name.
     #[cfg(feature = "gpu")]
     #[error("MOR_GPU_VARIANT: {0}")]
@@ -172,6 +190,7 @@ impl EngineError {
                 | Self::GpuOutOfMemory { .. }
                 | Self::DeviceLost { .. }
                 | Self::Gpu { .. }
+                | Self::WrongDevice { .. }
         ) {
             return true;
         }

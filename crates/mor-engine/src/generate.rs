@@ -1,6 +1,6 @@
 //! Token after token, until something says stop.
 
-use crate::{Context, Result, Routing, Sampler, SamplingOptions};
+use crate::{Context, EngineError, Result, Routing, Sampler, SamplingOptions};
 
 /// What happens when the context is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,11 +100,11 @@ enum Advance {
 }
 
 impl Generator {
-    /// Reads the prompt, reusing what `context` already knows of it. A prompt longer than the context
-    /// keeps its end.
+    /// Reads the prompt, reusing what `context` already knows of it.
     ///
     /// # Errors
-    /// [`crate::EngineError::Option`] when a sampling option is out of range, or as
+    /// [`EngineError::ContextFull`] when it is longer than the context, whatever happens when that becomes full later:
+    /// an answer to a part of a question is none. [`EngineError::Option`] when a sampling option is out of range, or as
     /// [`Context::set_context`].
     pub async fn start(
         context: &mut Context,
@@ -112,7 +112,12 @@ impl Generator {
         options: GenerateOptions,
     ) -> Result<Self> {
         let (sampler, capacity) = (context.sampler(options.sampling)?, context.capacity());
-        let prompt = &prompt[prompt.len().saturating_sub(capacity)..];
+        if prompt.len() > capacity {
+            return Err(EngineError::ContextFull {
+                tokens: prompt.len(),
+                limit: capacity,
+            });
+        }
         context.set_context(prompt).await?;
         let mut ids = Vec::with_capacity(capacity);
         ids.extend_from_slice(prompt);

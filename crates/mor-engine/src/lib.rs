@@ -18,6 +18,7 @@ mod cpu;
 mod decoder;
 mod error;
 mod generate;
+mod generation_config;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod model;
@@ -34,6 +35,7 @@ pub use cpu::Isa;
 pub use decoder::{DecodeOptions, Decoder};
 pub use error::{EngineError, Result};
 pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
+pub use generation_config::{GENERATION_FILE, GenerationConfig, GenerationDefaults};
 pub use model::{LoadOptions, Model, WeightPrecision};
 pub use probe::{PROBE_FILE, Probe, ProbeOutcome};
 pub use routing::Routing;

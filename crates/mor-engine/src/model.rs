@@ -109,7 +109,7 @@ impl Model {
     /// Builds a model from a configuration and its tensors.
     ///
     /// # Errors
-    /// [`crate::EngineError::Config`] when they do not fit each other.
+    /// [`crate::EngineError::Config`] when they do not fit each other, or a tensor holds a number that is not finite.
     pub fn from_parts(config: ModelConfig, weights: Weights) -> Result<Self> {
         Self::from_parts_with(config, &weights, LoadOptions::default())
     }
@@ -333,11 +333,11 @@ impl Source for CpuSource<'_> {
             WeightPrecision::AsStored if all(Stored::F16) && self.widens_f16 => Packing::F16,
             WeightPrecision::AsStored | WeightPrecision::F32 => Packing::F32,
         };
-        Ok(Matrix::pack(&parts, cols, packing))
+        Matrix::pack(&parts, cols, packing)
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
-        (self.tensor)(name).map(Tensor::into_f32)
+        (self.tensor)(name)?.into_f32()
     }
 }
 
@@ -350,6 +350,6 @@ impl CpuSource<'_> {
             (Stored::F16, _) | (_, WeightPrecision::F16) => Packing::F16,
             (Stored::F32, WeightPrecision::AsStored | WeightPrecision::F32) => Packing::F32,
         };
-        Ok(Matrix::pack(&[tensor], cols, packing))
+        Matrix::pack(&[tensor], cols, packing)
     }
 }

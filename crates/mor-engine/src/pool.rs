@@ -6,6 +6,8 @@
 //!
 //! The parts of a phase are claimed one by one. A worker that the system has put aside claims none, and the
 //! others do not wait for it: on a busy machine two threads are then hardly slower than one.
+//!
+//! A part that panics, on whichever thread, panics on the caller's once no thread works on the phase any more.
 #![allow(unsafe_code)]
 
 use crate::Result;
@@ -42,9 +44,11 @@ mod single {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
+    use std::any::Any;
     use std::cell::UnsafeCell;
-    use std::sync::Arc;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError};
     use std::thread::JoinHandle;
 
     /// Empty turns of the loop before a waiting thread lets others run.
@@ -63,6 +67,8 @@ mod native {
     #[repr(align(128))]
     struct Line<T>(T);
 
+    type Panic = Box<dyn Any + Send>;
+
     struct Shared {
         /// The phase's number above, how many of its parts are unclaimed in the lower 32 bits. In one
         /// word, so that a part can only be claimed from the phase it belongs to.
@@ -70,6 +76,8 @@ mod native {
         /// Parts of the phase that are not done.
         undone: Line<AtomicUsize>,
         job: UnsafeCell<Job>,
+        /// What the first part of the phase that panicked said.
+        panic: Mutex<Option<Panic>>,
         stop: AtomicBool,
         asleep: Vec<AtomicBool>,
     }
@@ -81,14 +89,46 @@ mod native {
     unsafe impl Send for Shared {}
 
     impl Shared {
-        /// Claims and runs parts until none is left.
+        /// Claims and runs parts until none is left. Never panics.
         fn work(&self, thread: usize) {
             while let Some(part) = self.claim() {
-                let _done = Done(self);
-                // SAFETY: this thread holds a part of the phase that the job belongs to.
+                // SAFETY: this thread holds a part of the phase that the job belongs to, so nobody writes it.
                 let job = unsafe { *self.job.get() };
-                // SAFETY: as above; the closure is `Sync` and outlives the phase.
-                unsafe { (job.call)(job.data, part, thread) };
+                // SAFETY: as above, and so `Pool::run` waits: the closure that `data` points to is alive, and `call` is the
+                // one made for its type.
+                let call = || unsafe { (job.call)(job.data, part, thread) };
+                // Whoever may see what is left half done hears of the panic, from `Pool::run`.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+                    self.give_up(panic);
+                }
+                self.undone.0.fetch_sub(1, Ordering::Release);
+            }
+        }
+
+        /// Keeps the first panic of a phase for the caller, and leaves no part unclaimed: nobody needs them now.
+        fn give_up(&self, panic: Panic) {
+            let mut kept = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*kept {
+                None => *kept = Some(panic),
+                // Dropping it could panic again.
+                Some(_) => std::mem::forget(panic),
+            }
+            while self.claim().is_some() {
+                self.undone.0.fetch_sub(1, Ordering::Release);
+            }
+        }
+
+        /// Returns when every part is done.
+        fn wait_for_all(&self) {
+            let mut turns = 0_u32;
+            while self.undone.0.load(Ordering::Acquire) > 0 {
+                turns = turns.wrapping_add(1);
+                if turns.is_multiple_of(SPINS) {
+                    // A worker may wait for this very processor.
+                    std::thread::yield_now();
+                } else {
+                    std::hint::spin_loop();
+                }
             }
         }
 
@@ -112,15 +152,6 @@ mod native {
         }
     }
 
-    /// Marks a part as done, also when the job panics.
-    struct Done<'a>(&'a Shared);
-
-    impl Drop for Done<'_> {
-        fn drop(&mut self) {
-            self.0.undone.0.fetch_sub(1, Ordering::Release);
-        }
-    }
-
     /// The calling thread and its workers.
     pub(crate) struct Pool {
         shared: Arc<Shared>,
@@ -138,6 +169,7 @@ mod native {
                     data: std::ptr::null(),
                     call: |_, _, _| {},
                 }),
+                panic: Mutex::new(None),
                 stop: AtomicBool::new(false),
                 asleep: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             });
@@ -159,7 +191,7 @@ mod native {
                 pool.workers.push(worker);
             }
             // Starting up allocates, and the first phase should find the workers awake.
-            drop(Finish(&pool.shared));
+            pool.shared.wait_for_all();
             Ok(pool)
         }
 
@@ -169,12 +201,15 @@ mod native {
 
         /// Calls `job(part, thread)` once for each part in `0..parts`, on whichever threads come to it,
         /// and returns when every call has. No two calls with the same `thread` overlap.
+        ///
+        /// # Panics
+        /// When a call does, on whichever thread; other parts may not have run then.
         pub(crate) fn run<F: Fn(usize, usize) + Sync>(&mut self, parts: usize, job: F) {
             if self.workers.is_empty() || parts < 2 {
                 return (0..parts).for_each(|part| job(part, 0));
             }
             unsafe fn call<F: Fn(usize, usize)>(data: *const (), part: usize, thread: usize) {
-                // SAFETY: `data` is the `&F` below, alive until `Finish` has waited.
+                // SAFETY: `data` points to the `job` below, which lives until all parts are done.
                 unsafe { (*data.cast::<F>())(part, thread) }
             }
             let shared = &*self.shared;
@@ -192,14 +227,22 @@ mod native {
                 .unclaimed
                 .0
                 .store(phase | parts as u64, Ordering::SeqCst);
-            // Waits even if the job panics on this thread: workers still use its borrows.
-            let _finish = Finish(shared);
             for (worker, asleep) in self.workers.iter().zip(&shared.asleep) {
                 if asleep.load(Ordering::SeqCst) {
                     worker.thread().unpark();
                 }
             }
             shared.work(0);
+            // Nothing above panics, so workers never outlive the job's borrows.
+            shared.wait_for_all();
+            let panic = shared
+                .panic
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(panic) = panic {
+                resume_unwind(panic);
+            }
         }
     }
 
@@ -209,28 +252,6 @@ mod native {
             for worker in self.workers.drain(..) {
                 worker.thread().unpark();
                 let _ = worker.join();
-            }
-        }
-    }
-
-    /// Leaves no part unclaimed and waits for the claimed ones when dropped.
-    struct Finish<'a>(&'a Shared);
-
-    impl Drop for Finish<'_> {
-        fn drop(&mut self) {
-            // Only after a panic is anything left to claim.
-            while self.0.claim().is_some() {
-                self.0.undone.0.fetch_sub(1, Ordering::Release);
-            }
-            let mut turns = 0_u32;
-            while self.0.undone.0.load(Ordering::Acquire) > 0 {
-                turns = turns.wrapping_add(1);
-                if turns.is_multiple_of(SPINS) {
-                    // A worker may wait for this very processor.
-                    std::thread::yield_now();
-                } else {
-                    std::hint::spin_loop();
-                }
             }
         }
     }
@@ -270,7 +291,8 @@ impl<T> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     #[test]
     fn every_part_runs_once_per_phase() {
@@ -291,19 +313,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let mut pool = Pool::new(2).expect("threads");
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            pool.run(8, |_, thread| assert!(thread > 0, "on purpose"));
-        }));
-        // Unless the worker was quick enough to take every part.
-        drop(panicked);
-        let calls = AtomicUsize::new(0);
-        pool.run(5, |_, _| {
-            calls.fetch_add(1, Ordering::Relaxed);
+    /// Runs parts of which the caller ends none before a worker has begun one, which then does `work`.
+    fn with_a_worker(pool: &mut Pool, work: impl Fn() + Sync) {
+        let begun = AtomicBool::new(false);
+        pool.run(8, |_, thread| {
+            if thread > 0 {
+                begun.store(true, Ordering::SeqCst);
+                work();
+            }
+            while !begun.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
         });
-        assert_eq!(calls.into_inner(), 5);
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_reaches_the_caller_and_the_pool_lives_on() {
+        let mut pool = Pool::new(2).expect("threads");
+        for round in 0..3 {
+            let on_worker = catch_unwind(AssertUnwindSafe(|| {
+                with_a_worker(&mut pool, || panic!("on purpose {round}"));
+            }));
+            let said = on_worker.expect_err("the worker panicked");
+            let said = said.downcast_ref::<String>().expect("a message");
+            assert_eq!(*said, format!("on purpose {round}"));
+            let on_all = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(8, |_, _| panic!("everywhere"));
+            }));
+            assert!(on_all.is_err());
+            // Neither a thread nor a later phase is lost, and no panic is told twice.
+            with_a_worker(&mut pool, || {});
+            let calls = AtomicUsize::new(0);
+            pool.run(5, |_, _| {
+                calls.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(calls.into_inner(), 5);
+        }
     }
 
     #[test]

@@ -47,14 +47,35 @@ pub struct ProbeOutcome {
     pub allowed: f32,
 }
 
+impl ProbeOutcome {
+    /// Refuses a device that does not agree.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongDevice`].
+    #[cfg(feature = "gpu")]
+    pub fn trust(self, device: &str) -> Result<()> {
+        match self.agrees {
+            true => Ok(()),
+            false => Err(EngineError::WrongDevice {
+                device: device.to_owned(),
+                difference: self.difference,
+                allowed: self.allowed,
+            }),
+        }
+    }
+}
+
 impl Probe {
     /// What `context` makes of a prompt.
     ///
     /// # Errors
-    /// As [`Context::set_context`].
+    /// [`EngineError::NotFinite`] when a logit is not, or as [`Context::set_context`].
     pub async fn measure(context: &mut Context, ids: &[u32]) -> Result<Self> {
         context.set_context(ids).await?;
         let logits = context.logits().await?;
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(EngineError::NotFinite);
+        }
         let mut top: Vec<(u32, f32)> = (0..).zip(logits).collect();
         top.sort_by(|a, b| b.1.total_cmp(&a.1));
         top.truncate(KEPT);
@@ -83,6 +104,38 @@ impl Probe {
         let mut greedy = context.sampler(SamplingOptions::default())?;
         let choice = context.choose(&mut greedy).await?.id;
         Ok(self.compare(&context.logits().await?, choice))
+    }
+
+    /// As [`Self::check`], of a model that was put on a GPU. It runs as configured there, as it did for the probe, however
+    /// it is to run later. Whatever is to use a model on a GPU asks this first, natively and in the browser.
+    ///
+    /// # Errors
+    /// As for [`Self::check`].
+    #[cfg(feature = "gpu")]
+    pub async fn check_gpu(
+        &self,
+        model: &std::sync::Arc<crate::gpu::GpuModel>,
+    ) -> Result<ProbeOutcome> {
+        let options = crate::DecodeOptions::default();
+        let decoder = crate::gpu::GpuDecoder::new(std::sync::Arc::clone(model), options).await?;
+        self.check(&mut decoder.into()).await
+    }
+
+    /// The prompt.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Compares logits after the prompt, `[vocab_size]`, which another program computed on a device.
+    ///
+    /// # Errors
+    /// [`EngineError::Probe`] when it belongs to another model.
+    pub fn check_logits(&self, logits: &[f32]) -> Result<ProbeOutcome> {
+        if self.top.iter().any(|(id, _)| *id as usize >= logits.len()) {
+            return Err(wrong("a token that the model does not have"));
+        }
+        let likeliest = (0..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1));
+        Ok(self.compare(logits, likeliest.map_or(0, |(id, _)| id)))
     }
 
     /// Compares the logits and the greedy choice of a device.

@@ -6,17 +6,41 @@
 
 use std::ops::{Deref, DerefMut};
 
+use half::f16;
+
+use super::matrix::{HalfLanes, Lanes, Line};
+use super::q8::QUAD;
+use super::simd::LANES;
+
 /// Elements for which all bits zero is a value.
 ///
-/// The trait is private to the crate; its implementations are plain arrays of numbers.
-pub(crate) trait Zero: Copy {
+/// # Safety
+/// A value of which every bit is zero must be a valid one, and equal [`Self::ZERO`]; and no alignment may be above that of
+/// a page. [`Buffer`] gives out memory that the system has filled with zeros as a slice of them.
+pub(crate) unsafe trait Zero: Copy {
     const ZERO: Self;
 }
 
 // Of benchmarks, which the browser does without.
+// SAFETY: 0.0 has no bit set.
 #[cfg(not(target_arch = "wasm32"))]
-impl Zero for f32 {
+unsafe impl Zero for f32 {
     const ZERO: Self = 0.0;
+}
+
+// SAFETY: an array of f32 and nothing else, of which 0.0 has no bit set; aligned to 64 bytes.
+unsafe impl Zero for Lanes {
+    const ZERO: Self = Self([0.0; LANES]);
+}
+
+// SAFETY: an array of f16 and nothing else, of which zero has no bit set; aligned to 32 bytes.
+unsafe impl Zero for HalfLanes {
+    const ZERO: Self = Self([f16::ZERO; LANES]);
+}
+
+// SAFETY: an array of bytes and nothing else; aligned to 64 bytes.
+unsafe impl Zero for Line {
+    const ZERO: Self = Self([0; LANES * QUAD]);
 }
 
 /// A slice of its own.

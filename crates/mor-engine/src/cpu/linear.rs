@@ -167,6 +167,8 @@ impl Kernels {
                 let tile = if tokens == 1 { 1 } else { self.tile_q8 };
                 self.quantized(pool.as_deref_mut(), rows, tile, &mut scratch.blocks);
                 let product = product.with(scratch.blocks.as_ptr());
+                // SAFETY: the kernels are of an instruction set that was found; the lengths were checked, and calls write the columns
+                // of disjoint panels, which outlive them.
                 return product.on(pool, matrix, 1, |panels, product| unsafe {
                     (self.matmul_q8)(values.as_ptr(), panels, product);
                 });
@@ -178,6 +180,7 @@ impl Kernels {
                 tiled(pool.as_deref_mut(), rows, tile, &mut scratch.tiles);
                 product = product.with(scratch.tiles.as_ptr());
             }
+            // SAFETY: as above.
             product.on(pool, matrix, group, |panels, product| unsafe {
                 match matrix.values() {
                     Values::F32(v) => (self.matmul_f32)(v.as_ptr().cast(), panels, product),

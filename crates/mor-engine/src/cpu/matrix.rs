@@ -4,13 +4,16 @@
 //! reads its weights as one forward stream, multiplies whole vectors by one broadcast input, and
 //! needs no horizontal sums. The last panel is filled up with zeros. Int8 columns go in fours, see [`super::q8`].
 
+use std::sync::OnceLock;
+
 use half::f16;
 use mor_config::QUANTIZED_BLOCK as BLOCK;
 
-use super::buffer::{Buffer, Zero};
+use super::buffer::Buffer;
 use super::q8::{self, QUAD, QUADS};
 use super::simd::LANES;
-use super::tensor::Tensor;
+use super::tensor::{Stored, Tensor};
+use crate::{EngineError, Result};
 
 /// 16 f32, aligned to a cache line.
 #[derive(Clone, Copy)]
@@ -26,16 +29,6 @@ pub(crate) struct HalfLanes(pub(crate) [f16; LANES]);
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u8; LANES * QUAD]);
-
-impl Zero for Lanes {
-    const ZERO: Self = Self([0.0; LANES]);
-}
-impl Zero for HalfLanes {
-    const ZERO: Self = Self([f16::ZERO; LANES]);
-}
-impl Zero for Line {
-    const ZERO: Self = Self([0; LANES * QUAD]);
-}
 
 /// Packed values.
 pub(crate) enum Values {
@@ -64,6 +57,17 @@ pub(crate) enum Packing {
     Q8,
 }
 
+impl Packing {
+    /// The type of the packed values.
+    fn stored(self) -> Stored {
+        match self {
+            Self::F32 => Stored::F32,
+            Self::F16 => Stored::F16,
+            Self::Q8 => Stored::Q8,
+        }
+    }
+}
+
 /// Rounds up to whole panels.
 pub(crate) fn padded(len: usize) -> usize {
     len.next_multiple_of(LANES)
@@ -72,8 +76,11 @@ pub(crate) fn padded(len: usize) -> usize {
 impl Matrix {
     /// Packs the row-major `[rows, cols]` matrices of `parts`, one below the other, and lets go of what a file
     /// holds of them.
-    pub(crate) fn pack(parts: &[Tensor<'_>], cols: usize, packing: Packing) -> Self {
-        let source = Source::new(parts, cols);
+    ///
+    /// # Errors
+    /// As [`Tensor::check`].
+    pub(crate) fn pack(parts: &[Tensor<'_>], cols: usize, packing: Packing) -> Result<Self> {
+        let source = Source::new(parts, cols, packing.stored());
         let panels = source.rows.div_ceil(LANES);
         let values = match packing {
             Packing::F32 => {
@@ -84,7 +91,7 @@ impl Matrix {
                             *out = Lanes(std::array::from_fn(|lane| strip[lane][i]));
                         }
                     });
-                });
+                })?;
                 Values::F32(values)
             }
             Packing::F16 => {
@@ -95,21 +102,21 @@ impl Matrix {
                             *out = HalfLanes(std::array::from_fn(|lane| strip[lane][i]));
                         }
                     });
-                });
+                })?;
                 Values::F16(values)
             }
             Packing::Q8 => {
                 let lines = q8::panel_lines(cols);
                 let mut values = Buffer::<Line>::new(panels * lines);
-                source.fill(&mut values, lines, |panel, out| source.q8_panel(panel, out));
+                source.fill(&mut values, lines, |panel, out| source.q8_panel(panel, out))?;
                 Values::Q8(values)
             }
         };
-        Self {
+        Ok(Self {
             rows: source.rows,
             cols,
             values,
-        }
+        })
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -172,12 +179,25 @@ struct Source<'a> {
     parts: &'a [Tensor<'a>],
     rows: usize,
     cols: usize,
+    /// What they are packed as.
+    kept: Stored,
 }
 
 impl<'a> Source<'a> {
-    fn new(parts: &'a [Tensor<'a>], cols: usize) -> Self {
+    fn new(parts: &'a [Tensor<'a>], cols: usize, kept: Stored) -> Self {
         let rows = parts.iter().map(|part| part.len() / cols).sum();
-        Self { parts, rows, cols }
+        Self {
+            parts,
+            rows,
+            cols,
+            kept,
+        }
+    }
+
+    /// Refuses a panel with a value that cannot be used.
+    fn check(&self, panel: usize) -> Result<()> {
+        let mut rows = (0..LANES).filter_map(|lane| self.find(panel * LANES + lane));
+        rows.try_for_each(|(tensor, start)| tensor.check(start..start + self.cols, self.kept))
     }
 
     /// The tensor that a row is in, and where the row begins there.
@@ -234,25 +254,34 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Calls `write` for each panel and its part of `out`, on a few threads.
+    /// Checks each panel and calls `write` for it and its part of `out`, on a few threads.
     fn fill<T: Send>(
         &self,
         out: &mut [T],
         panel_len: usize,
         write: impl Fn(usize, &mut [T]) + Sync,
-    ) {
+    ) -> Result<()> {
         /// Values that a thread takes at once: what is read of a file and not yet let go of.
         const PORTION: usize = 1 << 20;
         if panel_len == 0 {
-            return;
+            return Ok(());
         }
+        let refused = OnceLock::<EngineError>::new();
         let panels = PORTION.div_ceil(self.cols * LANES);
         in_parallel(out.chunks_mut(panels * panel_len), |index, out| {
             for (i, out) in out.chunks_exact_mut(panel_len).enumerate() {
-                write(index * panels + i, out);
+                let panel = index * panels + i;
+                // Reading a panel for this brings it into the cache, where packing finds it.
+                if let Err(error) = self.check(panel) {
+                    // One of several is as good as another.
+                    let _ = refused.set(error);
+                    return;
+                }
+                write(panel, out);
             }
             self.release(index * panels * LANES, panels * LANES);
         });
+        refused.into_inner().map_or(Ok(()), Err)
     }
 
     fn release(&self, mut row: usize, mut count: usize) {

@@ -130,6 +130,11 @@ macro_rules! instantiate {
         acc $acc:literal, tile $panels:literal $tokens:literal,
         q8 $dot:ty, tile $tokens_q8:literal $(, features $features_q8:literal)?
     ) => {
+        // Each function is as safe as the kernel that it instantiates, for callers that have the instruction set.
+        #[allow(
+            clippy::undocumented_unsafe_blocks,
+            reason = "each block passes on the arguments, and with them the contract, of the function around it"
+        )]
         mod $module {
             use super::*;
 

@@ -24,6 +24,10 @@ macro_rules! each {
 
 // SAFETY of every function: the trait's contract gives valid pointers, and NEON is part of the
 // aarch64 baseline; its loads and stores need no alignment.
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is intrinsics within the contract of the trait's function around it"
+)]
 impl Simd for Neon {
     type V = [float32x4_t; 4];
 

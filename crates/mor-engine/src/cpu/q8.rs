@@ -203,6 +203,7 @@ impl Dot<super::simd::Scalar> for Plain {
         let mut sums = [[0.0; LANES]; T];
         // SAFETY: by the trait's contract.
         let weights = unsafe { &*weights.cast::<[[[i8; QUAD]; LANES]; QUADS]>() };
+        // SAFETY: likewise; the caller has `T` inputs there.
         let inputs = unsafe { std::slice::from_raw_parts(inputs, T) };
         for (sums, input) in sums.iter_mut().zip(inputs) {
             let mut whole = [0_i32; LANES];

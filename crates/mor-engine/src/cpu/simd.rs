@@ -16,7 +16,10 @@ pub(crate) const LANES: usize = 16;
 /// # Safety
 /// Callers make sure that the processor has the instruction set, and that pointers are valid for
 /// [`LANES`] elements; no alignment is assumed.
-#[allow(clippy::missing_safety_doc)]
+#[allow(
+    clippy::missing_safety_doc,
+    reason = "one contract for all functions, above"
+)]
 pub(crate) trait Simd: Copy {
     /// The vector.
     type V: Copy;
@@ -47,6 +50,7 @@ pub(crate) trait Weight: Copy {
 impl Weight for f32 {
     #[inline(always)]
     unsafe fn load<S: Simd>(from: *const Self) -> S::V {
+        // SAFETY: by the contract of this function, which is that of the trait.
         unsafe { S::load(from) }
     }
 }
@@ -54,6 +58,7 @@ impl Weight for f32 {
 impl Weight for f16 {
     #[inline(always)]
     unsafe fn load<S: Simd>(from: *const Self) -> S::V {
+        // SAFETY: by the contract of this function, which is that of the trait.
         unsafe { S::load_f16(from) }
     }
 }

@@ -1,7 +1,9 @@
 //! Tensors as a weights file holds them, read row by row.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
-use mor_config::{QUANTIZED_BLOCK, Weights, quantize_block};
+use mor_config::{Floats, QUANTIZED_BLOCK, Weights, quantize_block};
 use safetensors::Dtype;
 
 use crate::Result;
@@ -9,8 +11,8 @@ use crate::Result;
 /// Values of a tensor: borrowed from a file, or made up.
 pub(crate) struct Tensor<'a> {
     values: Values<'a>,
-    /// Where they are borrowed from.
-    file: Option<&'a Weights>,
+    /// Where they are borrowed from, and under which name.
+    file: Option<(&'a Weights, String)>,
 }
 
 enum Values<'a> {
@@ -58,7 +60,7 @@ impl<'a> Tensor<'a> {
         };
         Ok(Self {
             values,
-            file: Some(file),
+            file: Some((file, name.to_owned())),
         })
     }
 
@@ -101,13 +103,56 @@ impl<'a> Tensor<'a> {
     }
 
     /// All values.
-    pub(crate) fn into_f32(self) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(crate) fn into_f32(self) -> Result<Vec<f32>> {
         if let Values::Made(values) = self.values {
-            return values;
+            return Ok(values);
         }
+        self.check(0..self.len(), Stored::F32)?;
         let mut out = vec![0.0; self.len()];
         self.read(0, &mut out);
-        out
+        Ok(out)
+    }
+
+    /// Refuses values of a file that are not finite, or that `kept`, which they are packed as, cannot hold. For int8,
+    /// `part` is whole rows, and of these the scales decide. To be called while the values are read anyway.
+    ///
+    /// # Errors
+    /// [`crate::EngineError::Config`], naming the tensor.
+    pub(crate) fn check(&self, part: Range<usize>, kept: Stored) -> Result<()> {
+        let Some((file, name)) = &self.file else {
+            return Ok(());
+        };
+        let largest = match &self.values {
+            Values::Made(_) => return Ok(()),
+            #[cfg(feature = "gpu")]
+            Values::Zeros(..) => return Ok(()),
+            Values::F32(values) => Floats::F32(&values[part]).largest(),
+            Values::F16(values) => Floats::F16(&values[part]).largest(),
+            Values::Bf16(values) => Floats::Bf16(&values[part]).largest(),
+            Values::Q8 { scales, cols, .. } => {
+                let blocks = cols.div_ceil(QUANTIZED_BLOCK);
+                let rows = part.start / cols..part.end.div_ceil(*cols);
+                let scales = &scales[rows.start * blocks..rows.end * blocks];
+                Floats::F16(scales).largest() * f32::from(i8::MAX)
+            }
+        };
+        file.check_largest(name, largest)?;
+        let (most, kept) = match kept {
+            Stored::F32 => return Ok(()),
+            Stored::F16 => (f16::MAX.to_f32(), "f16"),
+            Stored::Q8 => (f16::MAX.to_f32() * f32::from(i8::MAX), "q8"),
+        };
+        match largest > most {
+            true => Err(file
+                .error(format!(
+                    "tensor `{name}` holds {largest}, which {kept} cannot; use f32"
+                ))
+                .into()),
+            false => Ok(()),
+        }
     }
 
     /// Values from the one at `at` on, which for int8 lie in whole blocks of rows.
@@ -192,8 +237,8 @@ impl<'a> Tensor<'a> {
     }
 
     /// Says that a part of the values was read for the last time.
-    pub(crate) fn release(&self, part: std::ops::Range<usize>) {
-        if let Some(file) = self.file {
+    pub(crate) fn release(&self, part: Range<usize>) {
+        if let Some((file, _)) = &self.file {
             match &self.values {
                 Values::Made(_) => {}
                 #[cfg(feature = "gpu")]

@@ -27,7 +27,7 @@ fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
 }
 
 fn pack(weights: &[f32], cols: usize, packing: Packing) -> Matrix {
-    Matrix::pack(&[Tensor::made(weights.to_vec())], cols, packing)
+    Matrix::pack(&[Tensor::made(weights.to_vec())], cols, packing).expect("made")
 }
 
 /// A linear layer for some rows on two threads, `[token][rows, padded]`.
@@ -100,7 +100,8 @@ fn every_f16_is_widened() {
                 &[Tensor::made(part.iter().map(|x| x.to_f32()).collect())],
                 1,
                 Packing::F16,
-            );
+            )
+            .expect("made");
             let linear = Linear {
                 matrix,
                 bias: Vec::new(),
@@ -193,7 +194,7 @@ fn q8_survives_extremes() {
     for isa in Isa::available() {
         let tensor = Tensor::open(&file, "w").expect("there");
         let linear = Linear {
-            matrix: Matrix::pack(&[tensor], 64, Packing::Q8),
+            matrix: Matrix::pack(&[tensor], 64, Packing::Q8).expect("finite"),
             bias: Vec::new(),
         };
         for (sign, tokens) in [(1.0, 1), (-1.0, 1), (1.0, 9), (-1.0, 9)] {

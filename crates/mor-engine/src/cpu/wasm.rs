@@ -24,6 +24,10 @@ macro_rules! each {
 
 // SAFETY of every function: the trait's contract gives valid pointers; the module is built with
 // `simd128`, and its loads and stores need no alignment.
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is intrinsics within the contract of the trait's function around it"
+)]
 impl Simd for Simd128 {
     type V = [v128; 4];
 

@@ -16,6 +16,10 @@ pub(crate) struct Avx512;
 
 // SAFETY of every function: the trait's contract gives valid pointers and a processor that has
 // the instructions; loads and stores are the unaligned ones.
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is intrinsics within the contract of the trait's function around it"
+)]
 impl Simd for Avx512 {
     type V = __m512;
 
@@ -83,6 +87,11 @@ macro_rules! both {
     };
 }
 
+// SAFETY of every function: as above.
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is intrinsics within the contract of the trait's function around it"
+)]
 impl Simd for Avx2 {
     type V = [__m256; 2];
 

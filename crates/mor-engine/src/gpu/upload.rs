@@ -72,7 +72,7 @@ impl Source for GpuSource<'_, '_> {
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
-        (self.tensor)(name).map(Tensor::into_f32)
+        (self.tensor)(name)?.into_f32()
     }
 }
 
@@ -99,10 +99,16 @@ impl GpuSource<'_, '_> {
         if let Some(blank) = &self.blank {
             return Ok(matrix(blank.clone()));
         }
+        let kept = match storage {
+            Storage::F32 => Stored::F32,
+            Storage::F16 => Stored::F16,
+            Storage::Q8 => Stored::Q8,
+        };
         let mut bytes = Vec::with_capacity(size as usize);
         let mut scales = Vec::new();
         for part in parts {
             for at in (0..part.len()).step_by(cols.max(1)) {
+                part.check(at..at + cols.max(1), kept)?;
                 for col in (0..columns).step_by(COLUMNS) {
                     let width = cols.saturating_sub(col).min(COLUMNS);
                     let at = at + col.min(cols);

@@ -6,8 +6,8 @@ use crate::common::devices::{Placed, on_every_device};
 use crate::common::{self, greedy, one_thread, read, steps};
 use mor_config::Pooling;
 use mor_engine::{
-    DecodeOptions, Decoder, FinishReason, GenerateOptions, GeneratedToken, Generator, LoadOptions,
-    Model, Overflow, Routing,
+    DecodeOptions, Decoder, EngineError, FinishReason, GenerateOptions, GeneratedToken, Generator,
+    LoadOptions, Model, Overflow, Routing,
 };
 use pollster::block_on;
 use safetensors::Dtype;
@@ -123,14 +123,29 @@ fn a_locked_depth_outlives_the_window() {
 }
 
 #[test]
-fn a_prompt_longer_than_the_context_keeps_its_end() {
-    let prompt: Vec<u32> = (0..100).map(|i| (i * 23 + 9) % 61).collect();
+fn a_prompt_longer_than_the_context_is_an_error_and_one_as_long_is_not() {
+    let prompt: Vec<u32> = (0..CONTEXT as u32 + 1).map(|i| (i * 23 + 9) % 61).collect();
     for config in common::routed_configs() {
         let (_, weights) = common::tensors(&config, Dtype::F32);
         for placed in on_every_device(&config, &weights) {
-            let whole = generate(&placed, Routing::Live, Overflow::Rewind, &prompt);
-            let end = generate(&placed, Routing::Live, Overflow::Rewind, &prompt[52..]);
-            assert_eq!(whole, end, "on {}", placed.device);
+            for overflow in [Overflow::Slide, Overflow::Rewind, Overflow::Stop] {
+                let mut context = placed.context(one_thread());
+                let options = GenerateOptions {
+                    overflow,
+                    ..GenerateOptions::default()
+                };
+                let refused = block_on(Generator::start(&mut context, &prompt, options));
+                let full = matches!(
+                    refused,
+                    Err(EngineError::ContextFull {
+                        tokens: 49,
+                        limit: CONTEXT
+                    })
+                );
+                assert!(full, "{overflow:?} on {}", placed.device);
+            }
+            let fitting = generate(&placed, Routing::Live, Overflow::Rewind, &prompt[1..]);
+            assert_eq!(fitting.0.len(), 70, "on {}", placed.device);
         }
     }
 }

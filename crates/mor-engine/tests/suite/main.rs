@@ -4,6 +4,7 @@
 mod causality;
 mod chat;
 mod common;
+mod finite;
 mod generation;
 mod goldens_conversational;
 mod goldens_technical;
