@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
+use mor_kernels::MatmulPrecision;
 
 use crate::Linear;
 use crate::ops::{self, Positions};
@@ -29,26 +30,23 @@ pub struct Attention {
 impl Attention {
     /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that
     /// may be seen; without one, all may. A position that sees no key gets zeros, and the bias
-    /// of `w_o`. `positions`, one for each of the `batch · seq` vectors, says where they are when others were left out.
+    /// of `w_o`. `positions`, one for each of the `batch · seq` vectors, says where they are when others were left out;
+    /// `matmul` is as in [`ops::linear`].
     pub fn forward(
         &self,
         x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
         positions: Option<&Arc<Positions>>,
+        matmul: MatmulPrecision,
     ) -> Tensor<3> {
-        let mut q = self.w_q.forward(x.clone());
-        let mut k = self.w_k.forward(x.clone());
-        let v = self.w_v.forward(x);
+        let mut q = self.w_q.forward(x.clone(), matmul);
+        let mut k = self.w_k.forward(x.clone(), matmul);
+        let v = self.w_v.forward(x, matmul);
         if let Some(base) = self.rope_theta {
             q = ops::rotary(q, self.heads, base, positions);
             k = ops::rotary(k, self.heads, base, positions);
         }
-        self.w_o.forward(ops::causal_attention(
-            q,
-            k,
-            v,
-            key_mask.cloned(),
-            self.heads,
-        ))
+        let attended = ops::causal_attention(q, k, v, key_mask.cloned(), self.heads);
+        self.w_o.forward(attended, matmul)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 
+use crate::body::Mode;
 use crate::ops::{self, Positions};
 use crate::{Attention, FeedForward, LayerNorm};
 
@@ -31,14 +32,17 @@ impl Block {
         x: Tensor<3>,
         key_mask: Option<&Tensor<2, Bool>>,
         positions: Option<&Arc<Positions>>,
-        training: bool,
+        mode: Mode,
     ) -> Tensor<3> {
-        let dropout = |branch| ops::dropout(branch, self.dropout, training);
+        let dropout = |branch| ops::dropout(branch, self.dropout, mode.training);
+        let seen = self.ln1.forward(x.clone());
         let attended = self
             .attention
-            .forward(self.ln1.forward(x.clone()), key_mask, positions);
+            .forward(seen, key_mask, positions, mode.matmul);
         let x = x + dropout(attended);
-        let fed = self.feedforward.forward(self.ln2.forward(x.clone()));
+        let fed = self
+            .feedforward
+            .forward(self.ln2.forward(x.clone()), mode.matmul);
         x + dropout(fed)
     }
 }

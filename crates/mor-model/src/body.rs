@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
+use mor_kernels::MatmulPrecision;
 
 use crate::recursion::recur;
 use crate::{Block, Layer, Router};
@@ -48,15 +49,22 @@ pub(crate) struct Run<'a> {
     pub(crate) fixed: Option<&'a [Vec<usize>]>,
     /// Whether the routers of a technical model get a gradient.
     pub(crate) straight_through: bool,
-    pub(crate) training: bool,
+    pub(crate) mode: Mode,
+}
+
+/// What every module is told of a pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode {
+    /// Whether dropout is active.
+    pub training: bool,
+    /// As in [`crate::ops::linear`].
+    pub matmul: MatmulPrecision,
 }
 
 impl Body {
     /// Runs the layers on `x: [batch, seq, dim]`.
     pub(crate) fn forward(&self, x: Tensor<3>, run: Run) -> Routed {
-        let Run {
-            key_mask, training, ..
-        } = run;
+        let Run { key_mask, mode, .. } = run;
         let mut state = Routed {
             x,
             steps: Vec::new(),
@@ -73,19 +81,19 @@ impl Body {
                         }
                         _ => None,
                     };
-                    state.x = layer.forward(state.x, key_mask, &steps, survival.as_ref(), training);
+                    state.x = layer.forward(state.x, key_mask, &steps, survival.as_ref(), mode);
                     state.steps.push(steps);
                     state.survival.extend(survival);
                 }
             }
             Self::Conversational(body) => {
                 for block in &body.layers {
-                    state.x = block.forward(state.x, key_mask, None, training);
+                    state.x = block.forward(state.x, key_mask, None, mode);
                 }
                 let steps = state.route(body.router.as_ref(), run);
                 state.x = recur(state.x, key_mask, &steps, None, |_, seen| {
                     let (keys, positions) = (seen.key_mask.as_ref(), seen.positions.as_ref());
-                    body.shared.forward(seen.x, keys, positions, training)
+                    body.shared.forward(seen.x, keys, positions, mode)
                 });
                 state.steps.push(steps);
             }
@@ -102,8 +110,8 @@ impl Routed {
                 let routing = router.forward(
                     self.x.clone(),
                     run.key_mask,
-                    run.training,
-                    run.training && run.straight_through,
+                    run.mode,
+                    run.mode.training && run.straight_through,
                 );
                 self.router_logits.push(routing.logits);
                 routing.steps

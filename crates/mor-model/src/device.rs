@@ -67,10 +67,14 @@ pub fn open_device(choice: DeviceChoice) -> Result<ChosenDevice, DeviceError> {
         DeviceChoice::Gpu => gpu(),
         DeviceChoice::Auto => match gpu_if_hardware() {
             Ok(Some(device)) => Ok(device),
-            Ok(None) => Ok(cpu("the only GPU adapter is a program on the processor")),
+            Ok(None) => Ok(cpu(
+                "the only GPU is a program on the processor, which is used for --device gpu only",
+            )),
             Err(error @ DeviceError::Variant(_)) => Err(error),
             Err(DeviceError::NotBuilt) => Ok(cpu("built without GPU support")),
-            Err(DeviceError::NoAdapter(_)) => Ok(cpu("no GPU adapter was found")),
+            Err(DeviceError::NoAdapter(_)) => Ok(cpu(
+                "no GPU was found; a program that plays one on the processor is used for --device gpu only",
+            )),
             Err(error) => Ok(cpu(&error.to_string())),
         },
     }

@@ -3,7 +3,9 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use mor_config::Positions;
+use mor_kernels::MatmulPrecision;
 
+use crate::body::Mode;
 use crate::ops;
 use crate::{LayerNorm, Linear, Table};
 
@@ -35,36 +37,36 @@ pub struct TokenEmbedding {
 }
 
 impl TokenEmbedding {
-    /// `ids: [batch, seq]` to `[batch, seq, dim]`.
-    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+    /// `ids: [batch, seq]` to `[batch, seq, dim]`; `matmul` as in [`ops::linear`].
+    pub fn forward(&self, ids: Tensor<2, Int>, matmul: MatmulPrecision) -> Tensor<3> {
         if self.rest.is_empty() {
-            return self.first.lookup(ids);
+            return self.first.lookup(ids, matmul);
         }
         // Every band looks up every id, and those outside of it count for nothing.
-        let first = self.first.masked(ids.clone());
+        let first = self.first.masked(ids.clone(), matmul);
         self.rest
             .iter()
-            .fold(first, |sum, band| sum + band.masked(ids.clone()))
+            .fold(first, |sum, band| sum + band.masked(ids.clone(), matmul))
     }
 }
 
 impl EmbeddingBand {
     /// Vectors of `ids: [batch, seq]`, counted from the start of the band, `[batch, seq, dim]`.
-    fn lookup(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+    fn lookup(&self, ids: Tensor<2, Int>, matmul: MatmulPrecision) -> Tensor<3> {
         let vectors = self.table.forward(ids);
         match &self.projection {
-            Some(projection) => projection.forward(vectors),
+            Some(projection) => projection.forward(vectors, matmul),
             None => vectors,
         }
     }
 
     /// Vectors of those of `ids: [batch, seq]` that are in the band, and zeros for the others, `[batch, seq, dim]`.
-    fn masked(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+    fn masked(&self, ids: Tensor<2, Int>, matmul: MatmulPrecision) -> Tensor<3> {
         let [entries, _] = self.table.weight.dims();
         let local = ids - self.start as i64;
         let outside = local.clone().lower_elem(0);
         let outside = outside.bool_or(local.clone().greater_equal_elem(entries as i64));
-        let vectors = self.lookup(local.clamp(0, entries as i64 - 1));
+        let vectors = self.lookup(local.clamp(0, entries as i64 - 1), matmul);
         let shape = vectors.dims();
         vectors.mask_fill(outside.unsqueeze_dim::<3>(2).expand(shape), 0.0)
     }
@@ -89,8 +91,8 @@ pub struct Embeddings {
 
 impl Embeddings {
     /// `ids: [batch, seq]` to `[batch, seq, dim]`.
-    pub fn forward(&self, ids: Tensor<2, Int>, training: bool) -> Tensor<3> {
-        let tokens = self.token_embedding.forward(ids);
+    pub fn forward(&self, ids: Tensor<2, Int>, mode: Mode) -> Tensor<3> {
+        let tokens = self.token_embedding.forward(ids, mode.matmul);
         let [batch, seq, dim] = tokens.dims();
         let positions: Option<Tensor<2>> = match (self.positions, &self.pos_encoding) {
             (Positions::Learned, Some(table)) => {
@@ -108,7 +110,7 @@ impl Embeddings {
             (None, Some(positions)) => tokens + positions,
             (None, None) => tokens,
         };
-        ops::dropout(x, self.dropout, training)
+        ops::dropout(x, self.dropout, mode.training)
     }
 }
 

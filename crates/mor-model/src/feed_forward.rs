@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use mor_kernels::MatmulPrecision;
 
 use crate::Linear;
 
@@ -15,8 +16,9 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// `x: [batch, seq, dim]` to the same shape.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.linear2.forward(self.linear1.forward_gelu(x))
+    /// `x: [batch, seq, dim]` to the same shape; `matmul` as in [`crate::ops::linear`].
+    pub fn forward(&self, x: Tensor<3>, matmul: MatmulPrecision) -> Tensor<3> {
+        let hidden = self.linear1.forward_gelu(x, matmul);
+        self.linear2.forward(hidden, matmul)
     }
 }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Tensor, TensorData};
 use mor_config::HaltedRows;
 
+use crate::body::Mode;
 use crate::ops;
 use crate::recursion::{Seen, recur, straight_through};
 use crate::{Attention, FeedForward, LayerNorm, Linear, Router};
@@ -40,16 +41,16 @@ impl Layer {
         key_mask: Option<&Tensor<2, Bool>>,
         steps: &[usize],
         survival: Option<&Tensor<3>>,
-        training: bool,
+        mode: Mode,
     ) -> Tensor<3> {
         match self.halted_rows {
             HaltedRows::Freeze => recur(x, key_mask, steps, survival, |step, seen| {
                 match self.step_projections.get(step) {
-                    Some(projection) => self.step(seen, projection, None, training),
+                    Some(projection) => self.step(seen, projection, None, mode),
                     None => seen.x,
                 }
             }),
-            HaltedRows::Renormalize => self.renormalize(x, key_mask, steps, survival, training),
+            HaltedRows::Renormalize => self.renormalize(x, key_mask, steps, survival, mode),
         }
     }
 
@@ -60,7 +61,7 @@ impl Layer {
         key_mask: Option<&Tensor<2, Bool>>,
         steps: &[usize],
         survival: Option<&Tensor<3>>,
-        training: bool,
+        mode: Mode,
     ) -> Tensor<3> {
         let deepest = steps.iter().copied().max().unwrap_or(0);
         for (step, projection) in self.step_projections.iter().take(deepest).enumerate() {
@@ -88,7 +89,7 @@ impl Layer {
                 key_mask: key_mask.cloned(),
                 positions: None,
             };
-            x = self.step(seen, projection, gate, training);
+            x = self.step(seen, projection, gate, mode);
         }
         x
     }
@@ -103,22 +104,23 @@ impl Layer {
         }: Seen,
         projection: &Linear,
         gate: Option<Tensor<3>>,
-        training: bool,
+        mode: Mode,
     ) -> Tensor<3> {
         let gated = |branch: Tensor<3>| {
-            let branch = ops::dropout(branch, self.dropout, training);
+            let branch = ops::dropout(branch, self.dropout, mode.training);
             match &gate {
                 Some(gate) => branch * gate.clone(),
                 None => branch,
             }
         };
         let attended = self.attention.forward(
-            projection.forward(x.clone()),
+            projection.forward(x.clone(), mode.matmul),
             key_mask.as_ref(),
             positions.as_ref(),
+            mode.matmul,
         );
         let x = self.norm1.forward_residual(x, gated(attended));
-        let fed = self.feedforward.forward(x.clone());
+        let fed = self.feedforward.forward(x.clone(), mode.matmul);
         self.norm2.forward_residual(x, gated(fed))
     }
 }

@@ -42,7 +42,7 @@ mod router;
 
 pub use attention::Attention;
 pub use block::Block;
-pub use body::{Body, Conversational};
+pub use body::{Body, Conversational, Mode};
 pub use device::{ChosenDevice, DeviceChoice, DeviceError, open_device, supports_half};
 pub use embedding::{EmbeddingBand, Embeddings, PositionTable, TokenEmbedding};
 pub use error::ModelError;
@@ -50,6 +50,7 @@ pub use feed_forward::FeedForward;
 pub use layer::Layer;
 pub use model::{ForwardOptions, Model, Output};
 pub use modules::{LayerNorm, Linear, Table};
+pub use mor_kernels::MatmulPrecision;
 pub use objective::{Losses, RouterLoss};
 pub use parameters::{Parameter, read_together, recycle_gradients};
 pub use router::{Router, Routing};

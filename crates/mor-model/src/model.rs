@@ -5,8 +5,9 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use mor_config::{Architecture, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
+use mor_kernels::MatmulPrecision;
 
-use crate::body::{Body, Conversational, Run};
+use crate::body::{Body, Conversational, Mode, Run};
 use crate::builder::{Builder, Source};
 use crate::init::initial_values;
 use crate::{Embeddings, LayerNorm, ModelError, Table, ops};
@@ -32,6 +33,9 @@ pub struct ForwardOptions {
     /// Whether activations are f16, from the embeddings on. Weights are met in f16 and stay as they are, and so do
     /// their gradients; norms, means and losses are computed in f32. For devices where [`crate::supports_half`].
     pub half: bool,
+    /// Precision of matrix products on the CPU, those of the backward pass and of the loss included. Good enough to train
+    /// with, not to measure with.
+    pub matmul: MatmulPrecision,
 }
 
 /// What a model computes for a batch.
@@ -39,6 +43,8 @@ pub struct ForwardOptions {
 pub struct Output {
     /// After the final norm, `[batch, seq, dim]`; [`Model::logits`] takes it.
     pub hidden: Tensor<3>,
+    /// Precision of the products that made it, and of those that [`Model::objective`] makes of it.
+    pub matmul: MatmulPrecision,
     /// Steps taken by each layer of a technical model, or by the shared block of a conversational one, which is one
     /// entry: `[layers][batch]`, or under prefix pooling `[layers][batch · seq]`, row by row.
     pub steps: Vec<Vec<usize>>,
@@ -182,7 +188,11 @@ impl Model {
                 .map(|depth| vec![vec![depth; batch]; self.config.routed_depths()]),
         };
         let key_mask = self.key_mask(&ids, options)?;
-        let mut x = self.embeddings.forward(ids, options.training);
+        let mode = Mode {
+            training: options.training,
+            matmul: options.matmul,
+        };
+        let mut x = self.embeddings.forward(ids, mode);
         if options.half {
             x = x.cast(FloatDType::F16);
         }
@@ -190,7 +200,7 @@ impl Model {
             key_mask: key_mask.as_ref(),
             fixed: fixed.as_deref(),
             straight_through: options.straight_through,
-            training: options.training,
+            mode,
         };
         let routed = self.body.forward(x, run);
         let cost = |steps: &Vec<usize>| {
@@ -205,6 +215,7 @@ impl Model {
         Ok(Output {
             expected_computation_loss: expected.reduce(|sum, cost| sum + cost),
             hidden: self.final_norm.forward(routed.x),
+            matmul: options.matmul,
             computation_loss: STEP_COST * routed.steps.iter().map(cost).sum::<f32>(),
             steps: routed.steps,
             router_logits: routed.router_logits,
@@ -270,7 +281,7 @@ impl Model {
 
     /// Logits of `hidden: [batch, seq, dim]`, `[batch, seq, vocab]`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        ops::linear(hidden, self.head(), None)
+        ops::linear(MatmulPrecision::F32, hidden, self.head(), None)
     }
 
     /// Mean cross-entropy in nats, `[1]`, of `hidden: [batch, seq, dim]` against `targets: [batch, seq]`, over the
@@ -285,7 +296,9 @@ impl Model {
         targets: Tensor<2, Int>,
         ignore: i64,
     ) -> Result<Tensor<1>, ModelError> {
-        Ok(self.mean_and_losses(hidden, targets, ignore)?.0)
+        Ok(self
+            .mean_and_losses(MatmulPrecision::F32, hidden, targets, ignore)?
+            .0)
     }
 
     /// Cross-entropy in nats of each position, `batch · seq` numbers, zero where the target is `ignore`; no
@@ -301,19 +314,22 @@ impl Model {
     ) -> Result<Vec<f32>, ModelError> {
         let (hidden, targets) = rows(hidden, targets)?;
         let (hidden, head) = (hidden.without_autodiff(), self.head().without_autodiff());
-        let (_, losses) = ops::linear_cross_entropy(hidden, head, targets, ignore);
+        let (_, losses) =
+            ops::linear_cross_entropy(MatmulPrecision::F32, hidden, head, targets, ignore);
         Ok(losses.into_values())
     }
 
     /// [`Self::loss`] and the losses it is the mean of.
     pub(crate) fn mean_and_losses(
         &self,
+        matmul: MatmulPrecision,
         hidden: Tensor<3>,
         targets: Tensor<2, Int>,
         ignore: i64,
     ) -> Result<(Tensor<1>, ops::RowLosses), ModelError> {
         let (hidden, targets) = rows(hidden, targets)?;
         Ok(ops::linear_cross_entropy(
+            matmul,
             hidden,
             self.head(),
             targets,

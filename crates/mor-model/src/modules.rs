@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
+use mor_kernels::MatmulPrecision;
 
 use crate::ops;
 
@@ -15,14 +16,16 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `[batch, seq, in]` to `[batch, seq, out]`.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    /// `[batch, seq, in]` to `[batch, seq, out]`; `matmul` as in [`ops::linear`].
+    pub fn forward(&self, x: Tensor<3>, matmul: MatmulPrecision) -> Tensor<3> {
+        let bias = self.bias.as_ref().map(Param::val);
+        ops::linear(matmul, x, self.weight.val(), bias)
     }
 
     /// `gelu(forward(x))` in one operation.
-    pub fn forward_gelu(&self, x: Tensor<3>) -> Tensor<3> {
-        ops::linear_gelu(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    pub fn forward_gelu(&self, x: Tensor<3>, matmul: MatmulPrecision) -> Tensor<3> {
+        let bias = self.bias.as_ref().map(Param::val);
+        ops::linear_gelu(matmul, x, self.weight.val(), bias)
     }
 }
 

@@ -74,7 +74,7 @@ impl Model {
         }
         let wanted = TensorData::new(targets.to_vec(), [batch, seq]);
         let wanted = Tensor::from_data(wanted, &hidden.device());
-        let (language, nats) = self.mean_and_losses(hidden, wanted, ignore)?;
+        let (language, nats) = self.mean_and_losses(output.matmul, hidden, wanted, ignore)?;
         let mut losses = Losses {
             total: language.clone(),
             language,

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Distribution, FloatDType, Tensor, TensorData, activation};
 use mor_config::Pooling;
 
+use crate::body::Mode;
 use crate::pooling::pool;
 use crate::{Linear, ops};
 
@@ -47,17 +48,16 @@ impl Router {
         &self,
         x: Tensor<3>,
         real: Option<&Tensor<2, Bool>>,
-        training: bool,
+        mode: Mode,
         explore: bool,
     ) -> Routing {
         let mut pooled = pool(x, real, self.pooling);
         if let Some(pooler) = &self.pooler {
-            pooled = pooler.forward(pooled).tanh();
+            pooled = pooler.forward(pooled, mode.matmul).tanh();
         }
-        let hidden = self.hidden.forward_gelu(pooled);
-        let logits = self
-            .classes
-            .forward(ops::dropout(hidden, self.dropout, training));
+        let hidden = self.hidden.forward_gelu(pooled, mode.matmul);
+        let hidden = ops::dropout(hidden, self.dropout, mode.training);
+        let logits = self.classes.forward(hidden, mode.matmul);
         let [.., classes] = logits.dims();
         let choice = logits.clone().without_autodiff().cast(FloatDType::F32);
         let choice = match explore {

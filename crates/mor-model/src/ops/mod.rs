@@ -16,6 +16,8 @@ use std::sync::Arc;
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 
+use mor_kernels::MatmulPrecision;
+
 use custom::{CustomOps, MaybeBool};
 use fused::{FusedOps, MaybeFloat, SharedLosses};
 pub use positions::Positions;
@@ -41,13 +43,20 @@ fn is_custom<const D: usize>(x: &Tensor<D>) -> bool {
 /// The widest head of the attention shaders.
 const WIDEST_HEAD: usize = 256;
 
-/// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`.
-pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+/// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`. `matmul` is the precision of the
+/// products on the CPU in f32, backward ones included; elsewhere the tensors' own is theirs.
+pub fn linear(
+    matmul: MatmulPrecision,
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<3> {
     if is_fused(&x) {
         return Tensor::from_dispatch(Dispatch::fused_linear(
             x.into_dispatch(),
             weight.into_dispatch(),
             maybe_float(bias),
+            matmul,
         ));
     }
     #[cfg(feature = "gpu")]
@@ -57,13 +66,19 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     composed::linear(x, weight, bias)
 }
 
-/// `gelu(linear(x, weight, bias))` with the exact (erf) GELU; shapes as in [`linear`].
-pub fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+/// `gelu(linear(x, weight, bias))` with the exact (erf) GELU; arguments as in [`linear`].
+pub fn linear_gelu(
+    matmul: MatmulPrecision,
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<3> {
     if is_fused(&x) {
         return Tensor::from_dispatch(Dispatch::fused_linear_gelu(
             x.into_dispatch(),
             weight.into_dispatch(),
             maybe_float(bias),
+            matmul,
         ));
     }
     #[cfg(feature = "gpu")]
@@ -196,8 +211,9 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 
 /// Mean cross-entropy, `[1]`, of `hidden · weightᵀ` against `targets`, over the rows whose target is in the vocabulary
 /// and not `ignore`, zero when there is none; and the losses of the rows, without a gradient. `hidden: [rows, dim]`,
-/// `weight: [vocab, dim]`, `targets: [rows]`.
+/// `weight: [vocab, dim]`, `targets: [rows]`; `matmul` as in [`linear`].
 pub fn linear_cross_entropy(
+    matmul: MatmulPrecision,
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
@@ -211,6 +227,7 @@ pub fn linear_cross_entropy(
             targets.into_dispatch(),
             ignore,
             losses.clone(),
+            matmul,
         ));
         return (mean, RowLosses::Values(losses.take()));
     }

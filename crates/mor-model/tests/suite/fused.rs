@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use crate::common::{distance, values};
 use burn::tensor::{Bool, Device, Distribution, Gradients, Int, Tensor, TensorData};
+use mor_model::MatmulPrecision;
 use mor_model::ops::{self, Positions, composed};
+
+const F32: MatmulPrecision = MatmulPrecision::F32;
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -65,17 +68,17 @@ fn linear() {
         );
         check!(
             "linear",
-            |x, w, b| ops::linear(x.clone(), w.clone(), Some(b.clone())),
+            |x, w, b| ops::linear(F32, x.clone(), w.clone(), Some(b.clone())),
             composed::linear(x.clone(), w.clone(), Some(b.clone()))
         );
         check!(
             "linear without bias",
-            |x, w| ops::linear(x.clone(), w.clone(), None),
+            |x, w| ops::linear(F32, x.clone(), w.clone(), None),
             composed::linear(x.clone(), w.clone(), None)
         );
         check!(
             "linear and GELU",
-            |x, w, b| ops::linear_gelu(x.clone(), w.clone(), Some(b.clone())),
+            |x, w, b| ops::linear_gelu(F32, x.clone(), w.clone(), Some(b.clone())),
             composed::linear_gelu(x.clone(), w.clone(), Some(b.clone()))
         );
     }
@@ -87,7 +90,7 @@ fn linear_on_a_view() {
     let (x, w) = (leaf([2, 6, 9]), leaf([6, 4]));
     check!(
         "views",
-        |x, w| ops::linear(x.clone().swap_dims(1, 2), w.clone().transpose(), None),
+        |x, w| ops::linear(F32, x.clone().swap_dims(1, 2), w.clone().transpose(), None),
         composed::linear(x.clone().swap_dims(1, 2), w.clone().transpose(), None)
     );
 }
@@ -203,7 +206,7 @@ fn linear_cross_entropy() {
         let t: Tensor<1, Int> = Tensor::from_data(targets.as_slice(), &device());
         check!(
             "cross-entropy",
-            |h, w| ops::linear_cross_entropy(h.clone(), w.clone(), t.clone(), -100).0 * 3.0,
+            |h, w| ops::linear_cross_entropy(F32, h.clone(), w.clone(), t.clone(), -100).0 * 3.0,
             {
                 let losses =
                     composed::linear_cross_entropy_losses(h.clone(), w.clone(), t.clone(), -100);
@@ -212,7 +215,7 @@ fn linear_cross_entropy() {
         );
         close(
             "losses",
-            &ops::linear_cross_entropy(h.clone(), w.clone(), t.clone(), -100)
+            &ops::linear_cross_entropy(F32, h.clone(), w.clone(), t.clone(), -100)
                 .1
                 .into_values(),
             &values(composed::linear_cross_entropy_losses(h, w, t, -100)),
@@ -220,11 +223,38 @@ fn linear_cross_entropy() {
     }
 }
 
+/// Of several threads with precisions of their own too.
+#[test]
+fn a_product_and_its_gradients_have_the_precision_asked_for() {
+    // 16-bit floats have one bit less than it takes.
+    let long = 1.0 + 2.0_f32.powi(-12);
+    let products = |matmul: MatmulPrecision| {
+        let [x, w] = [[1, 1, 2], [1, 1, 2]].map(|shape| {
+            let data = TensorData::new(vec![long, 0.0], shape);
+            Tensor::<3>::from_data(data, &device()).require_grad()
+        });
+        let y = ops::linear(matmul, x.clone(), w.clone().squeeze_dim(0), None);
+        let gradients = y.clone().sum().backward();
+        let gradients = [x, w].map(|leaf| values(leaf.grad(&gradients).expect("a gradient"))[0]);
+        (values(y)[0], gradients)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..50 {
+                assert_eq!(products(MatmulPrecision::F16), (1.0, [1.0, 1.0]));
+            }
+        });
+        for _ in 0..50 {
+            assert_eq!(products(F32), (long * long, [long, long]));
+        }
+    });
+}
+
 #[test]
 fn cross_entropy_of_nothing_is_zero() {
     let (h, w) = (leaf([3, 4]), leaf([5, 4]));
     let ignored: Tensor<1, Int> = Tensor::from_data([-1, -1, -1], &device());
-    let (loss, _) = ops::linear_cross_entropy(h.clone(), w, ignored, -1);
+    let (loss, _) = ops::linear_cross_entropy(F32, h.clone(), w, ignored, -1);
     assert_eq!(values(loss.clone()), [0.0]);
     let gradient = h.grad(&loss.backward()).expect("a gradient");
     assert!(values(gradient).iter().all(|v| *v == 0.0));

@@ -3,12 +3,17 @@ use crate::common::gpu::{check_half, gpu};
 use crate::common::gradients::{check, noise};
 use burn::tensor::Tensor;
 use mor_model::gpu::Variant;
-use mor_model::ops;
+use mor_model::{MatmulPrecision, ops};
 
 /// Operands: `[batch, seq, in]`, `[1, out, in]` and `[1, 1, out]`.
 fn linear(x: &[Tensor<3>]) -> Tensor<3> {
     let weight = x[1].clone().squeeze_dim(0);
-    ops::linear(x[0].clone(), weight, Some(x[2].clone().flatten(0, 2)))
+    ops::linear(
+        MatmulPrecision::F32,
+        x[0].clone(),
+        weight,
+        Some(x[2].clone().flatten(0, 2)),
+    )
 }
 
 fn operands([batch, seq, inputs, outputs]: [usize; 4], scale: f32) -> [(Vec<f32>, [usize; 3]); 3] {

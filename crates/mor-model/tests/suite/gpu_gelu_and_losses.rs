@@ -4,9 +4,11 @@ use crate::common::gpu::{check_half, gpu, on_every_variant};
 use crate::common::gradients::{check, check_within, differentiate, noise, tensor};
 use crate::common::{distance, values};
 use burn::tensor::{Device, Int, Tensor};
+use mor_model::MatmulPrecision;
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, RowLosses, composed};
 
+const F32: MatmulPrecision = MatmulPrecision::F32;
 const IGNORE: i64 = -100;
 
 /// Operands: `[batch, seq, in]`, `[1, out, in]`, and `[1, 1, out]` where there is a bias.
@@ -15,7 +17,7 @@ fn linear_gelu(x: &[Tensor<3>]) -> Tensor<3> {
     let bias = x.get(2).map(|bias| bias.clone().flatten(0, 2));
     match ops::is_cpu(&x[0].device()) {
         true => composed::linear_gelu(x[0].clone(), weight, bias),
-        false => ops::linear_gelu(x[0].clone(), weight, bias),
+        false => ops::linear_gelu(F32, x[0].clone(), weight, bias),
     }
 }
 
@@ -25,7 +27,7 @@ fn row_losses(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
     let targets = Tensor::<1, Int>::from_data(targets, &hidden.device());
     let losses = match ops::is_cpu(&hidden.device()) {
         true => composed::linear_cross_entropy_losses(hidden, weight, targets, IGNORE),
-        false => match ops::linear_cross_entropy(hidden, weight, targets, IGNORE).1 {
+        false => match ops::linear_cross_entropy(F32, hidden, weight, targets, IGNORE).1 {
             RowLosses::Tensor(losses) => *losses,
             RowLosses::Values(_) => panic!("read back from the GPU"),
         },
@@ -37,7 +39,7 @@ fn row_losses(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
 fn mean_loss(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
     let [hidden, weight] = [0, 1].map(|at| x[at].clone().squeeze_dim(0));
     let targets = Tensor::<1, Int>::from_data(targets, &hidden.device());
-    let (mean, _) = ops::linear_cross_entropy(hidden, weight, targets, IGNORE);
+    let (mean, _) = ops::linear_cross_entropy(F32, hidden, weight, targets, IGNORE);
     mean.reshape([1, 1, 1])
 }
 
@@ -188,7 +190,7 @@ fn gelu_leaves_other_holders_of_its_gradient_alone() {
     let weight = Tensor::<2>::ones([1, 1], &device);
     let weights = tensor(&[2.0, 3.0], [1, 2, 1], &device);
     // A sum hands one gradient to both of its terms.
-    let y = (ops::linear_gelu(x.clone(), weight, None) + other.clone()) * weights;
+    let y = (ops::linear_gelu(F32, x.clone(), weight, None) + other.clone()) * weights;
     let gradients = y.sum().backward();
     let gradient = |x: Tensor<3>| values(x.grad(&gradients).expect("a gradient"));
     assert_eq!(gradient(other), [2.0, 3.0]);

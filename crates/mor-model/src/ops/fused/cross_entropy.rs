@@ -9,7 +9,6 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use mor_kernels::{
     CrossEntropyShape, MatmulPrecision, linear_cross_entropy, linear_cross_entropy_forward,
-    matmul_precision,
 };
 
 use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, scalar, tensor};
@@ -75,6 +74,7 @@ impl Counted {
 
 /// Mean loss, `[1]`, without gradients; leaves the rows' losses in `losses`.
 pub(super) fn mean(
+    matmul: MatmulPrecision,
     hidden: FlexTensor,
     weight: FlexTensor,
     targets: FlexTensor,
@@ -85,6 +85,7 @@ pub(super) fn mean(
     let counted = Counted::of(&hidden, &weight, &targets, ignore);
     let mut rows = vec![0.0; counted.shape.rows];
     let loss = linear_cross_entropy_forward(
+        matmul,
         counted.shape,
         &counted.hidden,
         floats(&weight),
@@ -107,6 +108,7 @@ pub(super) struct LossGradients {
 
 /// As [`mean`], with gradients.
 pub(super) fn mean_and_gradients(
+    matmul: MatmulPrecision,
     hidden: FlexTensor,
     weight: FlexTensor,
     targets: FlexTensor,
@@ -118,7 +120,7 @@ pub(super) fn mean_and_gradients(
     let shape = counted.shape;
     let share = 1.0 / shape.rows.max(1) as f32;
     // The gradient of a logit over thousands of rows would leave the range of 16-bit floats: there it is divided last.
-    let (scale, factor) = match matmul_precision() {
+    let (scale, factor) = match matmul {
         MatmulPrecision::F16 => (1.0, share),
         _ => (share, 1.0),
     };
@@ -126,6 +128,7 @@ pub(super) fn mean_and_gradients(
     let mut d_weight = Buffer::zeroed(shape.vocab * shape.dim);
     let mut rows = vec![0.0; shape.rows];
     let loss = linear_cross_entropy(
+        matmul,
         shape,
         &counted.hidden,
         floats(&weight),

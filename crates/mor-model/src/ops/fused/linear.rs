@@ -6,7 +6,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use mor_kernels::{
-    LinearShape, gelu_backward, linear_backward_bias, linear_backward_input,
+    LinearShape, MatmulPrecision, gelu_backward, linear_backward_bias, linear_backward_input,
     linear_backward_weight, linear_forward, linear_gelu_forward,
 };
 
@@ -32,6 +32,7 @@ fn sizes(x: &FlexTensor, weight: &FlexTensor) -> (LinearShape, Vec<usize>) {
 }
 
 pub(super) fn forward(
+    matmul: MatmulPrecision,
     x: FlexTensor,
     weight: FlexTensor,
     bias: Option<FlexTensor>,
@@ -40,11 +41,12 @@ pub(super) fn forward(
     let (shape, out_dims) = sizes(&x, &weight);
     let mut y = buffer(shape.rows * shape.outputs);
     let bias = bias.as_ref().map(floats);
-    linear_forward(shape, floats(&x), floats(&weight), bias, &mut y);
+    linear_forward(matmul, shape, floats(&x), floats(&weight), bias, &mut y);
     (tensor(y, &out_dims), (x, weight))
 }
 
 pub(super) fn forward_gelu(
+    matmul: MatmulPrecision,
     x: FlexTensor,
     weight: FlexTensor,
     bias: Option<FlexTensor>,
@@ -54,12 +56,21 @@ pub(super) fn forward_gelu(
     let mut pre = buffer(shape.rows * shape.outputs);
     let mut y = buffer(shape.rows * shape.outputs);
     let bias = bias.as_ref().map(floats);
-    linear_gelu_forward(shape, floats(&x), floats(&weight), bias, &mut pre, &mut y);
+    linear_gelu_forward(
+        matmul,
+        shape,
+        floats(&x),
+        floats(&weight),
+        bias,
+        &mut pre,
+        &mut y,
+    );
     (tensor(y, &out_dims), ((x, weight), tensor(pre, &out_dims)))
 }
 
 /// Registers the gradients of input, weight and bias, given that of the product.
 fn backward<S, const N: usize>(
+    matmul: MatmulPrecision,
     ops: &Ops<S, N>,
     grads: &mut Gradients,
     (x, weight): &Saved,
@@ -68,12 +79,12 @@ fn backward<S, const N: usize>(
     let (shape, _) = sizes(x, weight);
     register(ops, grads, 0, || {
         let mut dx = buffer(shape.rows * shape.inputs);
-        linear_backward_input(shape, floats(dy), floats(weight), &mut dx);
+        linear_backward_input(matmul, shape, floats(dy), floats(weight), &mut dx);
         tensor(dx, &dims(x))
     });
     register(ops, grads, 1, || {
         let mut dw = buffer(shape.outputs * shape.inputs);
-        linear_backward_weight(shape, floats(dy), floats(x), &mut dw);
+        linear_backward_weight(matmul, shape, floats(dy), floats(x), &mut dw);
         tensor(dw, &[shape.outputs, shape.inputs])
     });
     register(ops, grads, 2, || {
@@ -83,22 +94,22 @@ fn backward<S, const N: usize>(
     });
 }
 
-/// Parents: input, weight, and bias where there is one.
+/// Parents: input, weight, and bias where there is one. Its products have the precision of the forward one.
 #[derive(Debug)]
-pub(super) struct LinearBackward;
+pub(super) struct LinearBackward(pub(super) MatmulPrecision);
 
 impl<const N: usize> Backward<Flex, N> for LinearBackward {
     type State = Saved;
 
     fn backward(self, ops: Ops<Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        backward(&ops, grads, &ops.state, &dy);
+        backward(self.0, &ops, grads, &ops.state, &dy);
     }
 }
 
 /// Parents as of [`LinearBackward`]; also keeps the product before the GELU.
 #[derive(Debug)]
-pub(super) struct LinearGeluBackward;
+pub(super) struct LinearGeluBackward(pub(super) MatmulPrecision);
 
 impl<const N: usize> Backward<Flex, N> for LinearGeluBackward {
     type State = (Saved, FlexTensor);
@@ -109,6 +120,6 @@ impl<const N: usize> Backward<Flex, N> for LinearGeluBackward {
         let mut d_pre = buffer(floats(pre).len());
         gelu_backward(floats(pre), floats(&dy), &mut d_pre);
         let d_pre = tensor(d_pre, &dims(pre));
-        backward(&ops, grads, saved, &d_pre);
+        backward(self.0, &ops, grads, saved, &d_pre);
     }
 }

@@ -26,6 +26,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+use mor_kernels::MatmulPrecision;
 
 use super::record::{self, record};
 
@@ -59,12 +60,14 @@ pub(super) trait FusedOps: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         #[extension_type] bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
     ) -> FloatTensor<Self>;
 
     fn fused_linear_gelu(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         #[extension_type] bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
     ) -> FloatTensor<Self>;
 
     fn fused_dropout(x: FloatTensor<Self>, probability: f32, seed: u64) -> FloatTensor<Self>;
@@ -77,16 +80,27 @@ pub(super) trait FusedOps: Backend {
         targets: IntTensor<Self>,
         ignore: i64,
         losses: SharedLosses,
+        matmul: MatmulPrecision,
     ) -> FloatTensor<Self>;
 }
 
 impl FusedOps for Flex {
-    fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: MaybeFloat<Self>) -> FlexTensor {
-        linear::forward(x, weight, bias.given()).0
+    fn fused_linear(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
+    ) -> FlexTensor {
+        linear::forward(matmul, x, weight, bias.given()).0
     }
 
-    fn fused_linear_gelu(x: FlexTensor, weight: FlexTensor, bias: MaybeFloat<Self>) -> FlexTensor {
-        linear::forward_gelu(x, weight, bias.given()).0
+    fn fused_linear_gelu(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
+    ) -> FlexTensor {
+        linear::forward_gelu(matmul, x, weight, bias.given()).0
     }
 
     fn fused_dropout(x: FlexTensor, probability: f32, seed: u64) -> FlexTensor {
@@ -103,8 +117,9 @@ impl FusedOps for Flex {
         targets: FlexTensor,
         ignore: i64,
         losses: SharedLosses,
+        matmul: MatmulPrecision,
     ) -> FlexTensor {
-        cross_entropy::mean(hidden, weight, targets, ignore, &losses)
+        cross_entropy::mean(matmul, hidden, weight, targets, ignore, &losses)
     }
 }
 
@@ -112,36 +127,46 @@ impl FusedOps for Flex {
 type Tracked = FloatTensor<Autodiff<Flex>>;
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
-    fn fused_linear(x: Tracked, weight: Tracked, bias: MaybeFloat<Self>) -> Tracked {
+    fn fused_linear(
+        x: Tracked,
+        weight: Tracked,
+        bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
+    ) -> Tracked {
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
         match bias.given().map(Tracked::into_parts) {
             Some((bias, bias_node)) => record::<Flex, C, _, _, 3>(
-                linear::LinearBackward,
+                linear::LinearBackward(matmul),
                 [x_node, weight_node, bias_node],
-                || linear::forward(x, weight, Some(bias)),
+                || linear::forward(matmul, x, weight, Some(bias)),
             ),
-            None => {
-                record::<Flex, C, _, _, 2>(linear::LinearBackward, [x_node, weight_node], || {
-                    linear::forward(x, weight, None)
-                })
-            }
+            None => record::<Flex, C, _, _, 2>(
+                linear::LinearBackward(matmul),
+                [x_node, weight_node],
+                || linear::forward(matmul, x, weight, None),
+            ),
         }
     }
 
-    fn fused_linear_gelu(x: Tracked, weight: Tracked, bias: MaybeFloat<Self>) -> Tracked {
+    fn fused_linear_gelu(
+        x: Tracked,
+        weight: Tracked,
+        bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
+    ) -> Tracked {
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
         match bias.given().map(Tracked::into_parts) {
             Some((bias, bias_node)) => record::<Flex, C, _, _, 3>(
-                linear::LinearGeluBackward,
+                linear::LinearGeluBackward(matmul),
                 [x_node, weight_node, bias_node],
-                || linear::forward_gelu(x, weight, Some(bias)),
+                || linear::forward_gelu(matmul, x, weight, Some(bias)),
             ),
             None => record::<Flex, C, _, _, 2>(
-                linear::LinearGeluBackward,
+                linear::LinearGeluBackward(matmul),
                 [x_node, weight_node],
-                || linear::forward_gelu(x, weight, None),
+                || linear::forward_gelu(matmul, x, weight, None),
             ),
         }
     }
@@ -166,6 +191,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         targets: FlexTensor,
         ignore: i64,
         losses: SharedLosses,
+        matmul: MatmulPrecision,
     ) -> Tracked {
         let (hidden, hidden_node) = hidden.into_parts();
         let (weight, weight_node) = weight.into_parts();
@@ -175,12 +201,13 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
             .compute_bound();
         match prepared.stateful() {
             OpsKind::Tracked(prepared) => {
-                let (loss, gradients) =
-                    cross_entropy::mean_and_gradients(hidden, weight, targets, ignore, &losses);
+                let (loss, gradients) = cross_entropy::mean_and_gradients(
+                    matmul, hidden, weight, targets, ignore, &losses,
+                );
                 prepared.finish(gradients, loss)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(cross_entropy::mean(
-                hidden, weight, targets, ignore, &losses,
+                matmul, hidden, weight, targets, ignore, &losses,
             )),
         }
     }
