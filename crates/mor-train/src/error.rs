@@ -36,6 +36,9 @@ pub enum TrainError {
         /// What was found and what is allowed.
         problem: String,
     },
+    /// A key that was changed on the command line has a value that it cannot have; the recipe by itself is valid.
+    #[error(transparent)]
+    Override(Box<TrainError>),
     /// The data cannot be trained on or measured.
     #[error("{}: {problem}", path.display())]
     Data {
@@ -71,7 +74,7 @@ pub enum TrainError {
     /// The loss or the gradient stopped being a number.
     #[error(
         "loss or gradient was not a finite number in {count} steps in a row, last in step {step}{batch}; \
-         lower train.lr and start again, or go on from the last checkpoint with --resume"
+         --resume would repeat that: lower train.lr, and start again with another --output{weights}"
     )]
     Diverged {
         /// Steps in a row that had to be skipped.
@@ -80,6 +83,25 @@ pub enum TrainError {
         step: u64,
         /// Where the batch of that step was saved, if it could be.
         batch: String,
+        /// How to start from the weights of a checkpoint, if there is one.
+        weights: String,
+    },
+    /// Not one step could be taken.
+    #[error(
+        "nothing was learned: each of {steps} steps was skipped, since its loss or gradient was not a finite number; \
+         no model was written; {remedy}, with another --output"
+    )]
+    NothingLearned {
+        /// Steps of the run.
+        steps: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// What was measured is not a number.
+    #[error("{}: the loss is not a finite number: the weights give no usable results", model.display())]
+    NotFinite {
+        /// The model's folder.
+        model: PathBuf,
     },
     /// The processes that train together lost touch.
     #[error("process {rank}: {problem}")]
@@ -123,5 +145,14 @@ impl TrainError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+}
+
+impl From<mor_files::FileError> for TrainError {
+    fn from(error: mor_files::FileError) -> Self {
+        Self::Io {
+            path: error.path,
+            source: error.source,
+        }
     }
 }

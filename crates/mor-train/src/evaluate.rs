@@ -1,7 +1,7 @@
 //! Loss, perplexity, bits per byte and work of a model on a dataset.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -10,8 +10,9 @@ use mor_model::{ForwardOptions, Model, Output};
 use mor_report::metrics::Summary;
 use mor_text::Tokenizer;
 
-use crate::data::{Batch, Dataset, IGNORE, Overlong, Targets, measured_batches};
+use crate::data::{Batch, Dataset, IGNORE, Overlong, Reading, Targets, measured_batches};
 use crate::ranks::{Alone, Ranks};
+use crate::recipe::Learn;
 use crate::rng::Rng;
 use crate::trainer::check_tokenizer;
 use crate::{Result, TrainError};
@@ -133,6 +134,7 @@ impl Default for EvaluateOptions {
 /// A model folder and a data file, read and checked against each other.
 #[derive(Debug)]
 pub struct Evaluator {
+    folder: PathBuf,
     model: Model,
     data: Dataset,
 }
@@ -145,11 +147,19 @@ impl Evaluator {
     pub fn load(model: &Path, data: &Path, limit: Option<usize>, device: &Device) -> Result<Self> {
         let config = ModelConfig::from_dir(model)?;
         let tokenizer = Tokenizer::from_dir(model)?;
-        check_tokenizer(&tokenizer, model, config.vocab_size, config.pad_token_id)?;
-        let context = config.max_position_embeddings;
-        let data = Dataset::open(data, &tokenizer, None, context, Overlong::Split, limit)?;
-        let model = Model::load(model, device)?;
-        Ok(Self { model, data })
+        check_tokenizer(
+            &tokenizer,
+            model,
+            config.vocab_size,
+            config.pad_token_id,
+            "use the tokenizer that belongs to the model",
+        )?;
+        let data = Dataset::open(data, &tokenizer, None, measured(&config, limit))?;
+        Ok(Self {
+            folder: model.to_owned(),
+            model: Model::load(model, device)?,
+            data,
+        })
     }
 
     /// The data that is measured on.
@@ -160,13 +170,30 @@ impl Evaluator {
     /// Measures; see [`evaluate`].
     ///
     /// # Errors
-    /// [`TrainError::Model`], such as for a depth that the model does not have.
+    /// [`TrainError::Model`], such as for a depth that the model does not have; [`TrainError::NotFinite`].
     pub fn run(&self, depth: EvaluateDepth, on_batch: impl FnMut(f64)) -> Result<Report> {
         let options = EvaluateOptions {
             depth,
             ..EvaluateOptions::default()
         };
-        evaluate(&self.model, &self.data, &options, &Alone, on_batch)
+        let report = evaluate(&self.model, &self.data, &options, &Alone, on_batch)?;
+        match report.total.nats.is_finite() {
+            true => Ok(report),
+            false => Err(TrainError::NotFinite {
+                model: self.folder.clone(),
+            }),
+        }
+    }
+}
+
+/// How data is read for measuring: every token counts.
+pub(crate) fn measured(config: &ModelConfig, limit: Option<usize>) -> Reading {
+    Reading {
+        context: config.max_position_embeddings,
+        overlong: Overlong::Split,
+        learn: Learn::All,
+        weights: false,
+        limit,
     }
 }
 
@@ -197,6 +224,8 @@ pub fn evaluate(
             continue;
         }
         let batch = Batch::new(data, &rows, config.pad_token_id, Targets::ALL);
+        // What was read stays in memory otherwise, until all of the file is.
+        data.release();
         let device = device_of(&model);
         let [ids, targets] =
             [&batch.inputs, &batch.targets].map(|values| matrix(values, &batch, &device));

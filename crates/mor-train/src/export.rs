@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use mor_config::{CONFIG_FILE, Precision, WEIGHTS_FILE, save_tensors_with, write_atomic};
+use mor_config::{CONFIG_FILE, Precision, WEIGHTS_FILE, save_tensors_with};
+use mor_files::folder::existing;
 use mor_text::Tokenizer;
 
-use crate::checkpoint::{Checkpoint, existing};
+use crate::checkpoint::Checkpoint;
 use crate::run::RunFolder;
 use crate::{Result, TrainError};
 
@@ -37,9 +38,9 @@ pub fn export(run: &Path, output: &Path, precision: Precision) -> Result<PathBuf
     })?;
     tokenizer.save(output)?;
     let generation = generation_config(&tokenizer, checkpoint.config.max_position_embeddings);
-    write_atomic(&output.join(GENERATION_FILE), generation.as_bytes())?;
+    mor_files::write(&output.join(GENERATION_FILE), generation.as_bytes())?;
     let config = checkpoint.config.to_json();
-    write_atomic(&output.join(CONFIG_FILE), config.as_bytes())?;
+    mor_files::write(&output.join(CONFIG_FILE), config.as_bytes())?;
     Ok(dir)
 }
 

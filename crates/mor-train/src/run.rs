@@ -1,13 +1,17 @@
 //! The layout of a run's folder.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{recover, remove_partials, remove_whole};
+use mor_files::PathCheck;
+use mor_files::folder::{lock, recover, recover_all, remove_partials, remove_whole};
+
 use crate::{Result, TrainError};
 
 /// What the names of numbered checkpoints begin with.
 const STEP: &str = "step-";
+/// What the names of checkpoints that were found damaged begin with.
+const DAMAGED: &str = "damaged-";
 
 /// The folder that `mor train --output` names.
 #[derive(Clone, Debug)]
@@ -25,7 +29,7 @@ impl RunFolder {
     }
 
     /// The folder of the numbered checkpoints.
-    fn numbered(&self) -> PathBuf {
+    pub fn numbered(&self) -> PathBuf {
         self.0.join("checkpoints")
     }
 
@@ -56,6 +60,25 @@ impl RunFolder {
         self.0.join("best")
     }
 
+    /// Where the best checkpoint goes when its figures no longer compare.
+    pub(crate) fn earlier_best(&self, step: u64) -> PathBuf {
+        self.0.join(format!("earlier-best-{STEP}{step:09}"))
+    }
+
+    /// Where a damaged checkpoint goes.
+    pub(crate) fn damaged(checkpoint: &Path) -> Option<PathBuf> {
+        let name = checkpoint.file_name()?.to_string_lossy();
+        Some(checkpoint.with_file_name(format!("{DAMAGED}{name}")))
+    }
+
+    /// Whether checkpoints have gone there.
+    pub(crate) fn has_damaged(&self) -> bool {
+        let folders = [self.numbered(), self.0.clone()];
+        let entries = folders.iter().filter_map(|dir| std::fs::read_dir(dir).ok());
+        let mut names = entries.flatten().flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(DAMAGED))
+    }
+
     /// The exported model.
     pub fn model(&self) -> PathBuf {
         self.0.join("model")
@@ -81,6 +104,21 @@ impl RunFolder {
         self.0.join("events")
     }
 
+    /// Adds to `check` what a run writes into its folder, which `option` names. Each of `tokenized` is the name of data
+    /// that are tokenized there.
+    pub fn writes(&self, check: PathCheck, option: &str, tokenized: &[&str]) -> PathCheck {
+        let files = ["metrics.jsonl", "recipe.toml", "report.html", ".lock"];
+        let check = check.writes_files(option, &self.0, files);
+        let folders = [self.numbered(), self.best(), self.model(), self.events()];
+        let check = folders
+            .iter()
+            .fold(check, |check, folder| check.writes_tree(option, folder));
+        let tokenized = tokenized.iter();
+        tokenized.fold(check, |check, name| {
+            check.writes(option, &self.tokens(name))
+        })
+    }
+
     /// A data file's tokens.
     pub(crate) fn tokens(&self, name: &str) -> PathBuf {
         self.0.join("data").join(format!("{name}.tokens"))
@@ -94,18 +132,7 @@ impl RunFolder {
     /// Repairs what a crash may have left. No other process may be writing here.
     pub(crate) fn recover(&self) -> Result<()> {
         recover(&self.best())?;
-        if let Ok(entries) = std::fs::read_dir(self.numbered()) {
-            for entry in entries.flatten() {
-                // One that had stepped aside is found under another name.
-                let path = entry.path();
-                let name = path.with_extension("");
-                recover(if path.extension().is_some() {
-                    &name
-                } else {
-                    &path
-                })?;
-            }
-        }
+        recover_all(&self.numbered())?;
         let model = self.model();
         for dir in [&self.0, &self.numbered(), &model, &self.0.join("data")] {
             remove_partials(dir)?;
@@ -116,10 +143,10 @@ impl RunFolder {
     /// Removes all but the newest `keep` numbered checkpoints.
     pub(crate) fn prune(&self, keep: usize) -> Result<()> {
         let checkpoints = self.checkpoints();
-        checkpoints
-            .iter()
-            .skip(keep)
-            .try_for_each(|dir| remove_whole(dir))
+        for dir in checkpoints.iter().skip(keep) {
+            remove_whole(dir)?;
+        }
+        Ok(())
     }
 
     /// Claims the folder, which is made if need be, for as long as the returned file is open: two
@@ -128,17 +155,10 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Run`] when another process has it, or [`TrainError::Io`].
     pub(crate) fn lock(&self) -> Result<File> {
-        std::fs::create_dir_all(&self.0).map_err(TrainError::io(&self.0))?;
-        let path = self.0.join(".lock");
-        let file = File::create(&path).map_err(TrainError::io(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(TrainError::Run {
-                path: self.0.clone(),
-                problem: "another process is training in this folder; wait for it or stop it"
-                    .to_owned(),
-            }),
-            Err(TryLockError::Error(source)) => Err(TrainError::Io { path, source }),
-        }
+        lock(&self.0)?.ok_or_else(|| TrainError::Run {
+            path: self.0.clone(),
+            problem: "another process is training in this folder; wait for it or stop it"
+                .to_owned(),
+        })
     }
 }

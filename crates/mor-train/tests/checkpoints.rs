@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use common::*;
-use mor_train::{Event, Outcome, RunFolder};
+use mor_train::{Device, Event, Outcome, Paths, RunFolder, Trainer};
 use serde_json::Value;
 
 fn copy(from: &Path, to: &Path) {
@@ -81,14 +81,22 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
 fn reports_what_is_wrong_with_a_run_folder() {
     let root = tempfile::tempdir().expect("a folder");
     let output = root.path().join("run");
-    let error = trainer(RECIPE, &output, true).expect_err("nothing to resume");
-    assert!(error.contains("holds no checkpoint"), "{error}");
     run(RECIPE, &output, false, Some(2));
     let error = trainer(RECIPE, &output, false).expect_err("in use");
     assert!(error.contains("already holds a run"), "{error}");
     let other = RECIPE.replace("lr = 4e-3", "lr = 3e-3");
     let error = trainer(&other, &output, true).expect_err("other settings");
     assert!(error.contains("other [train] settings"), "{error}");
+    assert!(
+        error.contains("`train.lr` was 0.004, now 0.003;"),
+        "{error}"
+    );
+    let deeper = RECIPE.replace("num_hidden_layers = 2", "num_hidden_layers = 3");
+    let error = trainer(&deeper, &output, true).expect_err("another model");
+    assert!(
+        error.contains("`model.num_hidden_layers` was 2, now 3;"),
+        "{error}"
+    );
     // A longer budget is no other run.
     let longer = RECIPE.replace("steps = 12", "steps = 20");
     let running = trainer(&longer, &output, true).expect("same run");
@@ -132,6 +140,149 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_used() {
     }
     let error = trainer(RECIPE, &output, true).expect_err("all damaged");
     assert!(error.contains("has damaged checkpoints only"), "{error}");
+    // Nor is there when they were set aside before.
+    for checkpoint in &all {
+        std::fs::remove_dir_all(checkpoint).expect("removable");
+    }
+    let error = trainer(RECIPE, &output, true).expect_err("all damaged");
+    assert!(error.contains("has damaged checkpoints only"), "{error}");
+}
+
+/// One command can be repeated until a run is done.
+#[test]
+fn resuming_without_a_checkpoint_starts_and_says_so() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (straight, output) = (root.path().join("straight"), root.path().join("run"));
+    let text = RECIPE.replace("steps = 12", "steps = 3");
+    run(&text, &straight, false, None);
+    let started = trainer(&text, &output, true).expect("a run");
+    let [warning] = started.warnings() else {
+        panic!("one warning");
+    };
+    assert!(
+        warning.contains("run holds no checkpoint: starting"),
+        "{warning}"
+    );
+    drop(started);
+    run(&text, &output, true, None);
+    run(&text, &output, true, None);
+    assert!(weights(&output) == weights(&straight), "other weights");
+}
+
+#[test]
+fn figures_of_two_validation_files_are_never_compared() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let folder = RunFolder::new(&output);
+    run(RECIPE, &output, false, Some(8));
+    let resume = |valid: Option<&Path>| {
+        let paths = Paths {
+            valid: valid.map(Path::to_owned),
+            ..paths(&output)
+        };
+        Trainer::new(recipe(RECIPE), &paths, true, &Device::flex()).expect("a run")
+    };
+    let same = sample("technical-sample-valid.jsonl");
+    let before = resume(Some(&same)).state().best.expect("a best");
+    assert!(folder.best().is_dir());
+
+    // Easier text: each of its figures would be the best of both.
+    let easy = root.path().join("easy.txt");
+    std::fs::write(&easy, "a a a a a a a a ".repeat(40)).expect("writable");
+    let resumed = resume(Some(&easy));
+    assert_eq!(resumed.state().best, None);
+    let warning = resumed.warnings().join("; ");
+    assert!(
+        warning.contains("other validation data") && warning.contains("step 8"),
+        "{warning}"
+    );
+    assert!(!folder.best().exists());
+    let aside = output.join(format!("earlier-best-step-{:09}", before.step));
+    assert!(aside.join("model.safetensors").is_file());
+    let outcome = resumed.run(&AtomicBool::new(false), &mut |_| ());
+    let Outcome::Finished {
+        best: Some(best), ..
+    } = outcome.expect("no error")
+    else {
+        panic!("it was measured");
+    };
+    assert_eq!(best.step, 12);
+    assert!(folder.best().is_dir());
+
+    // Without any the model is the last, and nothing is the best.
+    let resumed = resume(None);
+    assert_eq!(
+        (resumed.state().best, folder.best().exists()),
+        (None, false)
+    );
+}
+
+/// The same file, of which more is measured, gives other figures too.
+#[test]
+fn a_longer_part_of_the_validation_data_is_other_data() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let text = |rows| RECIPE.replace("ema = 0.9", &format!("validate_rows = {rows}"));
+    run(&text(3), &output, false, Some(8));
+    let best = |rows| {
+        trainer(&text(rows), &output, true)
+            .expect("a run")
+            .state()
+            .best
+    };
+    assert!(best(3).is_some());
+    assert!(best(4).is_none());
+}
+
+#[test]
+fn a_run_keeps_its_data_and_its_tokenizer() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let data = root.path().join("data.txt");
+    let write = |text: &str, time| {
+        std::fs::write(&data, text.repeat(300)).expect("writable");
+        let file = std::fs::File::options()
+            .append(true)
+            .open(&data)
+            .expect("there");
+        file.set_modified(time).expect("settable");
+    };
+    let other = root.path().join("tokenizer");
+    copy(&sample("tokenizer"), &other);
+    let config = other.join("tokenizer_config.json");
+    let template = std::fs::read_to_string(&config).expect("readable");
+    std::fs::write(&config, template.replace("{{", "{{ '' }}{{")).expect("writable");
+
+    let resume = |tokenizer: &Path, resume| {
+        let paths = Paths {
+            data: data.clone(),
+            tokenizer: Some(tokenizer.to_owned()),
+            ..paths(&output)
+        };
+        Trainer::new(recipe(RECIPE), &paths, resume, &Device::flex())
+    };
+    let now = std::time::SystemTime::now();
+    write("seven words of text stand on here. ", now);
+    let mut steps = 0;
+    let stop = AtomicBool::new(false);
+    let first = resume(&sample("tokenizer"), false).expect("a run");
+    first
+        .run(&stop, &mut |_| {
+            steps += 1;
+            stop.store(steps > 1, std::sync::atomic::Ordering::Relaxed);
+        })
+        .expect("no error");
+    assert!(resume(&sample("tokenizer"), true).is_ok());
+    let error = resume(&other, true)
+        .expect_err("another tokenizer")
+        .to_string();
+    assert!(error.contains("is another tokenizer"), "{error}");
+    // As long, and as old.
+    write("other words of text stand on here. ", now);
+    let error = resume(&sample("tokenizer"), true)
+        .expect_err("other data")
+        .to_string();
+    assert!(error.contains("was trained on other data"), "{error}");
 }
 
 #[test]
@@ -169,6 +320,10 @@ fn gives_up_after_ten_steps_without_a_finite_loss() {
             });
     let error = result.expect_err("diverges").to_string();
     assert!(error.contains("in 10 steps in a row"), "{error}");
+    assert!(
+        error.contains("--resume would repeat that: lower train.lr"),
+        "{error}"
+    );
     assert!(skipped >= 10);
     let batch = std::fs::read_dir(&output)
         .expect("readable")
@@ -187,6 +342,39 @@ fn gives_up_after_ten_steps_without_a_finite_loss() {
             .as_str()
             .is_some_and(|text| text.contains("<user>"))
     );
+}
+
+/// Fewer than ten steps, of which none could be taken, are no training either.
+#[test]
+fn a_run_of_skipped_steps_only_fails_and_leaves_no_model() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let init = root.path().join("huge");
+    let text = RECIPE.replace("steps = 12", "steps = 3");
+    run(&text, &output, false, Some(1));
+    mor_train::export::export(&output, &init, mor_config::Precision::F32).expect("exported");
+    let weights = init.join("model.safetensors");
+    let config = mor_config::ModelConfig::from_dir(&init).expect("a model");
+    let all = config.tensors().into_iter().map(|spec| {
+        let len = spec.shape.iter().product();
+        (spec.name, spec.shape, vec![f32::MAX; len])
+    });
+    let all: Vec<_> = all.collect();
+    mor_config::save_tensors(&weights, &all, mor_config::Precision::F32).expect("writable");
+
+    let output = root.path().join("from-huge");
+    let paths = Paths {
+        init: Some(init),
+        ..paths(&output)
+    };
+    let start = Trainer::new(recipe(&text), &paths, false, &Device::flex()).expect("finite");
+    let error = start.run(&AtomicBool::new(false), &mut |_| ());
+    let error = error.expect_err("nothing learned").to_string();
+    assert!(
+        error.contains("nothing was learned: each of 3 steps was skipped"),
+        "{error}"
+    );
+    assert!(!RunFolder::new(&output).model().exists());
 }
 
 /// A kill between the two steps of saving: the checkpoint is there, but has not become the best yet.

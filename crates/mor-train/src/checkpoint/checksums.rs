@@ -15,7 +15,7 @@ pub const CHECKSUMS_FILE: &str = "SHA256SUMS";
 /// Writes the checksums of the files in `dir`.
 pub(super) fn write(dir: &Path) -> Result<()> {
     let text = of(dir)?;
-    Ok(mor_config::write_atomic(
+    Ok(mor_files::write(
         &dir.join(CHECKSUMS_FILE),
         text.as_bytes(),
     )?)

@@ -5,23 +5,19 @@
 //! under its name only when it is whole and on disk, so any damage happened to it later, and is found on reading.
 
 mod checksums;
-mod folder;
 mod state;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use mor_config::{
-    CONFIG_FILE, ModelConfig, Precision, WEIGHTS_FILE, Weights, save_tensors_with, write_atomic,
-};
+use mor_config::{CONFIG_FILE, ModelConfig, Precision, WEIGHTS_FILE, Weights, save_tensors_with};
+use mor_files::folder;
 use mor_model::Model;
 use mor_text::Tokenizer;
 
 pub use checksums::CHECKSUMS_FILE;
 
-pub(crate) use folder::{existing, remove_partials, remove_whole};
-pub use folder::{link_copy, recover};
-pub use state::{Best, LossHistory, State};
+pub use state::{Best, LossHistory, Measured, State};
 
 use crate::{Result, TrainError};
 
@@ -82,14 +78,14 @@ pub(crate) fn write(dir: &Path, contents: &Contents) -> Result<()> {
             |index| Ok(Cow::Borrowed(&*optimizer[index].2)),
         )?;
         let config = model.config().to_json();
-        write_atomic(&partial.join(CONFIG_FILE), config.as_bytes())?;
-        write_atomic(&partial.join(RECIPE_FILE), contents.recipe.as_bytes())?;
+        mor_files::write(&partial.join(CONFIG_FILE), config.as_bytes())?;
+        mor_files::write(&partial.join(RECIPE_FILE), contents.recipe.as_bytes())?;
         contents.tokenizer.save(partial)?;
         let text = serde_json::to_vec_pretty(state).map_err(|error| TrainError::Io {
             path: partial.join(STATE_FILE),
             source: error.into(),
         })?;
-        write_atomic(&partial.join(STATE_FILE), &text)?;
+        mor_files::write(&partial.join(STATE_FILE), &text)?;
         checksums::write(partial)
     })
 }

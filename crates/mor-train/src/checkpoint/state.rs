@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Dataset;
 use crate::recipe::TrainSettings;
 
 /// Version of `state.json`.
@@ -41,6 +42,9 @@ pub struct State {
     pub best: Option<Best>,
     /// The step after which the last validation was.
     pub validated: Option<u64>,
+    /// What the figures of validations are of; another file, or another part of it, gives others.
+    #[serde(default)]
+    pub measured: Option<Measured>,
     /// SHA-256 of the tokenized training data: another file would be another run.
     pub data: String,
     /// The settings of the run.
@@ -54,6 +58,26 @@ pub struct Best {
     pub step: u64,
     /// Its bits per byte.
     pub bits_per_byte: f64,
+}
+
+/// The identity of validation data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// SHA-256 of its tokens.
+    pub sha256: String,
+    /// Documents that are measured, from its beginning on.
+    pub documents: usize,
+}
+
+impl Measured {
+    /// Of a dataset.
+    pub fn of(data: &Dataset) -> Self {
+        Self {
+            sha256: data.fingerprint().to_owned(),
+            documents: data.documents(),
+        }
+    }
 }
 
 impl State {
@@ -75,6 +99,7 @@ impl State {
             losses: LossHistory::default(),
             best: None,
             validated: None,
+            measured: None,
             data,
             settings,
         }

@@ -13,6 +13,9 @@ pub struct Targets {
     pub learn: Learn,
     /// Whether a row that is padded also learns one pad after its end.
     pub pad: bool,
+    /// Whether, of conversations with messages of weight 0, only what an assistant is to learn counts, whatever `learn`
+    /// says.
+    pub weights: bool,
 }
 
 impl Targets {
@@ -20,6 +23,7 @@ impl Targets {
     pub const ALL: Self = Self {
         learn: Learn::All,
         pad: false,
+        weights: false,
     };
 }
 
@@ -52,9 +56,10 @@ impl Batch {
             ids.clear();
             data.read(row, &mut ids);
             learned.clear();
+            let is_weighted = which.weights && data.is_weighted(row.document);
             match which.learn {
-                Learn::All => learned.resize(ids.len(), true),
-                Learn::Assistant => data.read_learned(row, &mut learned),
+                Learn::All if !is_weighted => learned.resize(ids.len(), true),
+                Learn::All | Learn::Assistant => data.read_learned(row, &mut learned),
             }
             let (inputs, targets) = (&mut inputs[at * width..], &mut targets[at * width..]);
             for (slot, pair) in ids.windows(2).enumerate() {
@@ -125,6 +130,23 @@ mod tests {
         assert_eq!(batch.inputs, [2, 7, 8, 3]);
         assert_eq!(batch.targets, [IGNORE, 8, 3, IGNORE]);
         assert_eq!(batch.counted, 2);
+    }
+
+    #[test]
+    fn messages_of_weight_0_are_not_learned_where_all_is() {
+        let learned = vec![false, false, true, false];
+        let documents = [(vec![2, 7, 8, 3], learned)];
+        let targets = Targets {
+            weights: true,
+            ..Targets::ALL
+        };
+        for (is_weighted, expected) in [(false, [7, 8, 3]), (true, [IGNORE, 8, IGNORE])] {
+            let data = Dataset::from_weighted(&documents, is_weighted, 16);
+            let batch = Batch::new(&data, &rows(&data), 0, targets);
+            assert_eq!(batch.targets, expected);
+            let measured = Batch::new(&data, &rows(&data), 0, Targets::ALL);
+            assert_eq!(measured.targets, [7, 8, 3]);
+        }
     }
 
     #[test]

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use mor_text::Tokenizer;
 use mor_text::tokens::{TokenFile, TokenizeOptions, tokenize};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::fit::Fit;
+use crate::recipe::Learn;
 use crate::{Result, TrainError};
 
 /// What happens to a conversation that is longer than the context.
@@ -42,54 +45,64 @@ impl Row {
     }
 }
 
+/// What is read of a data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Most inputs of a sequence.
+    pub context: usize,
+    /// What happens to longer conversations.
+    pub overlong: Overlong,
+    /// The tokens that count. A sequence without any is left out.
+    pub learn: Learn,
+    /// Whether messages of weight 0 do not count, whatever `learn` says.
+    pub weights: bool,
+    /// Stop after so many documents.
+    pub limit: Option<usize>,
+}
+
 /// The sequences of a data file. Token ids stay in a memory-mapped file and sequences are cut when they are asked
 /// for, so memory does not grow with the data.
 #[derive(Debug)]
 pub struct Dataset {
     path: PathBuf,
     file: TokenFile,
-    context: usize,
-    overlong: Overlong,
+    reading: Reading,
     documents: usize,
+    fit: Fit,
     /// Keeps a token file that was made for this process alone.
     _temporary: Option<tempfile::TempPath>,
 }
 
 impl Dataset {
-    /// Opens a token file, or tokenizes any other data file first: into `cache`, where a later run finds it again,
-    /// or into a temporary file. `limit` stops after so many documents.
+    /// Opens a token file and checks all of it, or tokenizes any other data file, or the files of a folder, first: into
+    /// `cache`, where a later run finds it again, or into a temporary file.
     ///
     /// # Errors
-    /// [`TrainError::Text`] for an unreadable file; [`TrainError::Data`] if it has nothing to
+    /// [`TrainError::Text`] for an unreadable or damaged file; [`TrainError::Data`] if it has nothing to
     /// learn from or was tokenized by another tokenizer.
     pub fn open(
         path: &Path,
         tokenizer: &Tokenizer,
         cache: Option<&Path>,
-        context: usize,
-        overlong: Overlong,
-        limit: Option<usize>,
+        reading: Reading,
     ) -> Result<Self> {
-        let fail = |problem: &str| TrainError::Data {
+        let fail = |problem: String| TrainError::Data {
             path: path.to_owned(),
-            problem: problem.to_owned(),
+            problem,
         };
-        if path.is_dir() {
-            return Err(fail(
-                "is a folder; expected a data file, or one made by `mor data prepare`",
-            ));
-        }
         let mut temporary = None;
         let file = if path.is_file() && TokenFile::is_token_file(path)? {
             let file = TokenFile::open(path)?;
             if file.tokenizer() != tokenizer.fingerprint() {
                 return Err(fail(
-                    "was tokenized by another tokenizer; prepare it again with this model's",
+                    "was tokenized by another tokenizer; prepare it again with this model's"
+                        .to_owned(),
                 ));
             }
+            file.verify()?;
             file
         } else {
-            let inputs = [path.to_owned()];
+            let inputs = mor_text::data::expand(&[path.to_owned()], None)?.files;
             let target = match cache {
                 Some(cache) => cache.to_owned(),
                 None => {
@@ -98,55 +111,80 @@ impl Dataset {
                     temporary.insert(made.into_temp_path()).to_path_buf()
                 }
             };
-            let options = TokenizeOptions {
-                limit: limit.map(|limit| limit as u64),
-                ..TokenizeOptions::default()
-            };
-            match cache.map(TokenFile::open) {
-                Some(Ok(file)) if file.is_current(&inputs, tokenizer, options.limit) => {
-                    file.verify()?;
-                    file
-                }
-                _ => {
-                    tokenize(&inputs, tokenizer, &target, &options, |_| ())?;
-                    TokenFile::open(&target)?
-                }
-            }
+            tokenized(&inputs, tokenizer, &target, cache.is_some(), reading.limit)?
         };
-        let data = Self {
+        let documents = reading.limit.unwrap_or(usize::MAX).min(file.len());
+        let mut data = Self {
             path: path.to_owned(),
-            documents: limit.unwrap_or(usize::MAX).min(file.len()),
+            documents,
             file,
-            context,
-            overlong,
+            reading,
+            fit: Fit::default(),
             _temporary: temporary,
         };
-        if (0..data.documents).all(|document| data.rows_of(document).next().is_none()) {
-            return Err(fail("has no text to learn from"));
+        data.fit = data.measure_fit();
+        if data.fit.left == 0 {
+            return Err(fail(data.fit.nothing_left(data.reading)));
         }
         Ok(data)
     }
 
+    /// What the context and the choice of tokens leave of the documents.
+    fn measure_fit(&self) -> Fit {
+        let documents = 0..self.documents;
+        let fit = documents.into_par_iter().map(|document| {
+            let tokens = self.file.tokens_of(document);
+            let is_text = self.file.is_text(document);
+            let learns = || !self.is_marked(document) || self.file.learns_any(document, 1..tokens);
+            let used: usize = self.rows_of(document).map(|row| row.inputs()).sum();
+            Fit::of_document(self.reading, tokens, is_text, used, learns)
+        });
+        let fit = fit.reduce(Fit::default, Fit::and);
+        self.release();
+        fit
+    }
+
+    /// What is left of the conversations, and what is not.
+    pub fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    /// What a person who trains with it should know, a line each: conversations that are cut or left out.
+    pub fn notes(&self) -> Vec<String> {
+        self.fit.notes(self.reading)
+    }
+
     /// The sequences of a document, first to last; each begins with the last target of the one before, so every id
-    /// but the first is a target exactly once.
-    pub fn rows_of(&self, document: usize) -> impl Iterator<Item = Row> + use<> {
+    /// but the first is a target exactly once. Those in which no target counts are left out.
+    pub fn rows_of(&self, document: usize) -> impl Iterator<Item = Row> + use<'_> {
         let count = self.file.tokens_of(document);
-        let cut = self.overlong == Overlong::Truncate && !self.file.is_text(document);
-        let count = if cut {
-            count.min(self.context + 1)
-        } else {
-            count
-        };
-        let context = self.context;
+        let Reading {
+            context, overlong, ..
+        } = self.reading;
+        let cut = overlong == Overlong::Truncate && !self.file.is_text(document);
+        let count = if cut { count.min(context + 1) } else { count };
         let windows = count.saturating_sub(1).div_ceil(context);
-        (0..windows).map(move |window| {
+        let rows = (0..windows).map(move |window| {
             let start = window * context;
             Row {
                 document,
                 start,
                 len: (count - start).min(context + 1),
             }
-        })
+        });
+        rows.filter(|row| self.counts(*row))
+    }
+
+    /// Whether a sequence has a target that counts.
+    fn counts(&self, row: Row) -> bool {
+        let targets = row.start + 1..row.start + row.len;
+        !self.is_marked(row.document) || self.file.learns_any(row.document, targets)
+    }
+
+    /// Whether only the tokens of a document count that are marked as to be learned.
+    fn is_marked(&self, document: usize) -> bool {
+        let is_weighted = || self.reading.weights && self.is_weighted(document);
+        self.reading.learn == Learn::Assistant || is_weighted()
     }
 
     /// Appends the ids of a sequence, at least two.
@@ -159,6 +197,12 @@ impl Dataset {
     pub fn read_learned(&self, row: Row, learned: &mut Vec<bool>) {
         let range = row.start..row.start + row.len;
         self.file.learned(row.document, range, learned);
+    }
+
+    /// Whether messages of a document are not to be learned: then no token is but those that
+    /// [`Self::read_learned`] tells, also where a run learns all tokens.
+    pub fn is_weighted(&self, document: usize) -> bool {
+        self.file.is_weighted(document)
     }
 
     /// Lets go of the parts of the file that were read; see [`TokenFile::release`].
@@ -222,8 +266,32 @@ impl Dataset {
 
     /// Most inputs of a sequence.
     pub fn context(&self) -> usize {
-        self.context
+        self.reading.context
     }
+}
+
+/// The tokens of data files that are no token files, in `target`; made anew unless what stands there is `kept`, current
+/// and whole.
+fn tokenized(
+    inputs: &[PathBuf],
+    tokenizer: &Tokenizer,
+    target: &Path,
+    kept: bool,
+    limit: Option<usize>,
+) -> Result<TokenFile> {
+    let options = TokenizeOptions {
+        limit: limit.map(|limit| limit as u64),
+        ..TokenizeOptions::default()
+    };
+    if kept
+        && let Ok(file) = TokenFile::open(target)
+        && file.is_current(inputs, tokenizer, options.limit)
+        && file.verify().is_ok()
+    {
+        return Ok(file);
+    }
+    tokenize(inputs, tokenizer, target, &options, |_| ())?;
+    Ok(TokenFile::open(target)?)
 }
 
 #[cfg(test)]
@@ -240,6 +308,15 @@ impl Dataset {
 
     /// As [`Self::from_sequences`], with what an assistant wrote of each.
     pub(crate) fn from_documents(documents: &[(Vec<u32>, Vec<bool>)], context: usize) -> Self {
+        Self::from_weighted(documents, false, context)
+    }
+
+    /// As [`Self::from_documents`], of conversations that have messages of weight 0, or have not.
+    pub(crate) fn from_weighted(
+        documents: &[(Vec<u32>, Vec<bool>)],
+        is_weighted: bool,
+        context: usize,
+    ) -> Self {
         use mor_text::tokens::{EncodedDocument, TokenFileWriter};
         let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/tokenizer");
         let tokenizer = Tokenizer::from_dir(&tokenizer).expect("the sample tokenizer");
@@ -254,18 +331,20 @@ impl Dataset {
                 bytes: ids.len() - 1,
                 source: "",
                 is_text: false,
+                is_weighted,
             };
             writer.push(&document).expect("writable");
         }
         writer.finish().expect("writable");
-        let file = TokenFile::open(&path).expect("whole");
-        Self {
-            path: path.to_path_buf(),
-            documents: file.len(),
-            file,
+        let reading = Reading {
             context,
             overlong: Overlong::Truncate,
-            _temporary: Some(path),
-        }
+            learn: Learn::All,
+            weights: false,
+            limit: None,
+        };
+        let mut data = Self::open(&path, &tokenizer, None, reading).expect("whole");
+        data._temporary = Some(path);
+        data
     }
 }

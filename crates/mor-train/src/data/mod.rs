@@ -2,8 +2,10 @@
 
 mod batch;
 mod dataset;
+mod fit;
 mod order;
 
 pub use batch::{Batch, IGNORE, Targets};
-pub use dataset::{Dataset, Overlong, Row};
+pub use dataset::{Dataset, Overlong, Reading, Row};
+pub use fit::Fit;
 pub use order::{Order, measured_batches};

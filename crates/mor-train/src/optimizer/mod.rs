@@ -12,6 +12,7 @@ use std::borrow::Cow;
 
 use burn::tensor::Device;
 use mor_config::{ModelConfig, Weights};
+use mor_kernels::MatmulPrecision;
 use mor_model::{Model, read_together};
 use rayon::prelude::*;
 
@@ -67,17 +68,18 @@ impl Optimizer {
 
     /// One step: the gradients are scaled by `scale` (the place for clipping), the parameters move by at most about
     /// `learning_rate` each. A parameter without a gradient stays as it is. Gradients that are not where the
-    /// optimizer is change nothing.
+    /// optimizer is change nothing. `matmul` is the precision of products on the CPU.
     pub fn step(
         &mut self,
         model: Model,
         gradients: Gradients,
         learning_rate: f64,
         scale: f64,
+        matmul: MatmulPrecision,
     ) -> Model {
         match (&mut self.slots, gradients) {
             (Slots::Host(slots), Gradients::Host(gradients)) => {
-                step_on_host(slots, model, gradients, learning_rate, scale)
+                step_on_host(slots, model, gradients, [learning_rate, scale], matmul)
             }
             (Slots::Device(slots), Gradients::Device(mut gradients)) => {
                 for (slot, gradient) in slots.iter_mut().zip(&mut gradients) {
@@ -153,14 +155,14 @@ fn step_on_host(
     slots: &mut [Slot],
     model: Model,
     mut gradients: Vec<Option<Vec<f32>>>,
-    learning_rate: f64,
-    scale: f64,
+    [learning_rate, scale]: [f64; 2],
+    matmul: MatmulPrecision,
 ) -> Model {
     slots
         .par_iter_mut()
         .zip(gradients.par_iter_mut())
         .filter_map(|(slot, gradient)| Some((slot, gradient.as_mut()?)))
-        .for_each(|(slot, gradient)| slot.prepare(gradient, scale as f32));
+        .for_each(|(slot, gradient)| slot.prepare(gradient, scale as f32, matmul));
     let mut used = Vec::with_capacity(gradients.len());
     let model = model.update(|parameter| {
         let slot = slots.get_mut(parameter.index);

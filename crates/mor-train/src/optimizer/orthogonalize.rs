@@ -97,7 +97,12 @@ mod tests {
             let found = found.into_data().try_into_vec::<f32>().expect("f32");
             let mut expected = vec![0.0; rows * cols];
             let values = values(place, [rows, cols]);
-            mor_kernels::muon_orthogonalize(rows, cols, &values, &mut expected);
+            mor_kernels::muon_orthogonalize(
+                mor_kernels::MatmulPrecision::F32,
+                [rows, cols],
+                &values,
+                &mut expected,
+            );
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
             }

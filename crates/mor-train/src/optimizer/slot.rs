@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use mor_config::{Component, TensorSpec, Weights};
-use mor_kernels::{AdamW, adamw_step, muon_orthogonalize};
+use mor_kernels::{AdamW, MatmulPrecision, adamw_step, muon_orthogonalize};
 
 use super::read_into;
 use crate::Result;
@@ -103,7 +103,7 @@ impl Slot {
 
     /// The part of a step that needs no parameter, so that parameters can be worked on at once:
     /// Muon's momentum, and the update in place of the gradient.
-    pub(super) fn prepare(&mut self, gradient: &mut Vec<f32>, scale: f32) {
+    pub(super) fn prepare(&mut self, gradient: &mut Vec<f32>, scale: f32, matmul: MatmulPrecision) {
         let State::Muon { decay, momentum } = &mut self.state else {
             return;
         };
@@ -114,7 +114,12 @@ impl Slot {
             *g = scaled + decay * (*m - scaled); // Nesterov's look ahead
         }
         let mut update = vec![0.0; gradient.len()];
-        muon_orthogonalize(self.shape[0], self.shape[1], gradient, &mut update);
+        muon_orthogonalize(
+            matmul,
+            [self.shape[0], self.shape[1]],
+            gradient,
+            &mut update,
+        );
         *gradient = update;
     }
 
@@ -318,7 +323,7 @@ mod tests {
         let mut gradient: Vec<f32> = (0..32)
             .map(|i| if i / 4 == i % 4 { 2.0 } else { 0.0 })
             .collect();
-        slot.prepare(&mut gradient, 1.0);
+        slot.prepare(&mut gradient, 1.0, MatmulPrecision::F32);
         slot.apply(&mut values, &gradient, 0.1, 1.0);
         let unit = 0.1 * 0.2 * 8.0_f32.sqrt();
         for (i, value) in values.iter().enumerate() {

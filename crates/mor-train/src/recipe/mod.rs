@@ -15,6 +15,7 @@
 //! kind = "muon"
 //! ```
 
+mod differences;
 mod model;
 mod settings;
 mod source;
@@ -33,6 +34,7 @@ pub use source::Override;
 
 use crate::schedule::Budget;
 use crate::{Result, TrainError};
+pub(crate) use differences::differences;
 use source::Source;
 
 /// A whole recipe, validated.
@@ -44,7 +46,7 @@ pub struct Recipe {
     pub tokenizer: Option<PathBuf>,
     /// The model to train.
     pub model: ModelConfig,
-    /// Whether a smaller tokenizer makes the model's vocabulary smaller: when `[model]` does not set `vocab_size`.
+    /// Whether the model's vocabulary is the tokenizer's: when `[model]` does not set `vocab_size`.
     pub vocabulary_of_tokenizer: bool,
     /// How to train it.
     pub train: TrainSettings,
@@ -62,7 +64,8 @@ impl Recipe {
     /// Reads a recipe, changes the keys that `overrides` name, and validates it.
     ///
     /// # Errors
-    /// [`TrainError::Io`], [`TrainError::Recipe`] or [`TrainError::Value`], with the line at fault or the override.
+    /// [`TrainError::Io`], [`TrainError::Recipe`] or [`TrainError::Value`], with the line at fault, or
+    /// [`TrainError::Override`] where the recipe would be valid without the overrides.
     pub fn read(path: &Path, overrides: &[Override]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
         Self::parse(&text, path, overrides)
@@ -73,6 +76,16 @@ impl Recipe {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(text: &str, path: &Path, overrides: &[Override]) -> Result<Self> {
+        Self::parse_with(text, path, overrides).map_err(|error| {
+            let at_fault = !overrides.is_empty() && Self::parse_with(text, path, &[]).is_ok();
+            match at_fault {
+                true => TrainError::Override(Box::new(error)),
+                false => error,
+            }
+        })
+    }
+
+    fn parse_with(text: &str, path: &Path, overrides: &[Override]) -> Result<Self> {
         let source = Source::new(text, path, overrides);
         let file: File = source.load()?;
         let base = path.parent().unwrap_or(Path::new(""));

@@ -33,6 +33,13 @@ impl FromStr for Override {
         // As in a recipe's line, but quotes may be left out, since shells eat them.
         let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
         let parsed = parsed.ok().and_then(|mut table| table.remove("value"));
+        let digits = value.trim_start_matches(['+', '-']);
+        if parsed.is_none() && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(format!(
+                "`{key}` is {value}, beyond the whole numbers of a recipe; they end at {}",
+                i64::MAX
+            ));
+        }
         Ok(Self {
             key: key.to_owned(),
             value: parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())),

@@ -27,7 +27,7 @@ use crate::data::{Dataset, Order, Row};
 use crate::depth::DepthPlan;
 use crate::optimizer::Optimizer;
 use crate::ranks::Ranks;
-use crate::recipe::Recipe;
+use crate::recipe::{Matmul, Recipe};
 use crate::run::RunFolder;
 use crate::schedule::{Budget, Moment, Position};
 use crate::{Result, TrainError};
@@ -71,6 +71,8 @@ pub enum Event<'a> {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// A checkpoint or the model begins to be written (true), or that has ended (false).
+    Saving(bool),
     /// Something went wrong that training survives, such as a checkpoint that a full disk did not take.
     Warning(&'a str),
 }
@@ -85,7 +87,7 @@ pub enum Outcome {
         /// The best validation, if there was one.
         best: Option<Best>,
     },
-    /// Stopped on request after this many steps; a checkpoint is saved.
+    /// Stopped on request after this many steps; a checkpoint is saved if there were any.
     Interrupted {
         /// Steps taken so far.
         step: u64,
@@ -111,7 +113,7 @@ pub struct Trainer {
     /// What the first of the processes writes as it goes.
     records: Option<Records>,
     ranks: Box<dyn Ranks>,
-    /// Whether a GPU computes, whose precision is an option of the forward pass; the CPU's is a switch of its kernels.
+    /// Whether a GPU computes.
     on_gpu: bool,
     /// Whether the last checkpoint could not be written.
     unsaved: bool,
@@ -151,17 +153,12 @@ impl Trainer {
         &self.train
     }
 
-    /// The data measured on.
-    pub fn valid_data(&self) -> Option<&Dataset> {
-        self.valid.as_ref()
-    }
-
     /// Where the run stands.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// What was found while the run was set up: damaged checkpoints that were passed over.
+    /// What was found and mended while the run was set up.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -170,7 +167,8 @@ impl Trainer {
     /// exports its model. `on_event` hears of every step and validation.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] when too many steps in a row had to be skipped, or an I/O error of the last save.
+    /// [`TrainError::Diverged`] when too many steps in a row had to be skipped, [`TrainError::NothingLearned`] when all
+    /// were, or an I/O error of the last save.
     pub fn run(mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(Event)) -> Result<Outcome> {
         let mut clock = Clock {
             session: Instant::now(),
@@ -191,7 +189,8 @@ impl Trainer {
             self.state.seconds = agreed[1];
             if agreed[0] > 0.0 {
                 if self.state.step > 0 {
-                    self.save()?;
+                    self.save_and_tell(on_event)?;
+                    self.report(on_event);
                 }
                 self.ranks.finish()?;
                 return Ok(Outcome::Interrupted {
@@ -201,9 +200,8 @@ impl Trainer {
             let before = budget.progress(self.position());
             let rows = self.next_batches();
             let moment = self.moment(budget, before);
-            let result = self.step_in_precision(&rows, moment, &clock);
             let mut metrics;
-            (self, metrics) = result?;
+            (self, metrics) = self.step(&rows, moment, &clock)?;
             metrics.progress = budget.progress(self.position());
             self.record(&metrics, on_event);
             on_event(Event::Step {
@@ -215,16 +213,24 @@ impl Trainer {
             }
             self = self.validate_or_save(&mut clock, on_event)?;
         }
+        if self.state.skipped >= self.state.step {
+            self.report(on_event);
+            return Err(self.nothing_learned());
+        }
         if self.state.validated != Some(self.state.step) {
             self = self.validate(&clock, on_event)?;
             self.unsaved = true;
         }
         if self.unsaved {
-            self.save()?;
+            self.save_and_tell(on_event)?;
         }
         let model = self.folder.model();
         if self.ranks.is_first() {
-            crate::export::export(self.folder.path(), &model, Precision::F32)?;
+            on_event(Event::Saving(true));
+            let staged = mor_files::StagedFolder::new(&model)?;
+            crate::export::export(self.folder.path(), staged.path(), Precision::F32)?;
+            staged.commit(mor_config::CONFIG_FILE, &[mor_text::TEMPLATE_FILE])?;
+            on_event(Event::Saving(false));
         }
         self.report(on_event);
         self.ranks.finish()?;
@@ -253,7 +259,7 @@ impl Trainer {
         }
         if validates || by_steps || by_clock {
             // The run goes on without this checkpoint: there is the one before, and space may become free.
-            let saved = self.save();
+            let saved = self.save_and_tell(on_event);
             self.unsaved = saved.is_err();
             if let Err(error) = saved {
                 // What is not on disk cannot be what is exported in the end.
@@ -268,6 +274,14 @@ impl Trainer {
             self.report(on_event);
         }
         Ok(self)
+    }
+
+    /// Writes a checkpoint, and says when that begins and ends.
+    fn save_and_tell(&self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        on_event(Event::Saving(true));
+        let saved = self.save();
+        on_event(Event::Saving(false));
+        saved
     }
 
     fn position(&self) -> Position {
@@ -345,7 +359,7 @@ impl Trainer {
             })
             .collect();
         let text = format!("{:#}\n", serde_json::Value::Array(rows));
-        let saved = mor_config::write_atomic(&path, text.as_bytes()).is_ok();
+        let saved = mor_files::write(&path, text.as_bytes()).is_ok();
         TrainError::Diverged {
             count: self.state.skipped_in_a_row,
             step: self.state.step,
@@ -353,6 +367,24 @@ impl Trainer {
                 format!("; its batch is in {}", path.display())
             } else {
                 String::new()
+            },
+            weights: match self.state.best {
+                Some(_) => format!(
+                    ", from the weights of its best checkpoint if you like: mor export --run {} --output MODEL, then \
+                     --init MODEL",
+                    self.folder.path().display()
+                ),
+                None => String::new(),
+            },
+        }
+    }
+
+    fn nothing_learned(&self) -> TrainError {
+        TrainError::NothingLearned {
+            steps: self.state.step,
+            remedy: match self.recipe.train.matmul {
+                Matmul::F16 => "lower train.loss_scale, or use train.matmul = \"f32\"",
+                Matmul::F32 | Matmul::Bf16 => "start from other weights",
             },
         }
     }

@@ -53,6 +53,7 @@ impl Trainer {
         let targets = Targets {
             learn: train.learn,
             pad: train.pad_target,
+            weights: true,
         };
         let pad = self.recipe.model.pad_token_id;
         let mine = rows.iter().enumerate();
@@ -114,6 +115,7 @@ impl Trainer {
             straight_through: train.router.straight_through
                 && self.recipe.model.architecture == Architecture::Technical,
             half: self.on_gpu && train.matmul == Matmul::F16,
+            matmul: self.matmul(),
             ..ForwardOptions::default()
         }
     }

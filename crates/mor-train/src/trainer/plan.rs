@@ -56,8 +56,7 @@ impl Trainer {
             let rows = self.next_batches();
             let moment = self.moment(train.budget(), 0.0);
             let (started, before) = (Instant::now(), self.state.tokens);
-            let result = self.step_in_precision(&rows, moment, &clock);
-            (self, _) = result?;
+            (self, _) = self.step(&rows, moment, &clock)?;
             seconds = started.elapsed().as_secs_f64();
             tokens = self.state.tokens - before;
         }

@@ -1,9 +1,11 @@
 //! Going on from a checkpoint.
 
+use mor_files::folder::{link_copy, remove_whole};
 use mor_model::Model;
 
-use crate::checkpoint::{Checkpoint, link_copy};
-use crate::recipe::{Matmul, Recipe, TrainSettings};
+use crate::checkpoint::{Best, Checkpoint, Measured, State};
+use crate::data::Dataset;
+use crate::recipe::{Matmul, Recipe, TrainSettings, differences};
 use crate::run::RunFolder;
 use crate::{Result, TrainError};
 
@@ -31,8 +33,16 @@ pub(super) fn find_checkpoint(folder: &RunFolder, resume: bool) -> Result<Found>
     let mut found = Found::default();
     match (candidates.is_empty(), resume) {
         (true, false) => return Ok(found),
+        // So that one command can be repeated until a run is done. Damaged checkpoints stop it.
+        (true, true) if folder.has_damaged() => {
+            return fail("has damaged checkpoints only; start again in another --output");
+        }
         (true, true) => {
-            return fail("holds no checkpoint to resume from; leave out --resume to start");
+            found.warnings.push(format!(
+                "{} holds no checkpoint: starting from the beginning",
+                folder.path().display()
+            ));
+            return Ok(found);
         }
         (false, false) => {
             return fail("already holds a run; add --resume to go on, or name another --output");
@@ -75,8 +85,7 @@ pub(super) fn restore_best(folder: &RunFolder, checkpoint: &Checkpoint) -> Resul
 /// Moves damaged checkpoints out of the way, so that they count for nothing but can be looked at.
 pub(super) fn set_aside(damaged: &[std::path::PathBuf]) {
     for dir in damaged {
-        if let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) {
-            let aside = parent.join(format!("damaged-{}", name.to_string_lossy()));
+        if let Some(aside) = RunFolder::damaged(dir) {
             // Should this fail, it is found damaged the next time too.
             let _ = std::fs::rename(dir, aside);
         }
@@ -93,10 +102,12 @@ pub(super) fn check_same_run(recipe: &Recipe, data: &str, checkpoint: &Checkpoin
             problem: format!("{problem}; start another run with another --output"),
         })
     };
+    let words = ["was", "now"];
     if checkpoint.config != recipe.model {
         return fail(format!(
-            "belongs to another model than {} describes",
-            recipe.path().display()
+            "belongs to another model than {} describes: {}",
+            recipe.path().display(),
+            differences("model", words, &checkpoint.config, &recipe.model)
         ));
     }
     let free = |settings: &TrainSettings| TrainSettings {
@@ -112,16 +123,51 @@ pub(super) fn check_same_run(recipe: &Recipe, data: &str, checkpoint: &Checkpoin
         matmul: Matmul::F32,
         ..settings.clone()
     };
-    if free(&checkpoint.state.settings) != free(&recipe.train) {
+    let [before, now] = [&checkpoint.state.settings, &recipe.train].map(free);
+    if before != now {
         return fail(format!(
-            "was made with other [train] settings than {} has now",
-            recipe.path().display()
+            "was made with other [train] settings than {} has now: {}",
+            recipe.path().display(),
+            differences("train", words, &before, &now)
         ));
     }
     if checkpoint.state.data != data {
         return fail("was trained on other data than --data names".to_owned());
     }
     Ok(())
+}
+
+/// Figures of two files cannot be compared: where a run is measured on other data than before, which is best is decided
+/// anew. Gives the best so far, which [`set_best_aside`] is for.
+pub(super) fn begin_best_anew(state: &mut State, valid: Option<&Dataset>) -> Option<Best> {
+    let measured = valid.map(Measured::of);
+    if state.measured == measured {
+        return None;
+    }
+    state.measured = measured;
+    state.validated = None;
+    state.best.take()
+}
+
+/// Moves the best checkpoint out of the way of the next one; gives what to tell.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub(super) fn set_best_aside(folder: &RunFolder, best: Best) -> Result<String> {
+    let (dir, aside) = (folder.best(), folder.earlier_best(best.step));
+    if dir.is_dir() {
+        if aside.is_dir() {
+            remove_whole(&aside)?;
+        }
+        std::fs::rename(&dir, &aside).map_err(TrainError::io(&dir))?;
+    }
+    Ok(format!(
+        "{} may have been measured on other validation data before, and figures of two files do not compare: the best checkpoint \
+         so far, of step {}, is set aside in {}, and the best is chosen anew",
+        folder.path().display(),
+        best.step,
+        aside.display()
+    ))
 }
 
 pub(super) fn values_of(model: &Model) -> Vec<Vec<f32>> {

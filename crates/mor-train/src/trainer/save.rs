@@ -71,7 +71,7 @@ impl Records {
             rows.push(("first weights".to_owned(), init.display().to_string()));
         }
         let recipe = header + "\n" + &recipe.resolved()?;
-        mor_config::write_atomic(&folder.recipe(), recipe.as_bytes())?;
+        mor_files::write(&folder.recipe(), recipe.as_bytes())?;
         let title = folder.path().file_name().unwrap_or_default();
         Ok(Self {
             metrics: MetricsFile::open(&folder.metrics(), state.step)?,
@@ -202,7 +202,7 @@ impl Trainer {
         };
         checkpoint::write(&dir, &contents)?;
         if self.state.best.map(|best| best.step) == Some(self.state.step) {
-            checkpoint::link_copy(&dir, &self.folder.best())?;
+            mor_files::folder::link_copy(&dir, &self.folder.best())?;
         }
         self.folder.prune(self.recipe.train.keep)
     }

@@ -8,25 +8,29 @@ use mor_model::{DeviceError, Model};
 use mor_text::Tokenizer;
 
 use super::average::Average;
-use super::resume::{check_same_run, find_checkpoint, restore_best, set_aside, values_of};
+use super::resume::{
+    begin_best_anew, check_same_run, find_checkpoint, restore_best, set_aside, set_best_aside,
+    values_of,
+};
 use super::save::Records;
 use super::{Paths, Trainer};
 use crate::checkpoint::{Checkpoint, State};
-use crate::data::{Dataset, Order, Overlong};
+use crate::data::{Dataset, Order, Reading};
 use crate::depth::DepthPlan;
+use crate::evaluate::measured;
 use crate::optimizer::Optimizer;
 use crate::ranks::{Alone, Ranks};
-use crate::recipe::{Matmul, Recipe};
+use crate::recipe::{Matmul, Recipe, differences};
 use crate::run::RunFolder;
 use crate::{Result, TrainError};
 
 impl Trainer {
     /// Reads the data and builds the model, fresh or, with `resume`, from the run's newest
-    /// whole checkpoint. Of a run nothing but tokenized data is written before all of that has succeeded.
+    /// whole checkpoint, if it has one yet. Of a run nothing but tokenized data is written before all of that has succeeded.
     ///
     /// # Errors
     /// A [`TrainError`] that names the file at fault: the data, the tokenizer, the recipe, or a
-    /// run folder that holds a run already (or none, with `resume`).
+    /// run folder that holds a run already, or, with `resume`, another run or damaged checkpoints only.
     pub fn new(recipe: Recipe, paths: &Paths, resume: bool, device: &Device) -> Result<Self> {
         Self::with_ranks(recipe, paths, resume, device, Box::new(Alone))
     }
@@ -52,14 +56,14 @@ impl Trainer {
             folder.recover()?;
         }
         ranks.wait()?;
-        let found = find_checkpoint(&folder, resume)?;
+        let mut found = find_checkpoint(&folder, resume)?;
         let checkpoint = found.checkpoint.as_ref();
         let tokenizer = load_tokenizer(&mut recipe, paths, checkpoint)?;
         let made = !folder.path().is_dir();
         let data = open_data(&recipe, paths, &folder, &tokenizer, &*ranks);
         let (train, valid) = data.inspect_err(|_| {
-            // Nothing is left of a run that cannot start.
-            if made && ranks.is_first() {
+            // Nothing is left of a run that cannot start; but a link to where it should be was there before.
+            if made && ranks.is_first() && !folder.path().is_symlink() {
                 let _ = std::fs::remove_dir_all(folder.path());
             }
         })?;
@@ -94,6 +98,7 @@ impl Trainer {
             optimizer = optimizer.on_device(&device.clone().inner());
         }
         state.settings = settings.clone();
+        let earlier_best = begin_best_anew(&mut state, valid.as_ref());
         let mut records = None;
         if ranks.is_first() {
             lock = match lock {
@@ -103,6 +108,10 @@ impl Trainer {
             set_aside(&found.damaged);
             if let Some(checkpoint) = checkpoint {
                 restore_best(&folder, checkpoint)?;
+            }
+            if let Some(best) = earlier_best {
+                let warning = set_best_aside(&folder, best)?;
+                found.warnings.push(warning);
             }
             records = Some(Records::open(
                 &folder,
@@ -164,32 +173,29 @@ fn open_data(
     ranks: &dyn Ranks,
 ) -> Result<(Dataset, Option<Dataset>)> {
     let settings = &recipe.train;
-    let longest = recipe.model.max_position_embeddings;
+    let learned = Reading {
+        context: settings
+            .context
+            .unwrap_or(recipe.model.max_position_embeddings),
+        overlong: settings.overlong,
+        learn: settings.learn,
+        weights: true,
+        limit: None,
+    };
+    let measured = measured(&recipe.model, settings.validate_rows);
     let open = || -> Result<_> {
-        let context = settings.context.unwrap_or(longest);
-        let cache = folder.tokens("train");
-        let train = Dataset::open(
-            &paths.data,
-            tokenizer,
-            Some(&cache),
-            context,
-            settings.overlong,
-            None,
-        )?;
-        let Some(path) = &paths.valid else {
-            return Ok((train, None));
+        let open = |path: &Path, name: &str, reading| {
+            Dataset::open(path, tokenizer, Some(&folder.tokens(name)), reading)
         };
-        let cache = folder.tokens("valid");
-        let rows = settings.validate_rows;
-        let valid = Dataset::open(
-            path,
-            tokenizer,
-            Some(&cache),
-            longest,
-            Overlong::Split,
-            rows,
-        )?;
-        Ok((train, Some(valid)))
+        // Beside each other, since checking a large file takes a while.
+        let (train, valid) = rayon::join(
+            || open(&paths.data, "train", learned),
+            || match &paths.valid {
+                Some(path) => open(path, "valid", measured).map(Some),
+                None => Ok(None),
+            },
+        );
+        Ok((train?, valid?))
     };
     if ranks.is_first() {
         let data = open()?;
@@ -208,8 +214,17 @@ fn initial_model(recipe: &Recipe, dir: &Path, device: &Device) -> Result<Model> 
         return Err(TrainError::Run {
             path: dir.to_owned(),
             problem: format!(
-                "is another model than {} describes; write its config.json into [model]",
-                recipe.path().display()
+                "is another model than {} describes: {}; {}",
+                recipe.path().display(),
+                differences("model", ["is", "there"], &config, &recipe.model),
+                match recipe.vocabulary_of_tokenizer && config.vocab_size != recipe.model.vocab_size
+                {
+                    true => {
+                        "the vocabulary is the tokenizer's unless model.vocab_size is set: train with the tokenizer \
+                         that belongs to these weights"
+                    }
+                    false => "write its config.json into [model]",
+                }
             ),
         });
     }
@@ -217,8 +232,8 @@ fn initial_model(recipe: &Recipe, dir: &Path, device: &Device) -> Result<Model> 
     Ok(Model::from_weights(&config, &weights, device)?)
 }
 
-/// The tokenizer of the checkpoint, the command line or the recipe, in this order. A small one makes the model's
-/// vocabulary smaller, unless the recipe says how large that is.
+/// The tokenizer of the checkpoint, the command line or the recipe, in this order. Its vocabulary is the model's, unless
+/// the recipe says how large that is.
 fn load_tokenizer(
     recipe: &mut Recipe,
     paths: &Paths,
@@ -232,15 +247,46 @@ fn load_tokenizer(
         ));
     };
     let tokenizer = Tokenizer::from_dir(dir)?;
+    if checkpoint.is_some() {
+        check_same_tokenizer(recipe, paths, &tokenizer)?;
+    }
     if recipe.vocabulary_of_tokenizer {
-        recipe.model.vocab_size = tokenizer.vocab_size().min(recipe.model.vocab_size);
+        recipe.model.vocab_size = tokenizer.vocab_size();
+        recipe.model.validate(recipe.path())?;
     }
     let (rows, pad) = (recipe.model.vocab_size, recipe.model.pad_token_id);
-    check_tokenizer(&tokenizer, dir, rows, pad)?;
+    let advice = format!(
+        "leave model.vocab_size out of the recipe, or --set model.vocab_size={}",
+        tokenizer.vocab_size()
+    );
+    check_tokenizer(&tokenizer, dir, rows, pad, &advice)?;
     Ok(tokenizer)
 }
 
+/// A run that goes on keeps its tokenizer, so another one may not be asked for. One that the recipe names need not be
+/// there any more.
+fn check_same_tokenizer(recipe: &Recipe, paths: &Paths, own: &Tokenizer) -> Result<()> {
+    let (dir, named) = match (&paths.tokenizer, &recipe.tokenizer) {
+        (Some(dir), _) => (dir, Tokenizer::from_dir(dir)?),
+        (None, Some(dir)) => match Tokenizer::from_dir(dir) {
+            Ok(tokenizer) => (dir, tokenizer),
+            Err(_) => return Ok(()),
+        },
+        (None, None) => return Ok(()),
+    };
+    if named.fingerprint() == own.fingerprint() {
+        return Ok(());
+    }
+    Err(TrainError::Tokenizer {
+        path: dir.clone(),
+        problem: "is another tokenizer than the run began with, and a run keeps its own; leave out --tokenizer, or start \
+                  another run with another --output"
+            .to_owned(),
+    })
+}
+
 /// Checks that a tokenizer's ids are those of a model's embedding, and that both mean the same token by padding.
+/// `advice` says what to do about a vocabulary of another size.
 ///
 /// # Errors
 /// [`TrainError::Tokenizer`].
@@ -249,6 +295,7 @@ pub(crate) fn check_tokenizer(
     dir: &Path,
     vocab_size: usize,
     pad_token_id: u32,
+    advice: &str,
 ) -> Result<()> {
     let fail = |problem: String| {
         Err(TrainError::Tokenizer {
@@ -258,8 +305,7 @@ pub(crate) fn check_tokenizer(
     };
     if !tokenizer.fits(vocab_size) {
         return fail(format!(
-            "the tokenizer has {} tokens, the model's vocab_size is {vocab_size}; \
-             use the tokenizer that belongs to the model",
+            "the tokenizer has {} tokens, the model's vocab_size is {vocab_size}; {advice}",
             tokenizer.vocab_size()
         ));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mor_kernels::{MatmulPrecision, set_matmul_precision};
+use mor_kernels::MatmulPrecision;
 use mor_report::metrics::StepMetrics;
 
 use super::{Clock, Trainer};
@@ -19,23 +19,8 @@ const LOSS_SCALE_STEPS: u32 = 2000;
 const LOSS_SCALES: [f64; 2] = [1.0, 16_777_216.0];
 
 impl Trainer {
-    /// As [`Self::step`], with products in the recipe's precision.
-    pub(super) fn step_in_precision(
-        self,
-        rows: &[Vec<Row>],
-        moment: Moment,
-        clock: &Clock,
-    ) -> Result<(Self, StepMetrics)> {
-        if !self.on_gpu {
-            set_matmul_precision(self.recipe.train.matmul.into());
-        }
-        let result = self.step(rows, moment, clock);
-        set_matmul_precision(MatmulPrecision::F32);
-        result
-    }
-
     /// Takes one step with these batches, which are those of all processes.
-    fn step(
+    pub(super) fn step(
         mut self,
         rows: &[Vec<Row>],
         moment: Moment,
@@ -43,7 +28,7 @@ impl Trainer {
     ) -> Result<(Self, StepMetrics)> {
         let started = Instant::now();
         let learning_rate = self.recipe.train.schedule().learning_rate(moment);
-        let loss_scale = self.loss_scale();
+        let (loss_scale, matmul) = (self.loss_scale(), self.matmul());
         let pass = self.pass(rows, moment.progress, loss_scale)?;
         let norm = pass.norm / loss_scale;
         let skipped = !(pass.loss.is_finite() && norm.is_finite());
@@ -53,9 +38,9 @@ impl Trainer {
             self.skip();
         } else {
             let scale = clip_scale(norm, self.recipe.train.clip_norm) / loss_scale;
-            self.model = self
-                .optimizer
-                .step(self.model, pass.gradients, learning_rate, scale);
+            self.model =
+                self.optimizer
+                    .step(self.model, pass.gradients, learning_rate, scale, matmul);
             if let Some(average) = &mut self.average {
                 self.model = average.follow(self.model, self.state.step);
             }
@@ -91,6 +76,14 @@ impl Trainer {
             spike,
         };
         Ok((self, metrics))
+    }
+
+    /// Precision of a step's products on the CPU. A GPU's is [`ForwardOptions::half`](mor_model::ForwardOptions::half).
+    pub(super) fn matmul(&self) -> MatmulPrecision {
+        match self.on_gpu {
+            true => MatmulPrecision::F32,
+            false => self.recipe.train.matmul.into(),
+        }
     }
 
     fn scales_loss(&self) -> bool {

@@ -105,7 +105,13 @@ fn adamw_follows_the_original() {
                 "step {step}, column {column}: {found} is not {expected}"
             );
         }
-        model = optimizer.step(model, gradients, rate, clip_scale(norm, 1.0));
+        model = optimizer.step(
+            model,
+            gradients,
+            rate,
+            clip_scale(norm, 1.0),
+            mor_model::MatmulPrecision::F32,
+        );
     }
 
     let tensors = model.to_tensors();

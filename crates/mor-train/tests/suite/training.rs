@@ -29,6 +29,38 @@ fn the_vocabulary_is_the_tokenizers_unless_the_recipe_says_otherwise() {
     }
 }
 
+/// A tokenizer larger than the preset's vocabulary makes that larger.
+#[test]
+fn the_vocabulary_is_a_large_tokenizers_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tokenizer = dir.path().join("tokenizer");
+    std::fs::create_dir(&tokenizer).expect("writable");
+    let read = |name: &str| std::fs::read(sample("tokenizer").join(name)).expect("there");
+    let mut json: Value = serde_json::from_slice(&read("tokenizer.json")).expect("JSON");
+    let vocab = json["model"]["vocab"].as_object_mut().expect("a table");
+    for id in vocab.len()..9000 {
+        let digits = id.to_string();
+        let letters = digits.bytes().map(|digit| char::from(digit - b'0' + b'a'));
+        vocab.insert(format!("Ġ{}", letters.collect::<String>()), id.into());
+    }
+    std::fs::write(tokenizer.join("tokenizer.json"), json.to_string()).expect("writable");
+    let config = tokenizer.join("tokenizer_config.json");
+    std::fs::write(config, read("tokenizer_config.json")).expect("writable");
+
+    let output = dir.path().join("run");
+    let paths = Paths {
+        tokenizer: Some(tokenizer),
+        ..paths(&output)
+    };
+    let start = |text: &str| Trainer::new(recipe(text), &paths, false, &Device::flex());
+    let free = RECIPE.replace("vocab_size = 512\n", "");
+    let made = start(&free).expect("a run");
+    assert_eq!(made.model_config().vocab_size, 9000);
+    drop(made);
+    let error = start(RECIPE).expect_err("too small").to_string();
+    assert!(error.contains("--set model.vocab_size=9000"), "{error}");
+}
+
 #[test]
 fn learns_the_sample() {
     let root = tempfile::tempdir().expect("a folder");
@@ -154,6 +186,118 @@ fn technical_routers_learn_where_steps_pass_them_a_gradient() {
             }
         }
         assert_eq!(routers, 8);
+    }
+}
+
+/// Conversations whose answers lie beyond the context.
+#[test]
+fn what_the_context_leaves_nothing_of_is_left_out_and_counted() {
+    let root = tempfile::tempdir().expect("a folder");
+    let output = root.path().join("run");
+    let row = |question: &str| {
+        let message = |role: &str, text: &str| serde_json::json!({"role": role, "content": text});
+        let messages = [
+            message("user", question),
+            message("assistant", "Yes, it is so."),
+        ];
+        serde_json::json!({ "messages": messages }).to_string() + "\n"
+    };
+    let (short, long) = (row("Is it?"), row(&"Is it so, or is it not? ".repeat(40)));
+    let data = root.path().join("data.jsonl");
+    let start = |rows: &[&String], changes: &str| {
+        let rows: String = rows.iter().map(|row| row.as_str()).collect();
+        std::fs::write(&data, rows).expect("writable");
+        let paths = Paths {
+            data: data.clone(),
+            ..paths(&output)
+        };
+        let text = RECIPE.replace("ema = 0.9", changes);
+        Trainer::new(recipe(&text), &paths, false, &Device::flex())
+    };
+    let assistant = "learn = \"assistant\"";
+    let error = start(&[&long, &long], assistant)
+        .expect_err("nothing")
+        .to_string();
+    let expected = "nothing to learn from: 2 conversations are longer than the context of 96 tokens; nothing of their \
+                    answers is left";
+    assert!(error.contains(expected), "{error}");
+    assert!(!output.exists(), "nothing may be left half-written");
+
+    let made = start(&[&short, &long, &short], assistant).expect("two are left");
+    let fit = made.train_data().fit();
+    assert_eq!((fit.left, fit.beyond, fit.cut), (2, 1, 0));
+    let notes = made.train_data().notes();
+    assert!(
+        notes[0].contains("1 conversation is longer than the context"),
+        "{notes:?}"
+    );
+    drop(made);
+
+    // Where all is learned, what is lost is counted.
+    let made = start(&[&short, &long], "learn = \"all\"").expect("both");
+    let fit = made.train_data().fit();
+    let tokens = made.train_data().tokens();
+    assert_eq!((fit.left, fit.beyond, fit.cut), (2, 0, 1));
+    assert!(fit.tokens_lost > 100 && fit.tokens_lost < tokens, "{fit:?}");
+    let notes = made.train_data().notes();
+    assert!(
+        notes[0].contains(&format!("{} tokens are not used", fit.tokens_lost)),
+        "{notes:?}"
+    );
+    drop(made);
+
+    // Parts without an answer are no steps that learn nothing.
+    let split = format!("{assistant}\noverlong = \"split\"");
+    let made = start(&[&long], &split).expect("its end");
+    let data = made.train_data();
+    assert_eq!((data.fit().left, data.fit().tokens_lost), (1, 0));
+    assert_eq!(data.rows_of(0).count(), 1);
+}
+
+#[test]
+fn token_files_are_checked_before_anything_is_made_of_them() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (path, whole) = (root.path().join("a.tokens"), root.path().join("whole"));
+    let tokenizer = mor_text::Tokenizer::from_dir(&sample("tokenizer")).expect("a tokenizer");
+    let inputs = [sample("technical-sample.jsonl")];
+    let options = mor_text::tokens::TokenizeOptions::default();
+    mor_text::tokens::tokenize(&inputs, &tokenizer, &path, &options, |_| ()).expect("written");
+    let start = |output: &Path, valid: Option<&Path>| {
+        let paths = Paths {
+            data: valid.map_or(path.clone(), |_| sample("technical-sample.jsonl")),
+            valid: valid.map(Path::to_owned),
+            ..paths(output)
+        };
+        Trainer::new(recipe(RECIPE), &paths, false, &Device::flex())
+    };
+    assert!(start(&whole, None).is_ok());
+    let model = root.path().join("model");
+    run(
+        &RECIPE.replace("steps = 12", "steps = 1"),
+        &model,
+        false,
+        None,
+    );
+
+    let mut bytes = std::fs::read(&path).expect("readable");
+    bytes[4096..4100].fill(0);
+    std::fs::write(&path, bytes).expect("writable");
+    let evaluator = Evaluator::load(
+        &RunFolder::new(&model).model(),
+        &path,
+        None,
+        &Device::flex(),
+    );
+    for error in [
+        start(&root.path().join("run"), None)
+            .expect_err("damaged")
+            .to_string(),
+        start(&root.path().join("run"), Some(&path))
+            .expect_err("damaged")
+            .to_string(),
+        evaluator.expect_err("damaged").to_string(),
+    ] {
+        assert!(error.contains("a.tokens: damaged: its checksum"), "{error}");
     }
 }
 
