@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mor_config::Weights;
+use mor_config::{Weights, largest_magnitude, not_finite};
 
-use crate::{ImportError, PtFile};
+use crate::{ImportError, PtFile, part};
 
 /// What programs put before every name: distributed training, compilation, and wrappers around the model.
 const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
@@ -17,6 +17,26 @@ pub struct Checkpoint {
     source: Source,
     /// Names in the file by the model's names.
     names: BTreeMap<String, String>,
+}
+
+/// What a file is, by its name.
+enum Format {
+    Safetensors,
+    Pt,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self, ImportError> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("safetensors") => Ok(Self::Safetensors),
+            Some("pt" | "pth" | "bin" | "ckpt") => Ok(Self::Pt),
+            _ => Err(ImportError::checkpoint(
+                path,
+                "is neither .safetensors nor .pt (.pth, .bin, .ckpt); give a file of one of these formats",
+            )),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -32,26 +52,40 @@ impl Checkpoint {
     /// # Errors
     /// [`ImportError`] when the file cannot be read, is of neither format, or is damaged.
     pub fn open(path: &Path) -> Result<Self, ImportError> {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let source = match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("safetensors") => Source::Safetensors(Weights::open(path)?),
-            Some("pt" | "pth" | "bin" | "ckpt") => Source::Pt(Box::new(PtFile::open(path)?)),
-            _ => {
-                return Err(ImportError::checkpoint(
-                    path,
-                    "is neither .safetensors nor .pt (.pth, .bin, .ckpt); give a file of one of these formats",
-                ));
-            }
+        if let Some(problem) = part::not_whole(path) {
+            return Err(ImportError::checkpoint(path, problem));
+        }
+        // Before its name is judged.
+        std::fs::metadata(path).map_err(|error| ImportError::io(path, error))?;
+        let source = match Format::of(path)? {
+            Format::Safetensors => Source::Safetensors(Weights::open(path)?),
+            Format::Pt => Source::Pt(Box::new(PtFile::open(path)?)),
         };
+        Ok(Self::new(path, source))
+    }
+
+    /// Takes a whole file's bytes; `origin` is what errors call it, and decides on the format.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_bytes(bytes: Vec<u8>, origin: &Path) -> Result<Self, ImportError> {
+        let source = match Format::of(origin)? {
+            Format::Safetensors => Source::Safetensors(Weights::from_bytes(bytes, origin)?),
+            Format::Pt => Source::Pt(Box::new(PtFile::from_bytes(bytes, origin)?)),
+        };
+        Ok(Self::new(origin, source))
+    }
+
+    fn new(path: &Path, source: Source) -> Self {
         let found: Vec<String> = match &source {
             Source::Safetensors(weights) => weights.names(),
             Source::Pt(file) => file.names().map(str::to_owned).collect(),
         };
-        Ok(Self {
+        Self {
             path: path.to_owned(),
             source,
             names: without_prefixes(found),
-        })
+        }
     }
 
     /// The file, for messages.
@@ -76,12 +110,17 @@ impl Checkpoint {
     /// A tensor's values as f32.
     ///
     /// # Errors
-    /// [`ImportError`] when the tensor is missing or holds no floats.
+    /// [`ImportError`] when the tensor is missing, holds no floats, or one that is not finite.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>, ImportError> {
         let stored = self.stored(name)?;
-        match &self.source {
-            Source::Safetensors(weights) => Ok(weights.to_f32(stored)?),
-            Source::Pt(file) => file.to_f32(stored),
+        let file = match &self.source {
+            Source::Safetensors(weights) => return Ok(weights.to_f32(stored)?),
+            Source::Pt(file) => file,
+        };
+        let values = file.to_f32(stored)?;
+        match not_finite(stored, largest_magnitude(&values)) {
+            Some(problem) => Err(ImportError::checkpoint(&self.path, problem)),
+            None => Ok(values),
         }
     }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use mor_config::{
     CONFIG_FILE, ModelConfig, Precision, WEIGHTS_FILE, Weights, check_tensors, save_tensors_with,
-    write_atomic,
 };
 use safetensors::Dtype;
 
@@ -27,7 +26,10 @@ pub fn save_model(
         checkpoint.to_f32(&tensors[index].0).map(Cow::Owned)
     })?;
     let config = config.to_json();
-    Ok(write_atomic(&folder.join(CONFIG_FILE), config.as_bytes())?)
+    Ok(mor_files::write(
+        &folder.join(CONFIG_FILE),
+        config.as_bytes(),
+    )?)
 }
 
 /// Copies the files of the model folder `model` into `folder`, with the weights in another precision. Subfolders and
@@ -44,8 +46,7 @@ pub fn convert(model: &Path, folder: &Path, precision: Precision) -> Result<(), 
     let target = folder.join(WEIGHTS_FILE);
     if is_stored_as(&weights, &tensors, precision)? {
         // Rounding again what is rounded already would only lose.
-        let source = model.join(WEIGHTS_FILE);
-        std::fs::copy(&source, &target).map_err(|error| ImportError::io(&source, error))?;
+        mor_files::copy(&model.join(WEIGHTS_FILE), &target)?;
     } else {
         save_tensors_with::<ImportError>(&target, &tensors, precision, |index| {
             Ok(Cow::Owned(weights.to_f32(&tensors[index].0)?))
@@ -59,8 +60,7 @@ pub fn convert(model: &Path, folder: &Path, precision: Precision) -> Result<(), 
         let is_hidden = name.as_encoded_bytes().starts_with(b".");
         // Links are followed: hubs keep models as links into a store.
         if name != WEIGHTS_FILE && !is_hidden && path.is_file() {
-            std::fs::copy(&path, folder.join(&name))
-                .map_err(|error| ImportError::io(&path, error))?;
+            mor_files::copy(&path, &folder.join(&name))?;
         }
     }
     Ok(())

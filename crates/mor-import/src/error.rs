@@ -26,6 +26,9 @@ pub enum ImportError {
     /// The checkpoint does not say something, and the caller did not either.
     #[error("{0}")]
     Missing(String),
+    /// An option contradicts the checkpoint.
+    #[error("{0}")]
+    Option(String),
     /// The configuration that follows from the checkpoint is not one of ours, or a file cannot be written.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -42,5 +45,11 @@ impl ImportError {
             path: path.to_owned(),
             problem: problem.into(),
         }
+    }
+}
+
+impl From<mor_files::FileError> for ImportError {
+    fn from(error: mor_files::FileError) -> Self {
+        Self::io(&error.path, error.source)
     }
 }

@@ -4,7 +4,6 @@
 //! - [`technical`] and [`conversational`]: the configuration that follows from a checkpoint's shapes.
 //! - [`save_model`]: its weights, checked against that configuration, in any [`mor_config::Precision`].
 //! - [`convert`]: the same for a folder that is already ours.
-//! - [`Staged`]: a folder whose files all appear, or none.
 //!
 //! Checkpoints are untrusted: nothing in them is executed, and nothing is reserved for what they claim before the
 //! claim is compared with the size of the file.
@@ -13,12 +12,11 @@ mod checkpoint;
 mod convert;
 mod error;
 mod infer;
+mod part;
 mod pt;
-mod staged;
 
 pub use checkpoint::Checkpoint;
 pub use convert::{convert, save_model};
 pub use error::ImportError;
 pub use infer::{ConversationalOptions, TechnicalOptions, conversational, technical};
 pub use pt::PtFile;
-pub use staged::Staged;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mor_config::{ModelConfig, Precision, Weights};
-use mor_import::{Checkpoint, ConversationalOptions, Staged, TechnicalOptions};
+use mor_import::{Checkpoint, ConversationalOptions, TechnicalOptions};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,7 +21,7 @@ fn shapes_give_the_golden_configurations() {
     let checkpoint = Checkpoint::open(&golden("m1_learned.weights.safetensors")).expect("weights");
     let options = TechnicalOptions {
         heads: 4,
-        pad_id: 0,
+        ..TechnicalOptions::default()
     };
     let technical = mor_import::technical(&checkpoint, &options).expect("a technical model");
     assert_eq!(technical, config("m1_learned.config.json"));
@@ -42,6 +42,16 @@ fn shapes_give_the_golden_configurations() {
     let found = mor_import::conversational(&checkpoint, &options).expect("from config.json");
     assert_eq!(found, config("m2.config.json"));
 
+    // As some editors save it.
+    let folder = tempfile::tempdir().expect("a folder");
+    let marked = folder.path().join("config.json");
+    let text = std::fs::read(golden("m2.config.json")).expect("readable");
+    std::fs::write(&marked, [&b"\xef\xbb\xbf"[..], &text].concat()).expect("written");
+    let mut same = ConversationalOptions::default();
+    same.fill_from(&marked).expect("readable");
+    let found = mor_import::conversational(&checkpoint, &same).expect("from config.json");
+    assert_eq!(found, config("m2.config.json"));
+
     let wrong = ConversationalOptions {
         heads: Some(6),
         ..options
@@ -55,7 +65,7 @@ fn what_is_missing_or_unknown_is_listed() {
     let checkpoint = Checkpoint::open(&golden("m2.weights.safetensors")).expect("weights");
     let options = TechnicalOptions {
         heads: 4,
-        pad_id: 0,
+        ..TechnicalOptions::default()
     };
     let error = mor_import::technical(&checkpoint, &options).expect_err("the other model");
     assert!(
@@ -117,36 +127,8 @@ fn an_equal_head_is_tied() {
     let checkpoint = Checkpoint::open(&path).expect("readable");
     let options = TechnicalOptions {
         heads: 4,
-        pad_id: 0,
+        ..TechnicalOptions::default()
     };
     let config = mor_import::technical(&checkpoint, &options).expect("tied");
     assert!(config.tie_word_embeddings);
-}
-
-#[test]
-fn folders_appear_whole_or_not_at_all() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = folder.path().join("model");
-    let staged = Staged::new(&output).expect("writable");
-    std::fs::write(staged.path().join("a"), "a").expect("written");
-    drop(staged);
-    assert_eq!(
-        std::fs::read_dir(folder.path()).expect("a folder").count(),
-        0
-    );
-
-    std::fs::create_dir(&output).expect("created");
-    std::fs::write(output.join("README.md"), "stays").expect("written");
-    let staged = Staged::new(&output).expect("writable");
-    std::fs::write(staged.path().join("config.json"), "{}").expect("written");
-    staged.commit().expect("moved");
-    let mut names: Vec<_> = std::fs::read_dir(&output)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").file_name())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["README.md", "config.json"]);
-
-    let error = Staged::new(&output.join("README.md")).expect_err("a file");
-    assert!(error.to_string().contains("README.md"), "{error}");
 }

@@ -48,6 +48,25 @@ fn state_dicts_are_found_in_checkpoints_and_under_prefixes() {
 }
 
 #[test]
+fn numbers_that_are_not_finite_are_refused_with_their_tensor() {
+    let mut bytes = std::fs::read(data("stored.pt")).expect("there");
+    let stored = NUMBERS.map(f32::to_le_bytes).concat();
+    let at = bytes.windows(stored.len()).position(|part| part == stored);
+    let at = at.expect("stored as it is");
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("nan.pt");
+    std::fs::write(&path, bytes).expect("writable");
+    let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
+    let refused = checkpoint
+        .names()
+        .filter_map(|name| checkpoint.to_f32(name).err());
+    let refused: Vec<_> = refused.map(|error| error.to_string()).collect();
+    let named = |error: &String| error.contains("nan.pt: tensor `") && error.contains("holds NaN");
+    assert!(refused.iter().any(named), "{refused:?}");
+}
+
+#[test]
 fn views_stay_inside_their_storage() {
     let file = PtFile::open(&data("views.pt")).expect("described well enough");
     let problem = |name: &str| file.to_f32(name).expect_err(name).to_string();

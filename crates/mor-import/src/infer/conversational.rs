@@ -4,10 +4,11 @@ use std::path::Path;
 
 use mor_config::{
     Architecture, HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
+    without_byte_order_mark,
 };
 use serde_json::Value;
 
-use super::{checked, count, is_tied, matrix};
+use super::{check_heads, checked, count, is_tied, matrix, positions};
 use crate::{Checkpoint, ImportError};
 
 /// Steps of the original's three classes, unless the checkpoint has a table of them.
@@ -47,7 +48,8 @@ impl ConversationalOptions {
         if len > MAX_CONFIG {
             return Err(fail(format!("{len} bytes is too long for a configuration")));
         }
-        let json: Value = serde_json::from_slice(&std::fs::read(path).map_err(io)?)
+        let text = std::fs::read(path).map_err(io)?;
+        let json: Value = serde_json::from_slice(without_byte_order_mark(&text))
             .map_err(|error| fail(format!("not valid JSON: {error}")))?;
         let object = json
             .as_object()
@@ -106,6 +108,7 @@ pub fn conversational(
         None => heads_of_rotary_table(checkpoint, hidden_size)
             .ok_or_else(|| missing("heads", "--heads"))?,
     };
+    check_heads(checkpoint, hidden_size, heads)?;
     let config = ModelConfig {
         architecture: Architecture::Conversational,
         vocab_size,
@@ -132,7 +135,7 @@ pub fn conversational(
             halted_rows: HaltedRows::Freeze,
         },
     };
-    let config = checked(config, checkpoint)?;
+    let config = checked(config, checkpoint, &[])?;
     check_rotary_table(checkpoint, &config)?;
     Ok(config)
 }
@@ -178,12 +181,7 @@ fn check_rotary_table(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<(
         return Ok(());
     }
     let table = checkpoint.to_f32(ROTARY_TABLE)?;
-    let dim = config.head_dim() as f32;
-    let expected =
-        (0..config.head_dim() / 2).map(|pair| config.rope_theta.powf(-2.0 * pair as f32 / dim));
-    let agrees = table.len() == config.head_dim() / 2
-        && expected.zip(&table).all(|(e, t)| (e - t).abs() <= 1e-3 * e);
-    if agrees {
+    if table.len() == config.head_dim() / 2 && positions::follows(&table, config.rope_theta) {
         return Ok(());
     }
     let problem = format!(

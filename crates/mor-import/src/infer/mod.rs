@@ -1,6 +1,7 @@
 //! The configuration that follows from a checkpoint's shapes.
 
 mod conversational;
+mod positions;
 mod technical;
 
 pub use conversational::{ConversationalOptions, conversational};
@@ -18,6 +19,11 @@ const SHOWN: usize = 24;
 /// The shape of a matrix, `[rows, columns]`.
 fn matrix(checkpoint: &Checkpoint, name: &str) -> Result<[usize; 2], ImportError> {
     let problem = match checkpoint.shape(name) {
+        Some(shape @ &[rows, columns]) if rows.min(columns) == 0 => {
+            format!(
+                "`{name}` has shape {shape:?}, so nothing in it; save the model with its weights"
+            )
+        }
         Some(&[rows, columns]) => return Ok([rows, columns]),
         Some(shape) => format!("`{name}` has shape {shape:?}; expected a matrix"),
         None => format!("`{name}` is missing; is this a checkpoint of another model?"),
@@ -47,8 +53,32 @@ fn is_tied(checkpoint: &Checkpoint, embedding: &str) -> Result<bool, ImportError
         && checkpoint.to_f32(HEAD)? == checkpoint.to_f32(embedding)?)
 }
 
-/// Validates a configuration and checks that the checkpoint has exactly its tensors.
-fn checked(config: ModelConfig, checkpoint: &Checkpoint) -> Result<ModelConfig, ImportError> {
+/// Checks a number of attention heads that was given or found.
+fn check_heads(checkpoint: &Checkpoint, width: usize, heads: usize) -> Result<(), ImportError> {
+    if heads != 0 && width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    let fitting = (1..=width.min(64)).filter(|heads| width.is_multiple_of(*heads));
+    let fitting: Vec<_> = fitting.map(|heads| heads.to_string()).collect();
+    Err(ImportError::Option(format!(
+        "{heads} heads do not divide the width {width} of {}; give the model's own number with --heads, one of {}",
+        checkpoint.path().display(),
+        fitting.join(", ")
+    )))
+}
+
+/// A tensor's name for a message: it comes from the file and could hold anything.
+fn shown(name: &str) -> String {
+    let escaped = name.escape_debug();
+    escaped.take(200).collect()
+}
+
+/// Validates a configuration and checks that the checkpoint has exactly its tensors, besides those of `derived`.
+fn checked(
+    config: ModelConfig,
+    checkpoint: &Checkpoint,
+    derived: &[String],
+) -> Result<ModelConfig, ImportError> {
     config.validate(checkpoint.path())?;
     let specs = config.tensors();
     let known: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
@@ -64,8 +94,9 @@ fn checked(config: ModelConfig, checkpoint: &Checkpoint) -> Result<ModelConfig, 
         }
     }
     for name in checkpoint.names() {
-        if !known.contains(name) && !config.tolerates_tensor(name) {
-            problems.push(format!("`{name}` is unknown"));
+        let is_derived = derived.iter().any(|derived| derived == name);
+        if !known.contains(name) && !is_derived && !config.tolerates_tensor(name) {
+            problems.push(format!("`{}` is unknown", shown(name)));
         }
     }
     if problems.is_empty() {

@@ -4,30 +4,37 @@ use mor_config::{
     Architecture, HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
 };
 
-use super::{checked, count, is_tied, matrix};
+use super::{check_heads, checked, count, is_tied, matrix, positions};
 use crate::{Checkpoint, ImportError};
 
 /// What a technical checkpoint does not say.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TechnicalOptions {
     /// Attention heads per layer.
     pub heads: usize,
     /// Id of the padding token.
     pub pad_id: u32,
+    /// Where positions enter, for a checkpoint that has no table of them.
+    pub positions: Option<Positions>,
+    /// Longest context in tokens, where no learned table limits it; else the length of the sinusoidal table, or the
+    /// original's 128.
+    pub context: Option<usize>,
 }
 
 /// The configuration of a technical model, with the original's behaviour: pads count in a router's mean, and rows that
-/// have halted still pass the layer norms.
+/// have halted still pass the layer norms. All three kinds of positions are told apart by their tables, and tables that
+/// follow from a formula are compared with it.
 ///
 /// # Errors
-/// [`ImportError`] when tensors are missing, unknown or of other shapes than the rest asks for, listing them by name.
+/// [`ImportError::Option`] when an option contradicts the checkpoint; [`ImportError`] when tensors are missing, unknown or of other shapes than the rest asks for, listing them by name.
 pub fn technical(
     checkpoint: &Checkpoint,
     options: &TechnicalOptions,
 ) -> Result<ModelConfig, ImportError> {
     const EMBEDDING: &str = "embeddings.token_embedding.weight";
     let [vocab_size, hidden_size] = matrix(checkpoint, EMBEDDING)?;
-    let [context, _] = matrix(checkpoint, "embeddings.pos_encoding.pos_embedding.weight")?;
+    check_heads(checkpoint, hidden_size, options.heads)?;
+    let found = positions::find(checkpoint, hidden_size, options)?;
     let [intermediate_size, _] = matrix(checkpoint, "layers.0.feedforward.linear1.weight")?;
     let has_routers = checkpoint.names().any(|name| name.contains(".router."));
     let config = ModelConfig {
@@ -37,9 +44,9 @@ pub fn technical(
         num_hidden_layers: count(checkpoint, "layers."),
         num_attention_heads: options.heads,
         intermediate_size,
-        max_position_embeddings: context,
-        positions: Positions::Learned,
-        rope_theta: 10_000.0,
+        max_position_embeddings: found.context,
+        positions: found.positions,
+        rope_theta: found.rope_theta,
         layer_norm_eps: 1e-5,
         dropout: 0.0,
         tie_word_embeddings: is_tied(checkpoint, EMBEDDING)?,
@@ -58,5 +65,5 @@ pub fn technical(
             halted_rows: HaltedRows::Renormalize,
         },
     };
-    checked(config, checkpoint)
+    checked(config, checkpoint, &found.derived)
 }

@@ -54,21 +54,25 @@ struct Recording;
 unsafe impl GlobalAlloc for Recording {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         record(layout.size(), 0);
+        // SAFETY: the caller keeps the allocator's contract, which is the system's too.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         record(layout.size(), 0);
+        // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         record(0, layout.size());
+        // SAFETY: as above; all memory came from the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         record(size, layout.size());
+        // SAFETY: as above; all memory came from the system's allocator.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }

@@ -1,7 +1,8 @@
 //! Damaged files give errors: never a panic, and never an allocation that the file's size does not warrant.
 //!
-//! Each loader gets tens of thousands of inputs, made of small valid files by flipping bits, truncating, splicing and
-//! replacing numbers; 108,000 in all. The allocator of this program records what loading asks for.
+//! Each loader gets thousands of inputs, made of small valid files by flipping bits, truncating, splicing and replacing
+//! numbers; over 100,000 in all, and as many for each loader with `MOR_DAMAGE_CASES=100000` in the environment. The
+//! allocator of this program records what loading asks for.
 
 mod allocator;
 mod mutation;
@@ -9,10 +10,17 @@ mod mutation;
 use std::path::Path;
 
 use mor_config::{Architecture, ModelConfig, Precision, Preset, Weights, check_tensors};
-use mor_import::PtFile;
+use mor_engine::{GENERATION_FILE, GenerationConfig, Probe};
+use mor_import::{Checkpoint, ConversationalOptions, PtFile, TechnicalOptions};
 use mor_text::{Message, Role, Tokenizer};
 
 use mutation::{is_in_proportion, survive};
+
+/// How many inputs a loader gets: `usual`, or as many as the environment asks for.
+fn cases(usual: u32) -> u32 {
+    let asked = std::env::var("MOR_DAMAGE_CASES").ok();
+    asked.and_then(|count| count.parse().ok()).unwrap_or(usual)
+}
 
 fn data(name: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
@@ -26,7 +34,7 @@ fn config_json() {
         data("goldens/m2.config.json"),
         Preset::Technical10m.config().to_json().into_bytes(),
     ];
-    survive(30_000, &seeds, |bytes| {
+    survive(cases(30_000), &seeds, |bytes| {
         if let Ok(config) = ModelConfig::from_json(&bytes, Path::new("config.json")) {
             let _ = (
                 config.head_dim(),
@@ -51,6 +59,19 @@ fn tiny() -> ModelConfig {
 }
 
 #[test]
+fn generation_config_json() {
+    let seeds = [
+        r#"{"do_sample": true, "temperature": 0.7, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.1, "max_new_tokens": 64}"#,
+        r#"{"bos_token_id": 2, "do_sample": false, "eos_token_id": [3, 7], "max_length": 256, "temperature": null}"#,
+        "\u{FEFF}{\"eos_token_id\": 3}",
+    ]
+    .map(|text| text.as_bytes().to_vec());
+    survive(cases(3_000), &seeds, |bytes| {
+        let _ = GenerationConfig::from_json(&bytes, Path::new(GENERATION_FILE));
+    });
+}
+
+#[test]
 fn model_safetensors() {
     let config = tiny();
     let folder = tempfile::tempdir().expect("a folder");
@@ -67,7 +88,7 @@ fn model_safetensors() {
         mor_config::save_tensors(&path, &tensors, precision).expect("writable");
         std::fs::read(&path).expect("written")
     });
-    survive(30_000, &seeds, |bytes| {
+    survive(cases(30_000), &seeds, |bytes| {
         let Ok(weights) = Weights::from_bytes(bytes, Path::new("model.safetensors")) else {
             return;
         };
@@ -110,13 +131,61 @@ fn a_configuration_for_other_weights() {
 fn pt() {
     let seeds =
         ["stored.pt", "deflated.pt", "nested.pt"].map(|name| data(&format!("data/pt/{name}")));
-    survive(36_000, &seeds, |bytes| {
+    survive(cases(36_000), &seeds, |bytes| {
         let Ok(file) = PtFile::from_bytes(bytes, Path::new("model.pt")) else {
             return;
         };
         for name in file.names() {
             let _ = (file.to_f32(name), file.to_i64(name));
         }
+    });
+}
+
+/// What a checkpoint's tensors say of its configuration, tables of positions compared with their formulas.
+#[test]
+fn checkpoints() {
+    let technical = TechnicalOptions {
+        heads: 2,
+        ..TechnicalOptions::default()
+    };
+    let conversational = ConversationalOptions {
+        pad_id: Some(0),
+        ..ConversationalOptions::default()
+    };
+    let seeds = [data("data/pt/sinusoidal.pt")];
+    let whole = Checkpoint::from_bytes(seeds[0].clone(), Path::new("model.pt")).expect("whole");
+    mor_import::technical(&whole, &technical).expect("a technical model");
+    survive(cases(12_000), &seeds, |bytes| {
+        let Ok(checkpoint) = Checkpoint::from_bytes(bytes, Path::new("model.pt")) else {
+            return;
+        };
+        let _ = mor_import::technical(&checkpoint, &technical);
+        let _ = mor_import::conversational(&checkpoint, &conversational);
+    });
+}
+
+/// The original's configuration, which options are filled in from.
+#[test]
+fn original_config_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.json");
+    let seeds = [
+        data("goldens/m2.config.json"),
+        b"\xef\xbb\xbf{\"n_head\": 4, \"pad_id\": 7, \"rope_base\": 1e4, \"eos_token_id\": null}"
+            .to_vec(),
+    ];
+    survive(cases(3_000), &seeds, |bytes| {
+        std::fs::write(&path, bytes).expect("written");
+        let _ = ConversationalOptions::default().fill_from(&path);
+    });
+}
+
+#[test]
+fn probe_json() {
+    let seeds = [br#"{"ids":[1,5,9,2],"top":[[7,3.5],[4,2.25],[1,-0.125]]}"#.to_vec()];
+    Probe::from_json(&seeds[0]).expect("a probe");
+    survive(cases(6_000), &seeds, |bytes| {
+        let _ = Probe::from_json(&bytes);
     });
 }
 
@@ -185,15 +254,46 @@ fn tokenizer_json() {
     let config = data("data/tokenizer/tokenizer_config.json");
     let seeds = [byte_level(), on_characters()];
     let messages = [Message::new(Role::User, "Hello, wörld <eos> 12")];
-    survive(12_000, &seeds, |bytes| {
-        let Ok(tokenizer) = Tokenizer::from_bytes(&bytes, &config) else {
-            return;
-        };
-        if let Ok(ids) = tokenizer.encode("Hi there\t<eos> `x = 1` é") {
-            let _ = tokenizer.decode(&ids);
-        }
-        let _ = tokenizer.encode_chat(&messages, true);
+    survive(cases(12_000), &seeds, |bytes| {
+        apart(&bytes, |bytes| {
+            let Ok(tokenizer) = Tokenizer::from_bytes(bytes, &config) else {
+                return;
+            };
+            if let Ok(ids) = tokenizer.encode("Hi there\t<eos> `x = 1` é") {
+                let _ = tokenizer.decode(&ids);
+            }
+            let _ = tokenizer.encode_chat(&messages, true);
+        });
     });
+}
+
+#[test]
+fn tokenizer_config_json() {
+    let tokenizer = byte_level();
+    let seeds = [data("data/tokenizer/tokenizer_config.json")];
+    let messages = [Message::new(Role::User, "Hello, wörld <eos> 12")];
+    survive(cases(3_000), &seeds, |bytes| {
+        apart(&bytes, |bytes| {
+            if let Ok(tokenizer) = Tokenizer::from_bytes(&tokenizer, bytes) {
+                let _ = tokenizer.encode_chat(&messages, true);
+            }
+        });
+    });
+}
+
+/// Loads a tokenizer on a thread of its own: the `tokenizers` crate keeps a table in each thread of all tokenizers that have
+/// encoded there, which grows with their number.
+fn apart(bytes: &[u8], load: impl Fn(&[u8]) + Sync) {
+    let usage = std::thread::scope(|scope| {
+        let loading = scope.spawn(|| allocator::watch(|| load(bytes)).1);
+        let panicked = |panic| std::panic::resume_unwind(panic);
+        loading.join().unwrap_or_else(panicked)
+    });
+    let len = bytes.len();
+    assert!(
+        is_in_proportion(usage, len),
+        "{len} bytes asked for {usage:?}"
+    );
 }
 
 /// Every byte and a few merges.
