@@ -41,3 +41,12 @@ impl ReportError {
         move |source| Self::Io { path, source }
     }
 }
+
+impl From<mor_files::FileError> for ReportError {
+    fn from(error: mor_files::FileError) -> Self {
+        Self::Io {
+            path: error.path,
+            source: error.source,
+        }
+    }
+}

@@ -3,7 +3,6 @@
 //! [`metrics`] defines the lines of `metrics.jsonl`, which everything else is made of. [`write_report`] turns such a
 //! file into one self-contained page, [`tensorboard`] writes the same figures as event files for TensorBoard.
 
-mod atomic;
 mod chart;
 mod error;
 mod history;

@@ -1,12 +1,13 @@
 //! Appending to `metrics.jsonl`, and reading it line by line.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+use mor_files::AtomicFile;
 use serde::{Deserialize, Serialize};
 
-use crate::{ReportError, Result, atomic};
+use crate::{ReportError, Result};
 
 /// Longest line that is read. A longer one is damage: it would otherwise fill the memory.
 const MAX_LINE: u64 = 4 << 20;
@@ -31,24 +32,13 @@ impl MetricsFile {
     /// # Errors
     /// [`ReportError::Io`].
     pub fn open(path: &Path, step: u64) -> Result<Self> {
+        // Asked before it is read: whoever opened a FIFO would wait for ever.
+        let mut kept = AtomicFile::create(path)?;
         if path.exists() {
-            let mut lines = Lines::open(path)?;
-            atomic::write(path, |kept| {
-                while let Some(line) = lines.next_line()? {
-                    let parsed = serde_json::from_slice::<Position>(line);
-                    if line.ends_with(b"\n") && parsed.is_ok_and(|line| line.step <= step) {
-                        kept.write_all(line)?;
-                    }
-                }
-                Ok(())
-            })?;
-        } else {
-            atomic::write(path, |_| Ok(()))?;
+            keep_lines(path, step, &mut kept).map_err(ReportError::io(path))?;
         }
-        let file = OpenOptions::new()
-            .append(true)
-            .open(path)
-            .map_err(ReportError::io(path))?;
+        kept.commit()?;
+        let file = mor_files::append(path)?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -71,6 +61,18 @@ impl MetricsFile {
     }
 }
 
+/// Copies the whole lines of the steps up to `step`.
+fn keep_lines(path: &Path, step: u64, kept: &mut impl Write) -> std::io::Result<()> {
+    let mut lines = Lines::new(File::open(path)?);
+    while let Some(line) = lines.next_line()? {
+        let parsed = serde_json::from_slice::<Position>(line);
+        if line.ends_with(b"\n") && parsed.is_ok_and(|line| line.step <= step) {
+            kept.write_all(line)?;
+        }
+    }
+    Ok(())
+}
+
 /// The lines of a file, one in memory at a time.
 pub(crate) struct Lines {
     reader: BufReader<File>,
@@ -81,10 +83,14 @@ impl Lines {
     /// Opens `path`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(ReportError::io(path))?;
-        Ok(Self {
+        Ok(Self::new(file))
+    }
+
+    fn new(file: File) -> Self {
+        Self {
             reader: BufReader::new(file),
             line: Vec::new(),
-        })
+        }
     }
 
     /// The next line with its newline, or nothing at the end. Of a line beyond [`MAX_LINE`], the beginning, without a
@@ -128,6 +134,18 @@ mod tests {
         let path = dir.path().join("runs/first/metrics.jsonl");
         MetricsFile::open(&path, 0).expect("created");
         assert_eq!(std::fs::read(&path).expect("readable"), b"");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_fifo_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("metrics.jsonl");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("starts").success());
+        let error = MetricsFile::open(&path, 0).expect_err("refused");
+        let error = error.to_string();
+        assert!(error.contains("metrics.jsonl: is a FIFO"), "{error}");
     }
 
     #[test]

@@ -3,14 +3,13 @@
 mod figures;
 mod view;
 
-use std::io::Write;
 use std::path::Path;
 
 use minijinja::{Environment, context};
 
 use crate::chart::palette;
 use crate::history::History;
-use crate::{ReportError, Result, atomic};
+use crate::{ReportError, Result};
 
 const TEMPLATE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
@@ -24,7 +23,8 @@ pub struct RunFacts {
     pub facts: Vec<(String, String)>,
 }
 
-/// Writes the page of the run whose `metrics.jsonl` is `metrics` as `output`, whole or not at all.
+/// Writes the page of the run whose `metrics.jsonl` is `metrics` as `output`, whole or not at all; to a device as to a
+/// file.
 ///
 /// The metrics are read line by line and thinned to 1500 points, with the range of what each stands for. Lines that
 /// are not metrics are left out, and the page says how many.
@@ -38,7 +38,7 @@ pub fn write_report(metrics: &Path, run: &RunFacts, output: &Path) -> Result<()>
         path: output.to_owned(),
         reason,
     })?;
-    atomic::write(output, |file| file.write_all(page.as_bytes()))
+    Ok(mor_files::write_through(output, page.as_bytes())?)
 }
 
 fn render(history: &History, run: &RunFacts) -> Result<String, String> {
