@@ -54,6 +54,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "model")]
+    mor_text::bound_threads();
     let result = match Cli::parse().command {
         #[cfg(feature = "model")]
         Command::Tokenizer(args) => commands::tokenizer::run(args),
@@ -116,20 +118,47 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Whether the arguments were at fault, though each by itself was well formed.
+/// Whether the arguments were at fault, though each by itself was well formed. A value that only this model cannot have,
+/// such as a depth, is no wrong use.
 #[cfg(feature = "model")]
 fn is_wrong_use(error: &anyhow::Error) -> bool {
+    use mor_config::ConfigError;
+    use mor_engine::EngineError;
     use mor_import::ImportError;
     use mor_text::TextError;
 
     error.chain().any(|cause| {
         cause.is::<commands::Usage>()
+            || cause.is::<mor_files::Clash>()
             || matches!(cause.downcast_ref(), Some(TextError::Option(_)))
-            || matches!(cause.downcast_ref(), Some(ImportError::Missing(_)))
+            || matches!(
+                cause.downcast_ref(),
+                Some(ImportError::Missing(_) | ImportError::Option(_))
+            )
+            || matches!(cause.downcast_ref(), Some(EngineError::Option { .. }))
+            || matches!(cause.downcast_ref(), Some(ConfigError::UnknownPreset(..)))
+            || is_wrong_override(cause)
     })
 }
 
-#[cfg(not(feature = "model"))]
+/// Whether `--set` was.
+#[cfg(feature = "train")]
+fn is_wrong_override(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use mor_train::TrainError;
+    matches!(cause.downcast_ref(), Some(TrainError::Override(_)))
+}
+
+#[cfg(all(feature = "model", not(feature = "train")))]
+fn is_wrong_override(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}
+
+#[cfg(all(feature = "serve", not(feature = "model")))]
+fn is_wrong_use(error: &anyhow::Error) -> bool {
+    error.is::<commands::Usage>()
+}
+
+#[cfg(not(any(feature = "serve", feature = "model")))]
 fn is_wrong_use(_: &anyhow::Error) -> bool {
     false
 }

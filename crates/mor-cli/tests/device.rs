@@ -121,3 +121,86 @@ fn an_unknown_variant_is_a_mistake_that_is_named() {
     let (good, _, errors) = output(&mut command);
     assert!(good && errors.contains("workgroup kernels"), "{errors}");
 }
+
+/// A folder with the shipped model's files, and another probe or none.
+fn shipped_with_probe(probe: Option<&str>) -> tempfile::TempDir {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/technical-10m");
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(shipped).expect("the shipped model") {
+        let entry = entry.expect("a file");
+        if entry.file_name() != "probe.json" {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("room");
+        }
+    }
+    if let Some(probe) = probe {
+        std::fs::write(folder.path().join("probe.json"), probe).expect("room");
+    }
+    folder
+}
+
+/// What a GPU that computes otherwise than the CPU looks like from here.
+const WRONG_PROBE: &str = r#"{"ids":[2,5,40,6],"top":[[9,8.0],[10,7.0]]}"#;
+
+fn generate(folder: &Path, device: &str) -> Command {
+    let mut command = common::mor();
+    command.args([
+        "generate",
+        "--prompt-ids",
+        "2,5,40,6",
+        "--max-new-tokens",
+        "2",
+    ]);
+    command.args(["--device", device, "--json", "--model"]);
+    command.arg(folder);
+    // Nothing is remembered from one test to another.
+    command.env("MOR_CACHE_DIR", folder.join("cache"));
+    command
+}
+
+#[test]
+fn a_gpu_that_computes_wrongly_is_refused_by_name() {
+    let folder = shipped_with_probe(Some(WRONG_PROBE));
+    let mut bench = common::mor();
+    bench.args("bench decode --new-tokens 2 --runs 1 --device gpu --model".split(' '));
+    bench.arg(folder.path());
+    let mut eval = common::mor();
+    eval.args("eval --limit 1 --device gpu --model".split(' '));
+    eval.arg(folder.path()).arg("--data");
+    eval.arg(sample("technical-sample-valid.jsonl"));
+    for mut command in [generate(folder.path(), "gpu"), bench, eval] {
+        let (good, text, errors) = output(&mut command);
+        assert!(!good && text.is_empty(), "{text}");
+        assert!(errors.contains("computes wrongly"), "{errors}");
+        // Which adapter, and by how much.
+        assert!(
+            errors.contains('(') && errors.contains("differs by "),
+            "{errors}"
+        );
+    }
+    let (good, json, errors) =
+        output(generate(folder.path(), "auto").env("MOR_TRY_SOFTWARE_GPU", "1"));
+    assert!(good && json.contains("the CPU"), "{json}");
+    assert!(errors.contains("computes wrongly"), "{errors}");
+    assert!(errors.contains("going on, on the CPU"), "{errors}");
+}
+
+#[test]
+fn a_model_without_a_probe_is_compared_with_the_cpu() {
+    let folder = shipped_with_probe(None);
+    let (good, json, errors) = output(&mut generate(folder.path(), "gpu"));
+    assert!(good && !json.contains("the CPU"), "{json}{errors}");
+    assert!(errors.contains("has no probe.json"), "{errors}");
+    assert!(!folder.path().join("probe.json").exists());
+    // On the CPU nothing is compared.
+    let (good, _, errors) = output(&mut generate(folder.path(), "cpu"));
+    assert!(good && errors.is_empty(), "{errors}");
+}
+
+#[test]
+fn a_damaged_probe_trusts_no_gpu() {
+    let folder = shipped_with_probe(Some("{"));
+    let (good, _, errors) = output(&mut generate(folder.path(), "gpu"));
+    assert!(!good && errors.contains("probe.json"), "{errors}");
+    let (good, ..) = output(&mut generate(folder.path(), "cpu"));
+    assert!(good);
+}

@@ -198,6 +198,11 @@ fn kernels_can_be_chosen_and_misspelling_is_told() {
     let devices: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(devices["variant"], "workgroup");
     assert!(!devices["adapters"].as_array().expect("a list").is_empty());
+    let output = mor(&["devices", "--json"])
+        .env("MOR_GPU_VARIANT", "")
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "an empty variable is not set");
     let output = mor(&["devices"])
         .env("MOR_GPU_VARIANT", "fastest")
         .output()
@@ -208,6 +213,24 @@ fn kernels_can_be_chosen_and_misspelling_is_told() {
         errors.contains("MOR_GPU_VARIANT") && errors.contains("subgroup"),
         "{errors}"
     );
+}
+
+/// `mor devices` says of training what training says itself.
+#[cfg(feature = "train")]
+#[test]
+fn devices_and_training_name_the_same_place() {
+    let report: Value = serde_json::from_slice(&run(&["devices", "--json"]).stdout).expect("JSON");
+    let model = model();
+    let data = model.join("../../tests/data/technical-sample-valid.jsonl");
+    let [model, data] = [&model, &data].map(|path| path.to_str().expect("text"));
+    let output = mor(&[
+        "eval", "--model", model, "--data", data, "--limit", "1", "--json",
+    ])
+    .env("MOR_DEVICE", "")
+    .output()
+    .expect("the program starts");
+    let measured: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["training_auto"], measured["device"], "{report}");
 }
 
 #[cfg(feature = "train")]

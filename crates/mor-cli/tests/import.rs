@@ -3,14 +3,17 @@
 #![cfg(feature = "model")]
 
 mod common;
+#[path = "../../mor-import/tests/plain/mod.rs"]
+mod plain;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use mor_config::{ModelConfig, Weights};
+use mor_config::{ModelConfig, Precision, Weights, save_tensors};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model, Probe, WeightPrecision};
+use safetensors::{Dtype, tensor::TensorView};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -128,6 +131,126 @@ fn an_imported_conversational_model_has_the_golden_weights() {
     assert!(error.contains("--pad-id"), "{error}");
 }
 
+/// Each kind of positions, from the command line: the plain loops of `mor-import`'s tests say what is right.
+#[test]
+fn every_kind_of_positions_goes_through_import_logits_and_generate() {
+    let ids = [5_u32, 17, 3, 28, 0, 9, 11, 4];
+    for (kind, seed, name) in [
+        (plain::Kind::Learned, 8, "learned"),
+        (plain::Kind::Sinusoidal, 7, "sinusoidal"),
+        (plain::Kind::Rotary, 7, "rotary"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let original = plain::Original::new(kind, seed);
+        let mut tensors = original.tensors();
+        let mut table = |name: &str, shape: &[usize], values: Vec<f32>| {
+            let shape = shape.to_vec();
+            tensors.push((format!("embeddings.pos_encoding.{name}"), shape, values));
+        };
+        match kind {
+            plain::Kind::Learned => {}
+            plain::Kind::Sinusoidal => {
+                let rows = plain::CONTEXT;
+                table("pe", &[1, rows, plain::DIM], plain::sinusoids(rows));
+            }
+            plain::Kind::Rotary => {
+                let frequencies = plain::frequencies(10_000.0);
+                table("inv_freq", &[frequencies.len()], frequencies);
+            }
+        }
+        let weights = folder.path().join("original.safetensors");
+        save_tensors(&weights, &tensors, Precision::F32).unwrap();
+        let heads = plain::HEADS;
+        let line = format!(
+            "import technical --weights original.safetensors --heads {heads} --output model"
+        );
+        let (stdout, _) = success(folder.path(), &line);
+        assert!(stdout.contains(&format!("{name} positions")), "{stdout}");
+        success(folder.path(), "export --model model --output exported");
+
+        let bytes: Vec<u8> = ids
+            .iter()
+            .flat_map(|id| i64::from(*id).to_le_bytes())
+            .collect();
+        let view = TensorView::new(Dtype::I64, vec![1, ids.len()], &bytes).unwrap();
+        let input = safetensors::serialize([("input_ids", view)], None).unwrap();
+        fs::write(folder.path().join("ids.safetensors"), input).unwrap();
+        let outcome = original.forward(&ids);
+        let expected: Vec<f64> = outcome.logits.concat();
+        let prompt = ids.map(|id| id.to_string()).join(",");
+        for model in ["model", "exported"] {
+            success(
+                folder.path(),
+                &format!("logits --model {model} --input ids.safetensors --output out.safetensors"),
+            );
+            let output = Weights::open(&folder.path().join("out.safetensors")).unwrap();
+            let steps = output.to_i64("steps").unwrap();
+            assert!(
+                steps.iter().map(|n| *n as usize).eq(outcome.steps.clone()),
+                "{name}"
+            );
+            let logits = output.to_f32("logits").unwrap();
+            assert_eq!(logits.len(), expected.len());
+            for (actual, expected) in logits.iter().zip(&expected) {
+                assert!(
+                    (f64::from(*actual) - expected).abs() < 1e-4,
+                    "{name}: {actual}, not {expected}"
+                );
+            }
+            let line =
+                format!("generate --model {model} --prompt-ids {prompt} --max-new-tokens 8 --json");
+            let (stdout, _) = success(folder.path(), &line);
+            let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+            assert_eq!(
+                json["generated_ids"],
+                serde_json::json!(original.continuation(&ids, 8)),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_import_and_whatever_runs_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    success(folder.path(), TECHNICAL);
+    let spoil = |from: &Path, to: &str| {
+        let mut bytes = fs::read(from).unwrap();
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        fs::write(folder.path().join(to), bytes).unwrap();
+    };
+    spoil(
+        &data("goldens/m1_learned.weights.safetensors"),
+        "nan.safetensors",
+    );
+    let weights = "{goldens/m1_learned.weights.safetensors}";
+    let line = TECHNICAL
+        .replace(weights, "nan.safetensors")
+        .replace("output model", "output x");
+    let error = failure(folder.path(), &line, 1);
+    assert!(
+        error.contains("nan.safetensors: tensor `") && error.contains("holds NaN"),
+        "{error}"
+    );
+
+    let model = folder.path().join("model/model.safetensors");
+    spoil(&model, "model/model.safetensors");
+    for line in [
+        "generate --model model --prompt-ids 3,5 --device cpu",
+        "logits --model model --input {goldens/m1_learned.b1_len7.io.safetensors} --output out",
+        "export --model model --output x",
+        "export --model model --output x --dtype f16",
+        "bench decode --model model --device cpu",
+    ] {
+        let error = failure(folder.path(), line, 1);
+        assert!(
+            error.contains("tensor `") && error.contains("holds NaN"),
+            "{line}: {error}"
+        );
+    }
+}
+
 #[test]
 fn failed_imports_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -137,8 +260,13 @@ fn failed_imports_leave_nothing() {
         error.contains("`embeddings.token_embedding.weight` is missing"),
         "{error}"
     );
-    let error = run(&TECHNICAL.replace("--heads 4", "--heads 5"), 1);
-    assert!(error.contains("num_attention_heads"), "{error}");
+    let error = run(&TECHNICAL.replace("--heads 4", "--heads 5"), 2);
+    assert!(
+        error.contains("5 heads do not divide the width 48"),
+        "{error}"
+    );
+    let error = run(&format!("{TECHNICAL} --positions rotary"), 2);
+    assert!(error.contains("of learned positions"), "{error}");
     let error = run(
         "import technical --weights {data/pt/program.pt} --heads 4 --output model",
         1,
@@ -214,7 +342,10 @@ fn exports_keep_other_files_and_change_the_weights() {
         "export --model model --output model --dtype q8",
         2,
     );
-    assert!(error.contains("the model itself"), "{error}");
+    assert!(
+        error.contains("config.json, which --model reads"),
+        "{error}"
+    );
     let names = |model: &str| {
         let entries = fs::read_dir(folder.path().join(model)).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();

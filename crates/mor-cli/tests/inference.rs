@@ -140,6 +140,31 @@ fn logits_of_the_engine_match_the_reference() {
     }
 }
 
+#[test]
+fn rows_that_the_original_would_change_by_their_neighbours_are_told_of() {
+    let folder = model();
+    let run = |case: &str| {
+        let input = goldens().join(format!("m1_learned.{case}.io.safetensors"));
+        let mut args = vec![
+            "logits",
+            "--model",
+            ".",
+            "--output",
+            "out.safetensors",
+            "--input",
+        ];
+        args.push(input.to_str().unwrap());
+        let output = mor(folder.path(), &args);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run("b4_len16").contains("`halted_rows` is `renormalize`"));
+    assert_eq!(run("b1_len7"), "");
+    let path = folder.path().join("config.json");
+    fs::write(path, CONFIG.replace("renormalize", "freeze")).unwrap();
+    assert_eq!(run("b4_len16"), "");
+}
+
 #[cfg(feature = "train")]
 #[test]
 fn logits_of_burn_match_the_reference() {
@@ -162,6 +187,27 @@ fn logits_of_burn_match_the_reference() {
     for case in ["b1_len1", "b4_len16", "b4_rightpad", "future_leak_pair"] {
         check_logits(folder.path(), "burn", &format!("m2.{case}"));
     }
+}
+
+#[test]
+fn an_empty_variable_names_no_device() {
+    let folder = model();
+    let mut command = common::mor();
+    let args = "generate --model . --prompt-ids 1,2 --max-new-tokens 1".split(' ');
+    let output = command
+        .current_dir(folder.path())
+        .env("MOR_DEVICE", "")
+        .args(args)
+        .output();
+    stdout(output.unwrap());
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_configuration() {
+    let folder = model();
+    let path = folder.path().join("config.json");
+    fs::write(path, format!("\u{feff}{CONFIG}")).unwrap();
+    stdout(mor(folder.path(), &["info", "--model", "."]));
 }
 
 #[test]
@@ -198,19 +244,25 @@ fn bench_reports_speed_and_bandwidth() {
 fn failures_are_one_line() {
     let folder = model();
     let run = |line: &str| mor(folder.path(), &line.split(' ').collect::<Vec<_>>());
-    let expect = |line: &str, part: &str| {
-        let error = failure(run(line), 1);
+    let expect_code = |line: &str, part: &str, code| {
+        let error = failure(run(line), code);
         assert!(error.contains(part), "{line}: {error}");
     };
+    let expect = |line: &str, part: &str| expect_code(line, part, 1);
     expect("info --model nowhere", "nowhere");
-    expect("info --preset nothing", "technical-10m");
     expect("generate --model . --prompt hello", "tokenizer");
     expect("generate --model . --prompt-ids 97", "vocabulary");
     expect("generate --model . --prompt-ids 1 --depth 5", "depth");
-    expect(
-        "generate --model . --prompt-ids 1 --temperature=-1",
-        "temperature",
-    );
+    // Values that no model takes.
+    for (line, part) in [
+        ("info --preset nothing", "technical-10m"),
+        (
+            "generate --model . --prompt-ids 1 --temperature=-1",
+            "temperature",
+        ),
+    ] {
+        expect_code(line, part, 2);
+    }
     expect("chat --model .", "tokenizer");
     expect("bench decode --model . --new-tokens 100", "context");
     expect("logits --model . --input nowhere --output out", "nowhere");

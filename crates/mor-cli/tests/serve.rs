@@ -41,11 +41,11 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
-        let mut process = serve(folder, "0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        Self::run(serve(folder, "0").stderr(Stdio::null()))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(process.stdout.as_mut().unwrap())
             .read_line(&mut url)
@@ -87,6 +87,32 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The page keeps weights as long as their tag says that they are the same.
+#[cfg(unix)]
+#[test]
+fn other_weights_of_one_size_and_date_have_another_tag() {
+    let folder = folders();
+    let server = Server::start(folder.path());
+    let path = folder.path().join("tiny/model.safetensors");
+    let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let tag_of = |weights: &str| {
+        fs::write(&path, weights).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(date)
+            .unwrap();
+        let (head, _) = server.request("HEAD", "/models/tiny/model.safetensors", "");
+        let tag = head.lines().find(|line| line.starts_with("etag: "));
+        tag.unwrap().to_owned()
+    };
+    let old = tag_of("old weights!");
+    // Clocks of file systems tick in milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    assert_ne!(old, tag_of("new weights!"));
 }
 
 #[test]
@@ -161,6 +187,99 @@ fn nothing_outside_the_two_folders_is_reachable() {
     }
     let (head, _) = server.request("POST", "/", "Content-Length: 0\r\n");
     assert!(head.starts_with("http/1.1 405"), "{head}");
+}
+
+#[test]
+fn an_address_that_no_file_can_have_is_not_found_and_costs_little_log() {
+    let folder = folders();
+    let log = folder.path().join("log");
+    let server = Server::run(serve(folder.path(), "0").stderr(fs::File::create(&log).unwrap()));
+    for (path, status) in [
+        (format!("/{}", "a".repeat(60_000)), "414"),
+        (format!("/{}", "a/".repeat(8_000)), "414"),
+        (format!("/{}", "a".repeat(300)), "404"),
+        (format!("/models/tiny/{}", "%C3%A4".repeat(200)), "404"),
+        (format!("/{}", "a/".repeat(3_000)), "404"),
+        ("/assets/".to_owned(), "404"),
+        ("/assets".to_owned(), "404"),
+        ("/index.html/more".to_owned(), "404"),
+        ("/index.html/".to_owned(), "404"),
+        ("/a%00b".to_owned(), "404"),
+        ("/%ff%fe".to_owned(), "404"),
+        ("/%1b%5D0;title%07".to_owned(), "404"),
+    ] {
+        let (head, _) = server.request("GET", &path, "");
+        let start = &path[..path.len().min(40)];
+        assert!(
+            head.starts_with(&format!("http/1.1 {status}")),
+            "{start}: {head}"
+        );
+    }
+    drop(server);
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.lines().all(|line| line.len() < 300), "{log}");
+    assert!(log.lines().count() <= 12, "{log}");
+    assert!(!log.contains('\u{1b}'), "{log:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_folder_may_have_any_name() {
+    for (name, address) in [
+        ("50%", "50%25"),
+        ("50%25 off", "50%2525%20off"),
+        ("what?#&=+", "what%3F%23%26%3D%2B"),
+        ("a:b\\c", "a%3Ab%5Cc"),
+        (".hidden", ".hidden"),
+    ] {
+        let folder = folders();
+        fs::rename(folder.path().join("tiny"), folder.path().join(name)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mor"));
+        command
+            .current_dir(folder.path())
+            .args(["serve", "--dir", "page", "--port", "0", "--model", name])
+            .stderr(Stdio::null());
+        let server = Server::run(&mut command);
+        let query = format!("/?model=models/{address}");
+        assert!(server.url.ends_with(&query), "{}", server.url);
+        let (head, _) = server.request("GET", &query, "");
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        let path = format!("/models/{address}/config.json");
+        let (head, body) = server.request("GET", &path, "");
+        assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
+        assert_eq!(body, b"{}");
+    }
+}
+
+#[test]
+fn the_bare_address_leads_to_the_model_that_is_served() {
+    let folder = folders();
+    let server = Server::start(folder.path());
+    for (asked, given) in [
+        ("/", "/?model=models/tiny"),
+        ("/index.html?x=1", "/index.html?model=models/tiny&x=1"),
+    ] {
+        let (head, _) = server.request("GET", asked, "");
+        assert!(head.starts_with("http/1.1 307"), "{head}");
+        let location = format!("location: {given}");
+        assert!(head.lines().any(|line| line == location), "{head}");
+        let (head, _) = server.request("GET", given, "");
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+    }
+}
+
+#[test]
+fn hosts_have_names() {
+    let folder = folders();
+    let mut command = serve(folder.path(), "0");
+    let server = Server::run(command.args(["--host", "localhost"]).stderr(Stdio::null()));
+    let (head, _) = server.request("GET", "/models/tiny/config.json", "");
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let mut command = serve(folder.path(), "0");
+    let output = command.args(["--host", "no host"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--host no host"), "{error}");
 }
 
 /// Runs a server that must refuse to start; its complaint.

@@ -156,7 +156,7 @@ fn prepared_rows_are_filtered_reworded_and_counted() {
     ));
     let counts = &report["report"];
     for (name, count) in [
-        ("rows", 3),
+        ("rows", 4),
         ("kept", 1),
         ("too_short", 1),
         ("duplicate", 1),

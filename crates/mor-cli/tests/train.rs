@@ -3,92 +3,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const RECIPE: &str = r#"
-[model]
-preset = "technical-10m"
-vocab_size = 512
-hidden_size = 32
-num_hidden_layers = 1
-num_attention_heads = 2
-intermediate_size = 48
-
-[train]
-steps = 8
-batch_tokens = 1024
-lr = 4e-3
-
-[train.optimizer]
-kind = "adamw"
-"#;
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = Self(tempfile::tempdir().expect("a folder"));
-        folder.write("recipe.toml", RECIPE);
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).expect("writable");
-    }
-
-    /// `mor train` with the sample data, changed by further arguments.
-    fn train(&self, more: &[&str]) -> Command {
-        let mut command = mor();
-        command.arg("train");
-        let mut set = |name: &str, path: PathBuf| {
-            if !more.contains(&name) {
-                command.arg(name).arg(path);
-            }
-        };
-        set("--config", self.path("recipe.toml"));
-        set("--data", sample("technical-sample.jsonl"));
-        set("--valid", sample("technical-sample-valid.jsonl"));
-        set("--tokenizer", sample("tokenizer"));
-        set("--output", self.path("run"));
-        command.args(more);
-        command
-    }
-}
-
-fn mor() -> Command {
-    common::mor()
-}
-
-fn sample(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/data")
-        .join(name)
-}
-
-fn succeed(command: &mut Command) -> String {
-    let output = command.output().expect("runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The one line that a failed command prints.
-fn fail(command: &mut Command, code: i32) -> String {
-    let Output { status, stderr, .. } = command.output().expect("runs");
-    let errors = String::from_utf8_lossy(&stderr).into_owned();
-    assert_eq!(status.code(), Some(code), "{errors}");
-    assert!(!errors.contains("panicked"), "{errors}");
-    if code == 1 {
-        assert_eq!(errors.lines().count(), 1, "{errors}");
-    }
-    errors
-}
+use common::mor;
+use common::training::*;
 
 #[test]
 fn a_reader_that_leaves_does_not_end_the_training() {
@@ -157,56 +77,49 @@ fn trains_measures_and_exports() {
     );
     assert!(succeed(&mut eval(&["--limit", "5"])).contains("perplexity"));
     assert!(fail(&mut eval(&["--depth", "9"]), 1).contains("at most 2"));
+    assert!(fail(&mut eval(&["--limit", "0"]), 2).contains("at least 1"));
 }
 
+/// `timeout` sends its signal to the program and to its group: the second must not undo what the first asked for.
+#[cfg(unix)]
 #[test]
-fn refuses_what_cannot_work_in_one_line() {
+fn a_signal_that_comes_twice_saves_once() {
     let folder = Folder::new();
-    folder.write("empty.jsonl", "");
-    folder.write(
-        "zero.toml",
-        &RECIPE.replace("batch_tokens = 1024", "batch_tokens = 0"),
-    );
-    folder.write(
-        "narrow.toml",
-        &RECIPE.replace("vocab_size = 512", "vocab_size = 400"),
-    );
-    let path = |name: &str| folder.path(name).display().to_string();
-    let cases = [
-        (["--data", &path("none.jsonl")], "none.jsonl"),
-        (["--data", &path("empty.jsonl")], "has no text"),
-        (["--config", &path("none.toml")], "none.toml"),
-        (
-            ["--config", &path("zero.toml")],
-            "`train.batch_tokens` is 0",
-        ),
-        (["--config", &path("narrow.toml")], "has 512 tokens"),
-        (["--tokenizer", &path("none")], "none"),
-    ];
-    for (arguments, expected) in cases {
-        let error = fail(&mut folder.train(&arguments), 1);
-        assert!(error.contains(expected), "{error}");
+    // The same command from the first time on.
+    let command = || folder.train(&["--resume", "--max-steps", "1000000"]);
+    let metrics = folder.path("run/metrics.jsonl");
+    let size = || std::fs::metadata(&metrics).map_or(0, |file| file.len());
+    for _ in 0..2 {
+        let before = size();
+        let mut child = command().stdout(Stdio::piped()).spawn().expect("runs");
+        let started = Instant::now();
+        while size() <= before {
+            assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
+            assert!(child.try_wait().expect("alive").is_none(), "ended early");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Two kinds, so that the second does not merge with the first while that waits.
+        let kill = |kind: &str| {
+            let id = child.id().to_string();
+            Command::new("kill")
+                .args([kind, &id])
+                .status()
+                .expect("kill exists")
+        };
+        kill("-TERM");
+        kill("-INT");
+        let output = child.wait_with_output().expect("ends");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{:?}: {printed}", output.status);
+        assert!(printed.contains("saved in"), "{printed}");
+        assert!(has_checkpoint(&folder.path("run")));
     }
-    let error = fail(&mut folder.train(&["--resume"]), 1);
-    assert!(error.contains("holds no checkpoint"), "{error}");
-    fail(
-        &mut folder.train(&["--max-steps", "3", "--minutes", "3"]),
-        2,
-    );
-    fail(mor().arg("train"), 2);
-    assert!(!folder.path("run").exists(), "nothing half-written");
-
-    let missing = path("none");
-    let error = fail(
-        mor().args(["eval", "--model", &missing, "--data", &missing]),
-        1,
-    );
-    assert!(error.contains("no such folder"), "{error}");
-    let error = fail(
-        mor().args(["export", "--run", &missing, "--output", &path("out")]),
-        1,
-    );
-    assert!(error.contains("holds no checkpoint"), "{error}");
+    let steps = std::fs::read_to_string(&metrics)
+        .expect("readable")
+        .lines()
+        .count()
+        + 1;
+    succeed(&mut folder.train(&["--resume", "--max-steps", &steps.to_string()]));
 }
 
 /// Ctrl-C saves, and the same command with `--resume` finishes.
@@ -235,6 +148,7 @@ fn stops_on_control_c_and_goes_on() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}");
     assert!(printed.contains("--resume"), "{printed}");
+    assert!(folder.path("run/report.html").is_file());
 
     let lines = std::fs::read_to_string(&metrics).expect("readable");
     let steps = lines.lines().count() + 2;
@@ -384,5 +298,20 @@ fn a_run_starts_from_given_weights() {
         "model.hidden_size=64",
     ];
     std::fs::remove_dir_all(&next).expect("removable");
-    assert!(fail(&mut folder.train(&other), 1).contains("is another model"));
+    let error = fail(&mut folder.train(&other), 1);
+    assert!(error.contains("is another model"), "{error}");
+    assert!(
+        error.contains("`model.hidden_size` is 32, there 64"),
+        "{error}"
+    );
+
+    let wider = RECIPE.replace("vocab_size = 512", "vocab_size = 520");
+    folder.write("wider.toml", &wider);
+    let wider = folder.path("wider.toml").display().to_string();
+    let vocabulary = ["--output", &next, "--init", &model, "--config", &wider];
+    let error = fail(&mut folder.train(&vocabulary), 1);
+    assert!(
+        error.contains("`model.vocab_size` is 512, there 520"),
+        "{error}"
+    );
 }

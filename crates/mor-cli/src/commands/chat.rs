@@ -1,26 +1,36 @@
 //! `mor chat`: a conversation in the terminal.
 
-use std::io::{BufRead, IsTerminal, Write};
+mod input;
+mod lines;
+
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mor_config::Depth;
-use mor_engine::{ChatOptions, ChatSession, Context, EngineError, Overflow};
+use mor_engine::{
+    ChatOptions, ChatSession, Context, EngineError, FinishReason, GenerationConfig, Overflow,
+};
 use mor_text::Tokenizer;
 use pollster::block_on;
 
 use super::device::Placement;
-use super::inference::{Continuation, Execution, Sampling, mean_depth, printable};
+use super::inference::{Continuation, Execution, Sampling, mean_depth};
+use crate::output::printable;
+use input::Input;
+use lines::Damage;
 
-const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /quit ends";
+const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /quit ends; a message that starts with a slash \
+                    is written with two";
 
 /// Chat with a model in the terminal.
 ///
 /// Answers appear as they are made, sampled as the model's generation_config.json says unless options
 /// say otherwise. After each, a line tells its tokens, speed and depth. Commands:
-/// /new starts anew, /depth N sets the steps per layer (/depth alone: as configured), /quit ends.
+/// /new starts anew, /depth N sets the steps per layer (/depth alone: as configured), /help lists them, /quit ends.
+/// A message that starts with a slash is written with two.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor chat --model models/technical-10m --temperature 0.7 --top-p 0.9"
@@ -39,44 +49,55 @@ pub(crate) struct Args {
 
 /// Converses until the input ends.
 pub(crate) fn run(args: Args) -> Result<()> {
+    let generation = GenerationConfig::from_dir(&args.model)?;
+    let defaults = generation.defaults();
     let options = ChatOptions {
-        sampling: args.sampling.options_for(&args.model)?,
-        max_new_tokens: args.sampling.max_new_tokens,
+        sampling: args.sampling.over(&defaults)?,
+        max_new_tokens: args.sampling.new_tokens(&defaults),
         overflow: args.continuation.overflow(Overflow::Stop),
     };
     let routing = args.continuation.routing();
     let (context, placement) = args.execution.context(&args.model, routing)?;
     let tokenizer = Arc::new(Tokenizer::from_dir(&args.model)?);
     let mut session = ChatSession::new(context, tokenizer)?;
+    session.end_also_at(generation.end_ids());
     let interactive = std::io::stdin().is_terminal();
     if interactive {
         let device = session.context().device();
         note!("{} on {device}: {HELP}", args.model.display());
     }
-    let mut lines = std::io::stdin().lock().lines();
+    let mut stdin = std::io::stdin().lock();
     loop {
         if interactive {
             let _ = write!(std::io::stderr(), "> ");
         }
-        let Some(line) = lines.next().transpose()? else {
+        let Some(line) = lines::next(&mut stdin).context("standard input")? else {
             return Ok(());
         };
-        match line.trim() {
-            "" => {}
-            "/quit" | "/exit" => return Ok(()),
-            "/new" => session.clear(),
-            "/help" => note!("{HELP}"),
-            command if command.starts_with("/depth") => {
-                set_depth(&mut session, command, &placement)?;
+        match line.damage {
+            None => {}
+            Some(Damage::NotUtf8) => {
+                note!("(the line is not UTF-8: what could not be read became U+FFFD)");
             }
-            text => answer(&mut session, text, options, &placement)?,
+            Some(Damage::TooLong) => {
+                note!("the line is too long for a message; shorten it");
+                continue;
+            }
+        }
+        match Input::of(&line.text) {
+            Input::Nothing => {}
+            Input::Quit => return Ok(()),
+            Input::New => session.clear(),
+            Input::Help => note!("{HELP}"),
+            Input::Depth(steps) => set_depth(&mut session, steps, &placement)?,
+            Input::Unknown(word) => note!("{word} is no command: {HELP}"),
+            Input::Message(text) => answer(&mut session, text, options, &placement)?,
         }
     }
 }
 
 /// Obeys `/depth N`; what is wrong with it is told, and the conversation goes on.
-fn set_depth(session: &mut ChatSession, command: &str, placement: &Placement) -> Result<()> {
-    let argument = command.trim_start_matches("/depth").trim();
+fn set_depth(session: &mut ChatSession, argument: &str, placement: &Placement) -> Result<()> {
     let depth = match argument.parse() {
         Ok(steps) => Depth::Forced(steps),
         Err(_) if argument.is_empty() => Depth::Configured,
@@ -125,7 +146,7 @@ fn answer(
             started.dropped_messages
         );
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     let (mut first, mut depth) = (None, 0.0);
     loop {
         let piece = match block_on(session.next_piece()) {
@@ -144,22 +165,33 @@ fn answer(
     let total = start.elapsed();
     let reply = session.stop();
     writeln!(out)?;
-    if let Some(first) = first {
-        let tokens = reply.tokens as f64;
-        let decoding = (total - first).as_secs_f64();
-        // The first token came with the prompt.
-        let speed = (tokens - 1.0) / decoding.max(1e-9);
-        let speed = if reply.tokens > 1 {
-            format!("{speed:.0} tokens/s, ")
-        } else {
-            String::new()
+    let Some(first) = first else {
+        let why = match reply.finish {
+            Some(FinishReason::Stop) => "the model ended its answer at once",
+            Some(FinishReason::Context) => "the context is full",
+            Some(FinishReason::Length) | None => "no tokens were asked for",
         };
-        note!(
-            "[{tokens} tokens, {speed}first after {:.0} ms, {:.1} steps per layer, {}]",
-            first.as_secs_f64() * 1e3,
-            depth / tokens,
-            reply.finish.map_or("stopped", |reason| reason.name()),
-        );
-    }
+        note!("[no answer: {why}]");
+        return Ok(());
+    };
+    let tokens = reply.tokens as f64;
+    let decoding = (total - first).as_secs_f64();
+    // The first token came with the prompt.
+    let speed = (tokens - 1.0) / decoding.max(1e-9);
+    let speed = if reply.tokens > 1 {
+        format!("{speed:.0} tokens/s, ")
+    } else {
+        String::new()
+    };
+    let blank = match reply.text.trim().is_empty() {
+        true => ", all of them blank",
+        false => "",
+    };
+    note!(
+        "[{tokens} tokens{blank}, {speed}first after {:.0} ms, {:.1} steps per layer, {}]",
+        first.as_secs_f64() * 1e3,
+        depth / tokens,
+        reply.finish.map_or("stopped", |reason| reason.name()),
+    );
     Ok(())
 }

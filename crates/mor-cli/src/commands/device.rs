@@ -5,11 +5,18 @@ mod auto;
 #[cfg(feature = "gpu")]
 mod gpu;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{Arg, Command, ValueEnum};
 use mor_engine::{Context, DecodeOptions, Decoder, EngineError, LoadOptions, Model};
+
+#[cfg(feature = "gpu")]
+pub(crate) use gpu::trust;
 
 /// Environment variable that stands for `--device`.
 pub(crate) const DEVICE_VARIABLE: &str = "MOR_DEVICE";
@@ -23,6 +30,41 @@ pub(crate) enum Device {
     Cpu,
     /// A graphics processor, through Vulkan, Metal or DirectX 12.
     Gpu,
+}
+
+/// Reads a [`Device`]; an environment variable that is empty counts as not set.
+#[derive(Clone)]
+pub(crate) struct DeviceParser;
+
+impl TypedValueParser for DeviceParser {
+    type Value = Device;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Device, clap::Error> {
+        EnumValueParser::<Device>::new().parse_ref(command, arg, value)
+    }
+
+    fn parse_ref_(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<Device, clap::Error> {
+        match source == ValueSource::EnvVariable && value.is_empty() {
+            true => Ok(Device::Auto),
+            false => self.parse_ref(command, arg, value),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let variants = Device::value_variants().iter();
+        Some(Box::new(variants.filter_map(ValueEnum::to_possible_value)))
+    }
 }
 
 /// What a context is made of, so that another one can be made.

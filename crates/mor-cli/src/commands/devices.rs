@@ -33,6 +33,9 @@ struct Json {
     /// Where --device gpu trains; Burn looks for an adapter by itself.
     #[cfg(feature = "train")]
     training: Option<String>,
+    /// Where `mor train` and `mor eval` compute without --device, and why.
+    #[cfg(feature = "train")]
+    training_auto: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -64,11 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         chosen: chosen.map(|gpu| gpu.description().to_string()),
         variant: chosen.map(|gpu| gpu.variant().name()),
         #[cfg(feature = "train")]
-        training: mor_train::open_device(mor_train::DeviceChoice::Gpu)
-            .ok()
-            .map(|device| device.description),
+        training: trains_on(mor_train::DeviceChoice::Gpu),
+        #[cfg(feature = "train")]
+        training_auto: trains_on(mor_train::DeviceChoice::Auto),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&json)?)?;
     } else {
@@ -90,7 +93,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if let Some(name) = &json.training {
             writeln!(out, "     and trains on {name}")?;
         }
+        #[cfg(feature = "train")]
+        if let Some(name) = &json.training_auto {
+            writeln!(out, "without --device, training runs on {name}")?;
+        }
     }
     gpu?;
     Ok(())
+}
+
+/// Where training runs for a choice: what `mor train` itself would open and say.
+#[cfg(feature = "train")]
+fn trains_on(choice: mor_train::DeviceChoice) -> Option<String> {
+    let device = mor_train::open_device(choice).ok()?;
+    Some(device.description)
 }

@@ -11,8 +11,9 @@ use mor_train::ChosenDevice;
 use mor_train::evaluate::{EvaluateDepth, Evaluator, Measurement, Report};
 use serde::Serialize;
 
-use super::device::{DEVICE_VARIABLE, Device};
+use super::device::{DEVICE_VARIABLE, Device, DeviceParser};
 use super::training_device::{self, no_advice};
+use crate::output;
 
 /// Units of the progress bar.
 const BAR: u64 = 1000;
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     /// Model folder: config.json, model.safetensors, tokenizer.json.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// A token file of `mor data prepare`, or what that reads.
+    /// A token file of `mor data prepare`, or what that reads: also a folder.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Steps in every layer; or what the routers decide (adaptive); or for each layer and sequence one of the depths
@@ -41,10 +42,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Only the first N conversations.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
     limit: Option<usize>,
     /// Where to compute. With auto, on a GPU if the machine has one.
-    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
+    #[arg(long, value_parser = DeviceParser, env = DEVICE_VARIABLE, default_value = "auto")]
     device: Device,
     /// Print one JSON object instead of a table.
     #[arg(long)]
@@ -61,6 +62,13 @@ fn parse_depth(text: &str) -> Result<EvaluateDepth, String> {
     }
 }
 
+fn parse_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => Err("expected a number of conversations, at least 1".to_owned()),
+    }
+}
+
 #[derive(Serialize)]
 struct Json {
     model: String,
@@ -71,6 +79,8 @@ struct Json {
     sources: BTreeMap<String, Figures>,
     /// Rows that are malformed or have no answer.
     rows_left_out: u64,
+    /// Conversations that are longer than the context, and so are read in parts.
+    rows_in_parts: u64,
     /// Where it was measured.
     device: String,
     seconds: f64,
@@ -104,7 +114,20 @@ pub(crate) fn run(args: Args) -> Result<()> {
         EvaluateDepth::Random(_) => EvaluateDepth::Random(args.seed),
         depth => depth,
     };
+    super::data::files(std::slice::from_ref(&args.data), None)?;
     training_device::with(args.device, no_advice, |device| {
+        #[cfg(feature = "gpu")]
+        if device.is_gpu
+            && let Err(error) = super::probe::trust_burn(&args.model, device)
+        {
+            if args.device == Device::Gpu {
+                return Err(error);
+            }
+            note!("{error:#}; going on, on the CPU");
+            return training_device::with(Device::Cpu, no_advice, |device| {
+                measure(&args, depth, device)
+            });
+        }
         measure(&args, depth, device)
     })
 }
@@ -124,6 +147,7 @@ fn measure(args: &Args, depth: EvaluateDepth, device: &ChosenDevice) -> Result<(
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     let left_out = evaluator.data().left_out();
+    let in_parts = evaluator.data().fit().split;
     if args.json {
         let sources = report.sources.iter();
         let json = Json {
@@ -140,13 +164,21 @@ fn measure(args: &Args, depth: EvaluateDepth, device: &ChosenDevice) -> Result<(
                 .map(|(name, measured)| (name.clone(), Figures::of(measured)))
                 .collect(),
             rows_left_out: left_out,
+            rows_in_parts: in_parts,
             device: device.description.clone(),
             seconds,
         };
         let text = serde_json::to_string_pretty(&json).context("cannot write the report")?;
-        say!("{text}");
+        output::print(&text)?;
     } else {
         print(&report, left_out, seconds);
+        if in_parts > 0 {
+            note!(
+                "{in_parts} of the conversations are longer than the context of {} tokens and are read in parts, each \
+                 without what precedes it",
+                evaluator.data().context()
+            );
+        }
         note!("measured on {}", device.description);
     }
     Ok(())
@@ -183,7 +215,7 @@ fn print(report: &Report, left_out: u64, seconds: f64) {
         );
     };
     for (name, measured) in &report.sources {
-        row(name, measured);
+        row(&output::name(name), measured);
     }
     row("all", &report.total);
     let depths: Vec<String> = taken(&report.total)

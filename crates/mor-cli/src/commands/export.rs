@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use mor_config::Precision;
-use mor_import::Staged;
+use mor_config::{CONFIG_FILE, Precision};
+use mor_files::{PathCheck, StagedFolder, file_names};
 
-use super::{Usage, probe};
+use super::{MODEL_FILES, Usage, probe};
 
 /// Write a model folder with other weights: from a model folder, or from the best checkpoint of a run.
 ///
@@ -75,28 +75,31 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let precision = args.dtype.precision();
     #[cfg(feature = "train")]
     if let Some(run) = &args.source.run {
-        let staged = Staged::new(&args.output)?;
+        let folder = mor_train::RunFolder::new(run);
+        PathCheck::new()
+            .reads("--run", &folder.best())
+            .reads("--run", &folder.numbered())
+            .writes_files("--output", &args.output, MODEL_FILES)
+            .check()?;
+        let staged = StagedFolder::new(&args.output)?;
         let from = mor_train::export::export(run, staged.path(), precision)?;
         probe::write(staged.path())?;
-        staged.commit()?;
+        staged.commit(CONFIG_FILE, &[mor_text::TEMPLATE_FILE])?;
         say!("{} is now in {}", from.display(), args.output.display());
         return Ok(());
     }
     let Some(model) = &args.source.model else {
         return Err(Usage("give --model".to_owned()).into());
     };
-    let output = args.output.canonicalize();
-    if output.is_ok_and(|output| model.canonicalize().is_ok_and(|model| model == output)) {
-        return Err(Usage(format!(
-            "{} is the model itself; give another folder as --output",
-            args.output.display()
-        ))
-        .into());
-    }
-    let staged = Staged::new(&args.output)?;
+    PathCheck::new()
+        .reads_folder("--model", model)
+        .writes_files("--output", &args.output, MODEL_FILES)
+        .writes_files("--output", &args.output, file_names(model))
+        .check()?;
+    let staged = StagedFolder::new(&args.output)?;
     mor_import::convert(model, staged.path(), precision)?;
     probe::write(staged.path())?;
-    staged.commit()?;
+    staged.commit(CONFIG_FILE, &[mor_text::TEMPLATE_FILE])?;
     say!("{} is now in {}", model.display(), args.output.display());
     Ok(())
 }

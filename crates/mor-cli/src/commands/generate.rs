@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
-use mor_engine::{Context, EngineError, GenerateOptions, GeneratedToken, Generator, Overflow};
+use mor_engine::{
+    Context, EngineError, GenerateOptions, GeneratedToken, GenerationConfig, Generator, Overflow,
+};
 use mor_text::{Message, Role, TokenStream, Tokenizer};
 use pollster::block_on;
 use serde::Serialize;
 
-use super::inference::{Continuation, Execution, Sampling, end_ids, printable};
+use super::inference::{Continuation, Execution, Sampling};
+use crate::output::printable;
 
 /// Continue a text, or answer one message.
 ///
-/// The continuation is printed as it is made. It ends at an end token (`eos_token_id` in generation_config.json),
+/// The continuation is printed as it is made, sampled as the model's generation_config.json says unless options say
+/// otherwise. It ends at an end token (`eos_token_id` in generation_config.json),
 /// at the end of a turn if the prompt is text, or after --max-new-tokens.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -69,7 +73,9 @@ struct Json {
 
 /// Generates and prints.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let sampling = args.sampling.options()?;
+    let generation = GenerationConfig::from_dir(&args.model)?;
+    let defaults = generation.defaults();
+    let sampling = args.sampling.over(&defaults)?;
     let routing = args.continuation.routing();
     let (mut context, placement) = args.execution.context(&args.model, routing)?;
     let has_tokenizer = args.model.join(mor_text::TOKENIZER_FILE).exists();
@@ -86,14 +92,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if prompt.is_empty() {
         bail!("the prompt is empty; give some text with --prompt");
     }
-    let mut stop_ids = end_ids(&args.model)?;
+    let (tokens, limit) = (prompt.len(), context.capacity());
+    if tokens > limit {
+        bail!("the prompt has {tokens} tokens, and this model's context holds {limit}; shorten it");
+    }
+    let mut stop_ids = generation.end_ids().to_vec();
     // Bare ids may be of another format: what ends a turn in a chat does not end them.
     if let (Some(tokenizer), Some(_)) = (&tokenizer, &args.prompt.prompt) {
         stop_ids.extend(tokenizer.stop_ids());
     }
     let options = GenerateOptions {
         sampling,
-        max_new_tokens: args.sampling.max_new_tokens,
+        max_new_tokens: args.sampling.new_tokens(&defaults),
         stop_ids,
         overflow: args.continuation.overflow(Overflow::Slide),
     };
@@ -101,7 +111,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         block_on(Generator::start(context, &prompt, options.clone()))
     })?;
     let mut stream = tokenizer.as_ref().map(TokenStream::new);
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     let mut tokens: Vec<GeneratedToken> = Vec::new();
     let mut text = String::new();
     let start = Instant::now();
@@ -136,6 +146,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
             let ids: Vec<String> = tokens.iter().map(|token| token.id.to_string()).collect();
             writeln!(out, "{}", ids.join(","))?;
         }
+        if let Some(tokenizer) = tokenizer.as_ref().filter(|_| text.trim().is_empty()) {
+            note!(
+                "{}",
+                why_blank(&generator, tokenizer, tokens.len(), args.chat)
+            );
+        }
         return Ok(());
     }
     let json = Json {
@@ -152,6 +168,22 @@ pub(crate) fn run(args: Args) -> Result<()> {
     };
     writeln!(out, "{}", serde_json::to_string(&json)?)?;
     Ok(())
+}
+
+/// Why there is nothing to read, which may look like a fault.
+fn why_blank(generator: &Generator, tokenizer: &Tokenizer, tokens: usize, chat: bool) -> String {
+    let advice = match chat {
+        true => "",
+        false => "; with --chat the prompt is a question that it answers",
+    };
+    match (tokens, generator.end_token()) {
+        (0, Some(end)) => {
+            let name = String::from_utf8_lossy(tokenizer.token_bytes(end.id));
+            format!("the model ended its text at once, with {name}{advice}")
+        }
+        (0, None) => "no tokens were asked for".to_owned(),
+        _ => format!("the model wrote {tokens} token(s) and no text{advice}"),
+    }
 }
 
 fn check_fit(context: &Context, tokenizer: &Tokenizer) -> Result<()> {

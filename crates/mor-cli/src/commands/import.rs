@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use mor_config::{ModelConfig, write_atomic};
-use mor_import::{Checkpoint, ConversationalOptions, Staged, TechnicalOptions};
+use clap::ValueEnum;
+use mor_config::{CONFIG_FILE, ModelConfig, Positions};
+use mor_files::{PathCheck, StagedFolder};
+use mor_import::{Checkpoint, ConversationalOptions, TechnicalOptions};
 use mor_text::{ImportReport, Tokenizer};
 use serde_json::json;
 
 use super::export::Stored;
-use super::{Usage, probe};
+use super::{MODEL_FILES, Usage, probe};
 
 /// Bring a PyTorch checkpoint of one of the two original models into a model folder.
 ///
@@ -35,6 +37,10 @@ enum Family {
 }
 
 /// The technical model: a router in every layer, 0 to max_steps steps each.
+///
+/// Learned, sinusoidal and rotary positions are told apart by their tables. Tables that follow from a formula are compared
+/// with it, and refused where they do not. Rotary positions are the formula as it was meant: the original's own code for
+/// them does not run.
 #[derive(clap::Args, Debug)]
 struct Technical {
     #[command(flatten)]
@@ -45,6 +51,31 @@ struct Technical {
     /// Id of the padding token.
     #[arg(long, value_name = "ID", default_value_t = 0)]
     pad_id: u32,
+    /// Kind of positions, for a checkpoint that has no table of them.
+    #[arg(long, value_enum)]
+    positions: Option<PositionsName>,
+    /// Longest context in tokens; follows from a learned table. Else the length of the sinusoidal table, or the original's
+    /// 128.
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+}
+
+/// A kind of positions.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PositionsName {
+    Learned,
+    Sinusoidal,
+    Rotary,
+}
+
+impl From<PositionsName> for Positions {
+    fn from(name: PositionsName) -> Self {
+        match name {
+            PositionsName::Learned => Self::Learned,
+            PositionsName::Sinusoidal => Self::Sinusoidal,
+            PositionsName::Rotary => Self::Rotary,
+        }
+    }
 }
 
 /// The conversational model: one router for the sequence, which decides how often a shared block runs.
@@ -86,19 +117,42 @@ struct Common {
     dtype: Stored,
 }
 
+impl Common {
+    /// Refuses to write over what is imported.
+    fn check(&self, check: PathCheck) -> Result<()> {
+        let mut check = check.reads("--weights", &self.weights).writes_files(
+            "--output",
+            &self.output,
+            MODEL_FILES,
+        );
+        if let Some(tokenizer) = &self.tokenizer {
+            check = check.reads_folder("--tokenizer", tokenizer);
+        }
+        Ok(check.check()?)
+    }
+}
+
 /// Imports, and says what was found.
 pub(crate) fn run(args: Args) -> Result<()> {
     let (common, checkpoint, config, eos) = match args.family {
         Family::Technical(args) => {
+            args.common.check(PathCheck::new())?;
             let checkpoint = Checkpoint::open(&args.common.weights)?;
             let options = TechnicalOptions {
                 heads: args.heads,
                 pad_id: args.pad_id,
+                positions: args.positions.map(Positions::from),
+                context: args.context,
             };
             let config = mor_import::technical(&checkpoint, &options)?;
             (args.common, checkpoint, config, None)
         }
         Family::Conversational(args) => {
+            let check = match &args.config {
+                Some(config) => PathCheck::new().reads("--config", config),
+                None => PathCheck::new(),
+            };
+            args.common.check(check)?;
             let checkpoint = Checkpoint::open(&args.common.weights)?;
             let mut options = ConversationalOptions {
                 heads: args.heads,
@@ -135,7 +189,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         );
     }
 
-    let staged = Staged::new(&common.output)?;
+    let staged = StagedFolder::new(&common.output)?;
     let precision = common.dtype.precision();
     mor_import::save_model(&checkpoint, &config, staged.path(), precision)?;
     let tokenizer = tokenizer.as_ref();
@@ -144,20 +198,27 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     let generation = generation_config(&config, tokenizer.map(|(tokenizer, _)| tokenizer), eos);
     let path = staged.path().join("generation_config.json");
-    write_atomic(&path, generation.as_bytes())?;
+    mor_files::write(&path, generation.as_bytes())?;
     probe::write(staged.path())?;
-    staged.commit()?;
+    // The template of a tokenizer that was there before must not count for this one.
+    let gone = tokenizer.map(|_| mor_text::TEMPLATE_FILE);
+    staged.commit(CONFIG_FILE, gone.as_slice())?;
 
     if let Some((_, report)) = tokenizer {
         warn(report);
     }
     say!(
-        "{}: {} with {} parameters, {} layers of width {}, {} tokens of context{}",
+        "{}: {} with {} parameters, {} layers of width {}, {} positions, {} tokens of context{}",
         common.output.display(),
         config.architecture.as_str(),
         config.parameter_count().total,
         config.num_hidden_layers,
         config.hidden_size,
+        match config.positions {
+            Positions::Learned => "learned",
+            Positions::Sinusoidal => "sinusoidal",
+            Positions::Rotary => "rotary",
+        },
         config.max_position_embeddings,
         if config.tie_word_embeddings {
             ", tied head"

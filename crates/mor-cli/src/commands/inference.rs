@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use mor_config::Depth;
 use mor_engine::{
-    Context, DecodeOptions, LoadOptions, Overflow, Routing, SamplingOptions, WeightPrecision,
+    Context, DecodeOptions, GenerationDefaults, LoadOptions, Overflow, Routing, SamplingOptions,
+    WeightPrecision,
 };
 
-use super::device::{DEVICE_VARIABLE, Device, Placement};
+use super::Usage;
+use super::device::{DEVICE_VARIABLE, Device, DeviceParser, Placement};
 
-/// How each token is chosen.
+/// How each token is chosen; as the model's generation_config.json says by default, and greedily where it does not.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Sampling {
-    /// Most tokens to write.
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub(crate) max_new_tokens: usize,
+    /// Most tokens to write [default: what the model's generation_config.json says, or 128].
+    #[arg(long, value_name = "N")]
+    max_new_tokens: Option<usize>,
     /// 0 always takes the likeliest token; higher values are more varied.
     #[arg(long, value_name = "X")]
     temperature: Option<f32>,
@@ -33,80 +35,35 @@ pub(crate) struct Sampling {
     seed: u64,
 }
 
-/// The part of `generation_config.json` that says how to sample and where to end.
-#[derive(serde::Deserialize, Default)]
-#[serde(default)]
-struct GenerationConfig {
-    do_sample: bool,
-    temperature: Option<f32>,
-    top_k: Option<usize>,
-    top_p: Option<f32>,
-    repetition_penalty: Option<f32>,
-    eos_token_id: Option<Ends>,
-}
-
-/// One end token or several, as other programs write either.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Ends {
-    One(u32),
-    Several(Vec<u32>),
-}
-
-impl GenerationConfig {
-    /// What the model's folder says; nothing where it has no such file.
-    fn of(folder: &Path) -> Result<Self> {
-        let path = folder.join("generation_config.json");
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())
-    }
-}
-
-/// The tokens at which a model's `generation_config.json` ends an answer.
-pub(crate) fn end_ids(folder: &Path) -> Result<Vec<u32>> {
-    Ok(match GenerationConfig::of(folder)?.eos_token_id {
-        None => Vec::new(),
-        Some(Ends::One(id)) => vec![id],
-        Some(Ends::Several(ids)) => ids,
-    })
-}
+/// Tokens of an answer where neither options nor the model say how many.
+const NEW_TOKENS: usize = 128;
 
 impl Sampling {
-    /// Options as given, and greedy otherwise.
-    pub(crate) fn options(&self) -> Result<SamplingOptions> {
-        self.over(&GenerationConfig::default())
-    }
-
     /// Options as given, and as the model's `generation_config.json` says otherwise.
-    pub(crate) fn options_for(&self, folder: &Path) -> Result<SamplingOptions> {
-        self.over(&GenerationConfig::of(folder)?)
-    }
-
-    fn over(&self, config: &GenerationConfig) -> Result<SamplingOptions> {
-        let greedy = SamplingOptions::default();
-        let temperature = if config.do_sample {
-            config.temperature.or(Some(1.0))
-        } else {
-            None
-        };
+    ///
+    /// # Errors
+    /// [`Usage`] when an option is out of its range.
+    pub(crate) fn over(&self, model: &GenerationDefaults) -> Result<SamplingOptions> {
+        let model = model.sampling();
         let options = SamplingOptions {
-            temperature: self
-                .temperature
-                .or(temperature)
-                .unwrap_or(greedy.temperature),
-            top_k: self.top_k.or(config.top_k).unwrap_or(greedy.top_k),
-            top_p: self.top_p.or(config.top_p).unwrap_or(greedy.top_p),
-            repetition_penalty: self
-                .repetition_penalty
-                .or(config.repetition_penalty)
-                .unwrap_or(greedy.repetition_penalty),
+            temperature: self.temperature.unwrap_or(model.temperature),
+            top_k: self.top_k.unwrap_or(model.top_k),
+            top_p: self.top_p.unwrap_or(model.top_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(model.repetition_penalty),
             seed: self.seed,
         };
-        options.validate()?;
+        // What the model says was checked with its file.
+        options
+            .validate()
+            .map_err(|error| Usage(error.to_string()))?;
         Ok(options)
+    }
+
+    /// Most tokens to write.
+    pub(crate) fn new_tokens(&self, model: &GenerationDefaults) -> usize {
+        self.max_new_tokens
+            .or(model.max_new_tokens)
+            .unwrap_or(NEW_TOKENS)
     }
 }
 
@@ -124,7 +81,7 @@ pub(crate) struct Execution {
     dtype: Dtype,
     /// What computes. With auto, a GPU is tried beside the CPU when a model is first used, and the faster one is
     /// remembered.
-    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
+    #[arg(long, value_parser = DeviceParser, env = DEVICE_VARIABLE, default_value = "auto")]
     pub(crate) device: Device,
 }
 
@@ -240,19 +197,4 @@ pub(crate) struct Subject {
 /// Mean of the steps that the layers took.
 pub(crate) fn mean_depth(steps: &[u8]) -> f64 {
     steps.iter().map(|step| f64::from(*step)).sum::<f64>() / steps.len().max(1) as f64
-}
-
-/// A model's text, made safe for a terminal: control characters other than line feeds and tabs could move the
-/// cursor or worse, so they become U+FFFD.
-pub(crate) fn printable(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    text.chars()
-        .map(|c| {
-            if harmless(c) {
-                c
-            } else {
-                char::REPLACEMENT_CHARACTER
-            }
-        })
-        .collect()
 }

@@ -38,7 +38,7 @@ struct Json {
 /// Counts and prints.
 pub(crate) fn run(args: Args) -> Result<()> {
     let json = describe(&args.subject)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&json)?)?;
         return Ok(());

@@ -7,12 +7,14 @@ use anyhow::anyhow;
 use anyhow::{Context, Result, bail};
 #[cfg(feature = "train")]
 use mor_config::Depth;
-use mor_config::{Architecture, ModelConfig, Pooling, RouterKind, Weights, write_atomic};
+use mor_config::{Architecture, HaltedRows, ModelConfig, Pooling, RouterKind, Weights};
 use mor_engine::{Context as Engine, Decoder, EngineError, Routing};
+use mor_files::PathCheck;
 #[cfg(feature = "gpu")]
 use pollster::block_on;
 use safetensors::{Dtype, tensor::TensorView};
 
+use super::MODEL_FILES;
 #[cfg(feature = "train")]
 use super::device::Device;
 use super::inference::Execution;
@@ -79,6 +81,11 @@ struct Output {
 
 /// Runs the rows and writes the file.
 pub(crate) fn run(args: Args) -> Result<()> {
+    PathCheck::new()
+        .reads_files("--model", &args.model, MODEL_FILES)
+        .reads("--input", &args.input)
+        .writes("--output", &args.output)
+        .check()?;
     let input = read(&args.input)?;
     let output = match args.runtime {
         Runtime::Engine => run_engine(&args, &input)?,
@@ -131,6 +138,9 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
     let (mut context, placement) = args.execution.context(&args.model, Routing::default())?;
     let config = context.config();
     let (depths, vocab_size) = (config.routed_depths(), config.vocab_size);
+    let renormalized = config.architecture == Architecture::Technical
+        && config.routing.pooling != Pooling::Prefix
+        && config.routing.halted_rows == HaltedRows::Renormalize;
     let mut steps_shape = steps_shape(config, rows);
     // Where positions are routed by their prefix each has a depth; else the last one's is everyone's.
     let routed = config.routing.kind == RouterKind::Adaptive && args.execution.depth.is_none();
@@ -157,6 +167,16 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
                 *steps = i64::from(taken[position]);
             }
         }
+    }
+    // Rows that took fewer steps than another waited for it there.
+    let mut layers = steps.chunks(rows * reported.len());
+    let waited = rows > 1 && layers.any(|layer| layer.iter().any(|steps| *steps != layer[0]));
+    if renormalized && waited {
+        note!(
+            "note: rows took different numbers of steps, and `halted_rows` is `renormalize`: the original run on them as one \
+             batch gives other numbers, since halted rows are normalized again there; here each row is run alone. \
+             --runtime burn runs them as one batch"
+        );
     }
     Ok(Output {
         logits,
@@ -218,6 +238,10 @@ fn run_burn(args: &Args, input: &Input) -> Result<Output> {
         Device::Auto | Device::Cpu => Device::Cpu,
     };
     training_device::with(device, no_advice, |chosen| {
+        #[cfg(feature = "gpu")]
+        if chosen.is_gpu {
+            super::probe::trust_burn(&args.model, chosen)?;
+        }
         burn_logits(args, input, &chosen.device)
     })
 }
@@ -278,5 +302,5 @@ fn write(path: &Path, tensors: [(&str, Dtype, Vec<usize>, &Vec<u8>); 2]) -> Resu
         .collect();
     let views = views.map_err(|error: safetensors::SafeTensorError| error)?;
     let bytes = safetensors::serialize(views, None)?;
-    Ok(write_atomic(path, &bytes)?)
+    Ok(mor_files::write_through(path, &bytes)?)
 }

@@ -37,17 +37,37 @@ pub(crate) mod train;
 #[cfg(feature = "train")]
 mod training_device;
 
-/// The command was used wrongly in a way that the parser of arguments cannot know: exit code 2.
+/// What commands read of a model folder, and so must not write meanwhile.
 #[cfg(feature = "model")]
+pub(crate) const MODEL_FILES: [&str; 7] = [
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "probe.json",
+];
+
+/// What the folder of a tokenizer is written as.
+#[cfg(feature = "model")]
+pub(crate) const TOKENIZER_FILES: [&str; 3] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+];
+
+/// The command was used wrongly in a way that the parser of arguments cannot know: exit code 2.
+#[cfg(any(feature = "model", feature = "serve"))]
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
-#[cfg(feature = "model")]
+#[cfg(any(feature = "model", feature = "serve"))]
 impl std::fmt::Display for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-#[cfg(feature = "model")]
+#[cfg(any(feature = "model", feature = "serve"))]
 impl std::error::Error for Usage {}

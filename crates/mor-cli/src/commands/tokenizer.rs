@@ -6,8 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use mor_files::PathCheck;
+use mor_text::data::Columns;
 use mor_text::{Message, Role, Tokenizer, TrainOptions, train_tokenizer};
 use serde_json::json;
+
+use super::TOKENIZER_FILES;
+use crate::output;
 
 /// Learn or import a vocabulary, or use one.
 #[derive(clap::Args, Debug)]
@@ -37,9 +42,13 @@ enum Command {
     after_help = "Example:\n  mor tokenizer train --input train.jsonl --vocab-size 8192 --output models/mine"
 )]
 struct Train {
-    /// Files to learn from: plain text, or rows of any shape that `mor data prepare` reads; also .gz and .zst.
+    /// Files or folders to learn from: plain text, tables, or rows of any shape that `mor data prepare` reads; also .gz
+    /// and .zst.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     input: Vec<PathBuf>,
+    /// Columns of tables, instead of those that are known.
+    #[arg(long, value_name = "ROLE=COLUMN,…")]
+    columns: Option<Columns>,
     /// Tokens in all, the 14 special ones and the 256 bytes included. More tokens make shorter sequences and a
     /// larger embedding table.
     #[arg(long, default_value_t = 8192, value_name = "N", value_parser = clap::value_parser!(u32).range(270..=1_000_000))]
@@ -101,7 +110,7 @@ struct Encode {
 
 /// Print the text of token ids.
 ///
-/// The output is the exact bytes; only on a terminal a line break is added.
+/// The output is the exact bytes; only on a terminal control characters are spelled out and a line break is added.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  mor tokenizer encode --model DIR - < a.txt | mor tokenizer decode --model DIR - | cmp - a.txt"
@@ -132,6 +141,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn import(args: &Import) -> Result<()> {
+    PathCheck::new()
+        .reads_folder("--from", &args.from)
+        .writes_files("--output", &args.output, TOKENIZER_FILES)
+        .check()?;
     let (tokenizer, report) = super::import::import_tokenizer(&args.from)?;
     super::import::warn(&report);
     tokenizer.save(&args.output)?;
@@ -144,53 +157,59 @@ fn import(args: &Import) -> Result<()> {
 }
 
 fn train(args: Train) -> Result<()> {
+    let inputs = args.input.iter();
+    inputs
+        .fold(PathCheck::new(), |check, path| check.reads("--input", path))
+        .writes_files("--output", &args.output, TOKENIZER_FILES)
+        .check()?;
     let options = TrainOptions {
         vocab_size: args.vocab_size as usize,
         min_frequency: args.min_frequency,
         strict: args.strict,
+        columns: args.columns.clone(),
     };
+    let inputs = super::data::files(&args.input, args.columns.as_ref())?.files;
     let started = Instant::now();
     let spinner = ProgressBar::new_spinner().with_message(format!(
         "learning {} tokens from {} file(s)",
         args.vocab_size,
-        args.input.len()
+        inputs.len()
     ));
     spinner.enable_steady_tick(Duration::from_millis(200));
-    let trained = train_tokenizer(&args.input, &options);
+    let trained = train_tokenizer(&inputs, &options);
     spinner.finish_and_clear();
     let (tokenizer, report) = trained?;
     tokenizer.save(&args.output)?;
 
-    let mut stdout = std::io::stdout().lock();
     if args.json {
         let report = json!({
             "report": report,
             "seconds": started.elapsed().as_secs_f64(),
             "output": args.output.display().to_string(),
         });
-        writeln!(stdout, "{report:#}")?;
+        say!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
-    writeln!(
-        stdout,
+    say!(
         "{}: {} tokens learnt from {} texts, {}, in {:.1} s",
         args.output.display(),
         HumanCount(report.vocab_size as u64),
         HumanCount(report.texts),
         HumanBytes(report.bytes),
         started.elapsed().as_secs_f64(),
-    )?;
+    );
     if report.vocab_size < options.vocab_size {
-        writeln!(
-            stdout,
+        say!(
             "fewer than the {} asked for: no other pair occurs {} times",
-            options.vocab_size, options.min_frequency
-        )?;
+            options.vocab_size,
+            options.min_frequency
+        );
     }
     if let Some(first) = report.first_malformed {
         note!(
-            "warning: {} malformed line(s) skipped, the first: {first}",
-            report.malformed
+            "warning: {} malformed line(s) skipped, the first: {}",
+            report.malformed,
+            output::name(&first)
         );
     }
     Ok(())
@@ -208,13 +227,14 @@ fn encode(args: Encode) -> Result<()> {
     } else {
         tokenizer.encode(&text)?
     };
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = crate::output::stdout();
     if args.json {
         let tokens: Vec<_> = ids
             .iter()
             .map(|&id| String::from_utf8_lossy(tokenizer.token_bytes(id)))
             .collect();
-        writeln!(stdout, "{}", json!({ "ids": ids, "tokens": tokens }))?;
+        let text = json!({ "ids": ids, "tokens": tokens }).to_string();
+        writeln!(stdout, "{text}")?;
     } else {
         let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
         writeln!(stdout, "{}", ids.join(" "))?;
@@ -240,10 +260,13 @@ fn decode(args: Decode) -> Result<()> {
             tokenizer.vocab_size() - 1
         );
     }
+    let bytes = tokenizer.decode_bytes(&ids, args.special);
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&tokenizer.decode_bytes(&ids, args.special))?;
     if stdout.is_terminal() {
-        writeln!(stdout)?;
+        let text = String::from_utf8_lossy(&bytes);
+        writeln!(stdout, "{}", output::escaped(&text))?;
+    } else {
+        stdout.write_all(&bytes)?;
     }
     stdout.flush()?;
     Ok(())

@@ -1,20 +1,26 @@
 //! `mor train`: a recipe and data in, a run folder out.
 
+mod interrupts;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use mor_files::PathCheck;
 use mor_report::metrics::{StepMetrics, ValidationMetrics};
+use mor_text::tokens::TokenFile;
 use mor_train::recipe::Override;
 use mor_train::schedule::Budget;
 use mor_train::{Event, Outcome, Paths, Recipe, RunFolder, Trainer};
 
-use super::device::{DEVICE_VARIABLE, Device};
-use super::probe;
+use super::device::{DEVICE_VARIABLE, Device, DeviceParser};
 use super::training_device::{self, no_advice};
+use super::{MODEL_FILES, probe};
+use interrupts::{Answer, Interrupts};
 
 /// Steps between lines when the output is not a terminal.
 const PLAIN_EVERY: u64 = 50;
@@ -27,7 +33,8 @@ const BAR: u64 = 10_000;
 /// The run folder gets metrics.jsonl (one line a step), report.html to look at, events for TensorBoard, the newest
 /// checkpoints and the best one (by bits per byte on the validation data), and, when the budget is used up, model: a
 /// folder that `mor eval`, `mor chat` and `mor serve` read. Ctrl-C finishes the step and saves; the same command with
-/// --resume goes on as if nothing had happened, also after a crash.
+/// --resume goes on as if nothing had happened, also after a crash. It may have --resume from the first time on: where
+/// there is no checkpoint yet, it starts from the beginning.
 ///
 /// configs/README.md documents every key of a recipe.
 #[derive(clap::Args, Debug)]
@@ -44,7 +51,7 @@ pub(crate) struct Args {
     /// Change a key of the recipe, such as train.lr=3e-4; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Override>,
-    /// Training data: a token file of `mor data prepare`, or what that reads.
+    /// Training data: a token file of `mor data prepare`, or what that reads: also a folder.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Validation data of the same kinds. Without it there is no best checkpoint, and the model is the last.
@@ -53,28 +60,36 @@ pub(crate) struct Args {
     /// Run folder to create, or to go on with.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Go on from the run folder's newest checkpoint that is whole.
-    #[arg(long, conflicts_with = "init")]
+    /// Go on from the run folder's newest checkpoint that is whole; without any, start.
+    #[arg(long)]
     resume: bool,
-    /// Start from the weights of this model folder, which must be the recipe's model, instead of random ones.
+    /// Start from the weights of this model folder, which must be the recipe's model, instead of random ones. A run that
+    /// goes on has weights of its own.
     #[arg(long, value_name = "DIR")]
     init: Option<PathBuf>,
     /// Folder with tokenizer.json and tokenizer_config.json, instead of the recipe's.
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
     /// Budget in optimizer steps, instead of the recipe's budget.
-    #[arg(long, value_name = "N", conflicts_with = "minutes")]
+    #[arg(long, value_name = "N", conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
     /// Budget in minutes of training over all sessions, instead of the recipe's. The learning
     /// rate decays with the clock, to its end exactly when the time is over.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_minutes)]
     minutes: Option<f64>,
     /// Where to train. With auto, on a GPU if the machine has one.
-    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
+    #[arg(long, value_parser = DeviceParser, env = DEVICE_VARIABLE, default_value = "auto")]
     device: Device,
     /// Take two steps, print what the run will take, and leave nothing behind.
     #[arg(long)]
     dry_run: bool,
+}
+
+fn parse_minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if f64::is_finite(minutes) && minutes > 0.0 => Ok(minutes),
+        _ => Err("expected a number above 0".to_owned()),
+    }
 }
 
 /// Prints what was found while the run was set up.
@@ -84,8 +99,37 @@ fn warn(trainer: &Trainer) {
     }
 }
 
+/// Refuses a run that would write over what it reads. One that goes on may do so with its own recipe, and any with the
+/// tokens that it made of its data.
+fn check_paths(args: &Args) -> Result<()> {
+    let named = [
+        ("--data", "train", Some(&args.data)),
+        ("--valid", "valid", args.valid.as_ref()),
+    ];
+    let mut check = PathCheck::new();
+    let mut tokenized = Vec::new();
+    for (option, name, path) in named {
+        let Some(path) = path else { continue };
+        check = check.reads(option, path);
+        if !(path.is_file() && TokenFile::is_token_file(path).unwrap_or(false)) {
+            tokenized.push(name);
+        }
+    }
+    if let Some(folder) = &args.init {
+        check = check.reads_files("--init", folder, MODEL_FILES);
+    }
+    if !args.resume {
+        check = check.reads("--config", &args.config);
+    }
+    let folder = RunFolder::new(&args.output);
+    Ok(folder.writes(check, "--output", &tokenized).check()?)
+}
+
 /// Trains until the budget is used up or Ctrl-C.
 pub(crate) fn run(args: Args) -> Result<()> {
+    if !args.dry_run {
+        check_paths(&args)?;
+    }
     let mut recipe = Recipe::read(&args.config, &args.set)?;
     if let Some(steps) = args.max_steps {
         recipe.set_budget(Budget::Steps(steps))?;
@@ -93,6 +137,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if let Some(minutes) = args.minutes {
         recipe.set_budget(Budget::Minutes(minutes))?;
     }
+    let inputs: Vec<PathBuf> = std::iter::once(&args.data)
+        .chain(&args.valid)
+        .cloned()
+        .collect();
     let mut paths = Paths {
         data: args.data.clone(),
         valid: args.valid.clone(),
@@ -104,6 +152,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         paths.output = folder.path().join("run");
         paths.valid = None;
+        super::data::files(&inputs, None)?;
         return training_device::with(args.device, no_advice, |chosen| {
             let trainer = Trainer::new(recipe, &paths, false, &chosen.device)?;
             note!("training on {}", chosen.description);
@@ -113,15 +162,24 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     let ranks = super::ranks::connect()?;
     let first = ranks.is_first();
+    if first {
+        super::data::files(&inputs, None)?;
+    }
     let folder = RunFolder::new(&args.output);
+    #[cfg(feature = "gpu")]
+    let goes_on = args.resume && (folder.best().exists() || !folder.checkpoints().is_empty());
     let advice = || match folder.checkpoints().is_empty() {
         true => String::new(),
         false => "; checkpoints are whole: the same command goes on with --resume".to_owned(),
     };
     training_device::with(args.device, advice, |chosen| {
+        #[cfg(feature = "gpu")]
+        if let Some(model) = args.init.as_ref().filter(|_| chosen.is_gpu && !goes_on) {
+            probe::trust_burn(model, chosen)?;
+        }
         let trainer = Trainer::with_ranks(recipe, &paths, args.resume, &chosen.device, ranks)?;
-        warn(&trainer);
         if first {
+            warn(&trainer);
             note!("training on {}", chosen.description);
             introduce(&trainer);
         }
@@ -133,17 +191,31 @@ pub(crate) fn run(args: Args) -> Result<()> {
 fn run_to_the_end(trainer: Trainer, folder: &RunFolder, first: bool) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
+    let interrupts = Arc::new(Mutex::new(Interrupts::default()));
+    let asked = Arc::clone(&interrupts);
     ctrlc::set_handler(move || {
-        // The second Ctrl-C does not wait for the step.
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+        let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match asked.signal(Instant::now()) {
+            Answer::Finish => {
+                flag.store(true, Ordering::Relaxed);
+                note!("\nfinishing this step, then saving; Ctrl-C again stops at once");
+            }
+            Answer::Nothing => {}
+            Answer::Wait(left) => note!(
+                "\nstill saving; Ctrl-C in more than {} s gives it up",
+                left.as_secs()
+            ),
+            Answer::Leave => std::process::exit(130),
         }
-        note!("\nfinishing this step, then saving; Ctrl-C again stops at once");
     })
     .context("cannot listen for Ctrl-C")?;
 
     let mut display = Display::new()?;
     let outcome = trainer.run(&stop, &mut |event| {
+        if let Event::Saving(begins) = event {
+            let mut interrupts = interrupts.lock().unwrap_or_else(PoisonError::into_inner);
+            interrupts.saving(begins, Instant::now());
+        }
         if first {
             display.show(event);
         }
@@ -166,6 +238,7 @@ fn run_to_the_end(trainer: Trainer, folder: &RunFolder, first: bool) -> Result<(
             say!("look at {}", folder.report().display());
             say!("try it: mor chat --model {}", model.display());
         }
+        Outcome::Interrupted { step: 0 } => say!("stopped before the first step; nothing is saved"),
         Outcome::Interrupted { step } => {
             say!(
                 "stopped after step {step}, saved in {}; go on with the same command and --resume",
@@ -224,6 +297,9 @@ fn introduce(trainer: &Trainer) {
             data.left_out()
         );
     }
+    for text in data.notes() {
+        note!("warning: {text}");
+    }
     let state = trainer.state();
     if state.step > 0 {
         say!(
@@ -275,6 +351,7 @@ impl Display {
                 }
             }
             Event::Validation { metrics, best } => self.validation(metrics, best),
+            Event::Saving(_) => {}
             Event::Warning(text) => self.bar.suspend(|| note!("warning: {text}")),
         }
     }

@@ -1,4 +1,7 @@
 //! The program under test.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub(crate) mod training;
 
 use std::process::Command;
 

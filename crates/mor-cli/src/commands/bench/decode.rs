@@ -101,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let report = bench::decode(&model, options)?;
     let json = summarise(args, name, &model, load_seconds, &report);
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&json)?)?;
         return Ok(());

@@ -12,6 +12,7 @@ use pollster::block_on;
 use serde::Serialize;
 
 use super::decode::Args;
+use crate::commands::device::trust;
 
 #[derive(Serialize)]
 struct Json {
@@ -54,22 +55,26 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
     let precision = args.execution.load_options().precision;
     let device = Arc::clone(&gpu);
+    let upload_seconds;
     let (name, model) = match (&args.subject.model, &args.subject.preset) {
         (Some(folder), _) => {
             let config = ModelConfig::from_dir(folder)?;
             let weights = Weights::open(&folder.join(WEIGHTS_FILE))?;
             let model = GpuModel::from_parts(device, config, &weights, precision);
-            (folder.display().to_string(), block_on(model)?)
+            let model = Arc::new(block_on(model)?);
+            upload_seconds = start.elapsed().as_secs_f64();
+            trust(folder, &gpu, &model)?;
+            (folder.display().to_string(), model)
         }
         (None, Some(preset)) => {
             let config = preset.parse::<Preset>()?.config();
             let model = GpuModel::random(device, config, 1, precision);
-            (preset.clone(), block_on(model)?)
+            let model = Arc::new(block_on(model)?);
+            upload_seconds = start.elapsed().as_secs_f64();
+            (preset.clone(), model)
         }
         (None, None) => anyhow::bail!("give --model DIR or --preset NAME"),
     };
-    let upload_seconds = start.elapsed().as_secs_f64();
-    let model = Arc::new(model);
     let options = BenchOptions {
         decode: args.execution.decode_options(),
         prompt_tokens: args.prompt_tokens,
@@ -105,7 +110,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 fn print(json: &Json, args: &Args) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(json)?)?;
         return Ok(());

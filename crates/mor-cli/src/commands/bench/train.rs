@@ -15,7 +15,7 @@ use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
 use serde::Serialize;
 
 use crate::commands::Usage;
-use crate::commands::device::{DEVICE_VARIABLE, Device};
+use crate::commands::device::{DEVICE_VARIABLE, Device, DeviceParser};
 use crate::commands::training_device::{self, no_advice};
 
 /// Tokens per second of whole training steps: forward, backward, clipping and AdamW.
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
     /// Where to train. With auto, on a GPU if the machine has one.
-    #[arg(long, value_enum, env = DEVICE_VARIABLE, default_value_t = Device::Auto)]
+    #[arg(long, value_parser = DeviceParser, env = DEVICE_VARIABLE, default_value = "auto")]
     device: Device,
     /// Precision of matrix products: f32, bf16 or f16.
     #[arg(long, value_name = "NAME", default_value = "f32", value_parser = parse_matmul)]
@@ -95,7 +95,6 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
         let wrong = "on a GPU only f32 products are measured; leave --matmul out";
         return Err(Usage(wrong.to_owned()).into());
     }
-    mor_kernels::set_matmul_precision(args.matmul.into());
     let device = chosen.device.clone().autodiff();
     let mut model = Model::new(&config, &device, 1)?;
     let adamw = AdamWSettings {
@@ -110,6 +109,7 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
     let options = ForwardOptions {
         depth: args.depth.map_or(Depth::Configured, Depth::Forced),
         training: true,
+        matmul: args.matmul.into(),
         ..ForwardOptions::default()
     };
     let mut seconds = Vec::new();
@@ -128,7 +128,7 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
         let gradients = Gradients::take(&model, &mut losses.total.backward(), chosen.is_gpu);
         drop(losses.language);
         let scale = clip_scale(gradients.norm(), 1.0);
-        model = optimizer.step(model, gradients, 5e-4, scale);
+        model = optimizer.step(model, gradients, 5e-4, scale, args.matmul.into());
         if chosen.is_gpu {
             // What is queued counts when it is done.
             chosen.device.sync()?;
@@ -157,7 +157,7 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
             .collect(),
         seconds: mean,
     };
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = crate::output::stdout();
     if args.json {
         serde_json::to_writer(&mut stdout, &json)?;
         writeln!(stdout)?;

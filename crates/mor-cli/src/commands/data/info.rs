@@ -1,17 +1,18 @@
 //! `mor data info`: what a data or token file holds.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use mor_text::data::{ChatReader, Document, Documents, Format};
+use mor_text::data::{Columns, Document, Documents, Format};
 use mor_text::tokens::TokenFile;
 use serde_json::{Map, Value, json};
 
 use super::SHOWN_ERRORS;
 use super::sink::tokens_by_source;
+use crate::commands::Usage;
+use crate::output;
 
 /// Say what a data file or a token file holds.
 ///
@@ -20,9 +21,15 @@ use super::sink::tokens_by_source;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  mor data info train.tokens raw.json.gz")]
 pub(super) struct Args {
-    /// Files to look at.
-    #[arg(required = true, num_args = 1.., value_name = "FILE")]
+    /// Files or folders to look at.
+    #[arg(num_args = 1.., value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// The same, as other commands name them.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    input: Vec<PathBuf>,
+    /// Columns of tables, instead of those that are known.
+    #[arg(long, value_name = "ROLE=COLUMN,…")]
+    columns: Option<Columns>,
     /// Print JSON: a list with an object for each file.
     #[arg(long)]
     json: bool,
@@ -34,22 +41,30 @@ pub(super) struct Args {
 /// When a file cannot be read, or a token file is damaged.
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut all = Vec::new();
-    for path in &args.files {
-        let info = if TokenFile::is_token_file(path)? {
+    let inputs = [&args.files[..], &args.input].concat();
+    if inputs.is_empty() {
+        bail!(Usage("no file was given: `mor data info FILE…`".to_owned()));
+    }
+    for path in &super::files(&inputs, args.columns.as_ref())?.files {
+        // What comes through a pipe can be read only once.
+        let info = if path.is_file() && TokenFile::is_token_file(path)? {
             of_tokens(path)?
         } else {
-            of_data(path)?
+            of_data(path, args.columns.as_ref())?
         };
         if !args.json {
-            print(&info)?;
+            output::print(&text(&info))?;
         }
         all.push(info);
     }
     if args.json {
-        writeln!(std::io::stdout(), "{:#}", Value::from(all))?;
+        output::print(&serde_json::to_string_pretty(&all)?)?;
     }
     Ok(())
 }
+
+/// Fields that are not used, counted by name.
+const MAX_FIELDS: usize = 48;
 
 fn of_tokens(path: &Path) -> Result<Value> {
     let file = TokenFile::open(path)?;
@@ -70,23 +85,18 @@ fn of_tokens(path: &Path) -> Result<Value> {
     }))
 }
 
-fn of_data(path: &Path) -> Result<Value> {
-    let (format, reader) = Format::open(path)?;
-    let compression = reader.compression().name();
-    let mut words = match format {
-        Format::Chat => ChatReader::new(reader, path).layout().describe().to_owned(),
-        Format::Text => "plain text".to_owned(),
+fn of_data(path: &Path, columns: Option<&Columns>) -> Result<Value> {
+    let words = match path.is_file() {
+        true => Format::describe(path, columns)?,
+        false => "a stream".to_owned(),
     };
-    if let Some(name) = compression {
-        words += &format!(", {name}");
-    }
-
     let files = [path.to_owned()];
     let progress = super::progress(&files);
-    let mut documents = Documents::new(&files);
+    let mut documents = Documents::new(&files).with_columns(columns.cloned());
     let (mut rows, mut bytes, mut unanswered, mut malformed) = (0u64, 0u64, 0u64, 0u64);
     let mut schemas = BTreeMap::<&str, u64>::new();
     let mut sources = BTreeMap::<String, (u64, u64)>::new();
+    let mut unused = BTreeMap::<String, u64>::new();
     while let Some(document) = documents.next() {
         match document {
             Ok(document) => {
@@ -97,6 +107,12 @@ fn of_data(path: &Path) -> Result<Value> {
                 rows += is_row;
                 bytes += size;
                 unanswered += u64::from(is_row == 1 && !row.has_answer());
+                for field in documents.unused() {
+                    *unused.entry(field.clone()).or_default() += 1;
+                    if unused.len() > MAX_FIELDS {
+                        unused.pop_last();
+                    }
+                }
                 if let Some(schema) = documents.schema() {
                     *schemas.entry(schema.name()).or_default() += 1;
                 }
@@ -106,7 +122,7 @@ fn of_data(path: &Path) -> Result<Value> {
             Err(error) if error.is_malformed() => {
                 malformed += 1;
                 if malformed <= SHOWN_ERRORS {
-                    progress.suspend(|| note!("warning: {error}"));
+                    progress.suspend(|| note!("warning: {}", output::name(&error.to_string())));
                 }
             }
             Err(error) => return Err(error.into()),
@@ -126,15 +142,15 @@ fn of_data(path: &Path) -> Result<Value> {
         "malformed": malformed,
         "unanswered": unanswered,
         "schemas": schemas,
+        "unused": unused,
         "sources": sources,
     }))
 }
 
 /// What a person reads.
-fn print(info: &Value) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    let text = |key: &str| info[key].as_str().unwrap_or_default();
-    writeln!(stdout, "{}: {}", text("path"), text("format"))?;
+fn text(info: &Value) -> String {
+    let text = |key: &str| output::name(info[key].as_str().unwrap_or_default());
+    let mut lines = vec![format!("{}: {}", text("path"), text("format"))];
     for key in [
         "documents",
         "rows",
@@ -145,23 +161,24 @@ fn print(info: &Value) -> Result<()> {
     ] {
         if let Some(count) = info[key].as_u64() {
             let name = key.replace('_', " ");
-            writeln!(stdout, "  {name:<20}{:>14}", HumanCount(count).to_string())?;
+            lines.push(format!("  {name:<20}{:>14}", HumanCount(count).to_string()));
         }
     }
-    let bytes = info["bytes"].as_u64().unwrap_or_default();
-    writeln!(
-        stdout,
-        "  {:<20}{:>14}",
-        "text",
-        HumanBytes(bytes).to_string()
-    )?;
+    let bytes = HumanBytes(info["bytes"].as_u64().unwrap_or_default()).to_string();
+    lines.push(format!("  {:<20}{bytes:>14}", "text"));
     for key in ["fingerprint", "tokenizer"] {
-        if let Some(hash) = info[key].as_str() {
-            writeln!(stdout, "  {key:<20}{hash}")?;
+        if info[key].is_string() {
+            lines.push(format!("  {key:<20}{}", text(key)));
         }
     }
     for (name, count) in info["schemas"].as_object().into_iter().flatten() {
-        writeln!(stdout, "  {:<20}{count:>14}", format!("{name} rows"))?;
+        let count = HumanCount(count.as_u64().unwrap_or_default()).to_string();
+        lines.push(format!("  {:<20}{count:>14}", format!("{name} rows")));
+    }
+    for (field, count) in info["unused"].as_object().into_iter().flatten() {
+        let field = format!("not used: {}", output::name(field));
+        let count = HumanCount(count.as_u64().unwrap_or_default()).to_string();
+        lines.push(format!("  {field:<20}{count:>14}"));
     }
     for (name, counts) in info["sources"].as_object().into_iter().flatten() {
         let rows = counts["documents"].as_u64().or(counts["rows"].as_u64());
@@ -169,7 +186,8 @@ fn print(info: &Value) -> Result<()> {
         let rows = HumanCount(rows.unwrap_or_default()).to_string();
         let tokens = counts["tokens"].as_u64();
         let tokens = tokens.map_or(String::new(), |it| format!(", {} tokens", HumanCount(it)));
-        writeln!(stdout, "  source {name:<13}{rows:>14}, {bytes}{tokens}")?;
+        let name = output::name(name);
+        lines.push(format!("  source {name:<13}{rows:>14}, {bytes}{tokens}"));
     }
-    Ok(())
+    lines.join("\n")
 }

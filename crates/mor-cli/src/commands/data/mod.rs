@@ -1,5 +1,6 @@
 //! `mor data`: turn raw files into training rows or tokens, and say what was left out and what a file holds.
 
+mod folders;
 mod info;
 mod input;
 mod prepare;
@@ -10,6 +11,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
+
+pub(crate) use folders::files;
 
 /// Prepare training data, or see what a file holds.
 #[derive(clap::Args, Debug)]

@@ -1,29 +1,35 @@
 //! `mor data prepare`: filters, weights, a split, and rows or tokens.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use mor_text::data::{Document, Documents, Filter, Rewrites, Selection, is_held_out, times_taken};
+use mor_config::ModelConfig;
+use mor_files::{PathCheck, is_standard_output};
+use mor_text::data::{
+    Columns, Document, Documents, Filter, FolderContents, Rewrites, Selection, is_held_out,
+    times_taken,
+};
 use mor_text::{Conversation, Tokenizer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::input::Input;
 use super::sink::Sink;
-use super::{SHOWN_ERRORS, report};
-use crate::commands::Usage;
+use super::{SHOWN_ERRORS, folders, report};
+use crate::commands::{MODEL_FILES, Usage};
+use crate::output;
 
 /// Filter data files into one file of training rows, or of tokens.
 ///
 /// Reads what datasets are published as, told by content and not by name: JSON lines or arrays of chat
-/// messages, ShareGPT, UltraChat, HH-RLHF (its chosen answers) or Alpaca, and plain text, also compressed
-/// with gzip or zstd. Keeps the rows that meet every condition, and writes them as chat JSON lines with their
+/// messages, ShareGPT, UltraChat, preference data (its chosen answers), Alpaca or rows of a question and an
+/// answer, tables (CSV, TSV) of the same, and plain text, also compressed with gzip or zstd; of a folder, every
+/// file in it. Keeps the rows that meet every condition, and writes them as chat JSON lines with their
 /// source and licence; a row that names no source has its file's name. A line of plain text becomes a
 /// conversation of one assistant message. Without a preset and without options every well-formed row that has
 /// an answer is kept.
 ///
 /// With --tokenizer it writes a token file, which `mor train` maps into memory. There each plain-text file
-/// stays one running text, to which the conditions do not apply.
+/// stays one running text, to which the conditions do not apply; its pieces count as rows in the table.
 ///
 /// Conditions look at the contents of a row's messages, joined by a line break. The table says how many rows
 /// each condition dropped; a row counts under the first one it fails, in the table's order.
@@ -33,10 +39,11 @@ use crate::commands::Usage;
     mor data prepare --input chat.json.gz alpaca.json=0.5 --dedup --output train.jsonl --valid valid.jsonl\n  \
     mor data prepare --input train.jsonl book.txt --tokenizer models/mine --output train.tokens")]
 pub(super) struct Args {
-    /// Files to read. With a weight, each row is taken so often: 2 is twice, 0.5 a half of the rows.
+    /// Files or folders to read. With a weight, each row is taken so often: 2 is twice, 0.5 a half of the rows.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE[=WEIGHT]")]
     input: Vec<Input>,
-    /// File to write; it appears when all is read, whole or not at all.
+    /// File to write; it appears when all is read, whole or not at all. Rows may also go to a FIFO or a device, as they are
+    /// written; where that is standard output, the report goes to standard error.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Start from the conditions of a model card; the options below override them one by one.
@@ -78,9 +85,17 @@ pub(super) struct Args {
     /// The share of conversations held out, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.02, requires = "valid")]
     valid_share: f64,
+    /// Columns of tables (CSV, TSV), instead of those that are known: user=…,assistant=… and, if there is one,
+    /// system=….
+    #[arg(long, value_name = "ROLE=COLUMN,…")]
+    columns: Option<Columns>,
     /// Write token files, with the tokenizer and chat template of this model folder.
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
+    /// Also count the conversations that are longer than a context of N tokens, whose ends training drops
+    /// [default: that of the config.json beside the tokenizer, if there is one].
+    #[arg(long, value_name = "N", requires = "tokenizer", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
     /// Which rows weights and split choose.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -126,6 +141,8 @@ struct Outputs<'a> {
     rewrites: Option<Rewrites>,
     /// Reworded copies left out since their question belongs to the other file.
     straddling: u64,
+    /// The first row that is malformed.
+    first_problem: Option<String>,
 }
 
 /// Runs `mor data prepare`.
@@ -133,12 +150,13 @@ struct Outputs<'a> {
 /// # Errors
 /// As [`super::run`].
 pub(super) fn run(args: &Args) -> Result<()> {
+    args.check()?;
     let mut selection = Selection::new(args.filter())?;
     let rewrites = args.rewrites.as_deref().map(Rewrites::open).transpose()?;
-    args.check()?;
     let tokenizer = args.tokenizer.as_deref().map(Tokenizer::from_dir);
     let tokenizer = tokenizer.transpose()?;
-    let paths: Vec<PathBuf> = args.input.iter().map(|input| input.path.clone()).collect();
+    let (inputs, folders) = args.files()?;
+    let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
     let create = |path: &Path| Sink::create(path, &paths, tokenizer.as_ref(), args.strict);
     let mut outputs = Outputs {
         args,
@@ -146,34 +164,44 @@ pub(super) fn run(args: &Args) -> Result<()> {
         valid: args.valid.as_deref().map(create).transpose()?,
         rewrites,
         straddling: 0,
+        first_problem: None,
     };
     let progress = super::progress(&paths);
     let mut finished_bytes = 0;
-    for input in &args.input {
+    for input in &inputs {
         let path = std::slice::from_ref(&input.path);
-        let mut documents = if tokenizer.is_some() {
+        let documents = if tokenizer.is_some() {
             Documents::new(path)
         } else {
             Documents::of_lines(path)
         };
+        let mut documents = documents.with_columns(args.columns.clone());
         let mut is_text = false;
         while let Some(document) = documents.next() {
             match document {
                 Ok(Document::Text(piece)) if tokenizer.is_some() => {
                     is_text = true;
-                    outputs.push_text(Document::Text(piece), input.weight.min(1.0), true)?;
+                    let (source, bytes) = (piece.source.clone(), piece.text.len());
+                    let piece = Document::Text(piece);
+                    let taken = outputs.push_text(piece, input.weight.min(1.0), true)?;
+                    selection.count_text(&source, bytes, taken);
                 }
                 Ok(document) => {
                     let row = document.into_row();
+                    selection.count_unused(documents.unused());
                     let times = times_taken(&row, input.weight, args.seed);
                     if selection.admit_weighted(&row, times > 0).is_ok() {
                         outputs.push(row, times)?;
                     }
                 }
                 Err(error) if error.is_malformed() && !args.strict => {
-                    selection.count_malformed();
+                    selection.count_malformed(documents.source());
+                    let first = &mut outputs.first_problem;
+                    first.get_or_insert_with(|| error.to_string());
                     if selection.report().malformed <= SHOWN_ERRORS {
-                        progress.suspend(|| note!("warning: skipped {error}"));
+                        progress.suspend(|| {
+                            note!("warning: skipped {}", output::name(&error.to_string()))
+                        });
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -191,7 +219,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
     }
     progress.finish_and_clear();
-    outputs.finish(&selection)
+    outputs.finish(&selection, &folders)
 }
 
 impl Outputs<'_> {
@@ -226,25 +254,27 @@ impl Outputs<'_> {
         Ok(())
     }
 
-    /// Writes a piece of a running text, if it is one of the share that a weight up to 1 takes. Pieces that are held
-    /// out are written the `first` time only.
-    fn push_text(&mut self, piece: Document, weight: f64, first: bool) -> Result<()> {
+    /// Writes a piece of a running text, if it is one of the share that a weight up to 1 takes, and says whether.
+    /// Pieces that are held out are written the `first` time only.
+    fn push_text(&mut self, piece: Document, weight: f64, first: bool) -> Result<bool> {
         let row = piece.clone().into_row();
         let (share, seed) = (self.args.valid_share, self.args.seed);
         if times_taken(&row, weight, seed) == 0 {
-            return Ok(());
+            return Ok(false);
         }
         match &mut self.valid {
-            Some(valid) if is_held_out(&row, share, seed) => match first {
-                true => valid.push(piece),
-                false => Ok(()),
-            },
-            _ => self.train.push(piece),
+            Some(valid) if is_held_out(&row, share, seed) => {
+                if first {
+                    valid.push(piece)?;
+                }
+            }
+            _ => self.train.push(piece)?,
         }
+        Ok(true)
     }
 
     /// Gives the files their names, and reports.
-    fn finish(self, selection: &Selection) -> Result<()> {
+    fn finish(self, selection: &Selection, folders: &[FolderContents]) -> Result<()> {
         let (args, report) = (self.args, selection.report());
         if self.train.rows == 0 {
             bail!(
@@ -252,7 +282,12 @@ impl Outputs<'_> {
                 args.output.display(),
                 match (report.rows, report.kept) {
                     (0, _) => "the input has none".to_owned(),
-                    (_, 0) => report::summary(report),
+                    (_, 0) => {
+                        let first = self.first_problem.as_ref();
+                        let first =
+                            first.map(|first| format!("; the first malformed row: {first}"));
+                        report::summary(report) + &first.unwrap_or_default()
+                    }
                     _ => "all rows were held out; lower --valid-share".to_owned(),
                 }
             );
@@ -262,12 +297,23 @@ impl Outputs<'_> {
             let kept = self.train.rows + valid.rows;
             bail!("none of {kept} row(s) was held out for {path}; raise --valid-share");
         }
-        let valid = self.valid.map(Sink::finish).transpose()?;
-        let train = self.train.finish()?;
+        let context = args.known_context();
+        let valid = self.valid.map(|valid| valid.finish(context));
+        let valid = valid.transpose()?;
+        let train = self.train.finish(context)?;
 
         let copies: Vec<(&str, u64)> = self.rewrites.iter().flat_map(Rewrites::made).collect();
         let files: Vec<_> = std::iter::once(&train).chain(&valid).collect();
-        let mut stdout = std::io::stdout().lock();
+        // Rows that go to standard output stay among themselves.
+        let mut outputs = std::iter::once(&args.output).chain(&args.valid);
+        let rows_on_stdout = outputs.any(|path| is_standard_output(path));
+        let tell = |text: String| match rows_on_stdout {
+            true => {
+                note!("{text}");
+                Ok(())
+            }
+            false => output::print(&text),
+        };
         if args.json {
             let copies: serde_json::Map<_, _> = copies
                 .iter()
@@ -275,6 +321,7 @@ impl Outputs<'_> {
                 .collect();
             let report = json!({
                 "output": args.output.display().to_string(),
+                "folders": folders::report(folders),
                 "report": report,
                 "sources": selection.by_source(),
                 "copies": copies,
@@ -282,31 +329,65 @@ impl Outputs<'_> {
                 "train": train,
                 "valid": valid,
             });
-            writeln!(stdout, "{report:#}")?;
-            return Ok(());
+            return tell(serde_json::to_string_pretty(&report)?);
         }
-        write!(stdout, "{}", report::table(report, &copies))?;
+        let mut text = report::table(report, &copies);
         if self.straddling > 0 {
             let count = self.straddling;
-            writeln!(
-                stdout,
-                "  {count} of the copies left out: their questions belong to the other file"
-            )?;
+            text += &format!(
+                "  {count} of the copies left out: their questions belong to the other file\n"
+            );
         }
-        writeln!(stdout)?;
-        write!(stdout, "{}", report::sources(selection.by_source(), &files))?;
-        writeln!(stdout)?;
+        text += &format!("\n{}", report::sources(selection.by_source(), &files));
         for file in files {
-            let path = file["path"].as_str().unwrap_or_default();
-            let tokens = file["tokens"].as_u64().map(|it| format!(", {it} tokens"));
-            writeln!(
-                stdout,
-                "{path}: {} rows{}",
-                file["rows"],
-                tokens.unwrap_or_default()
-            )?;
+            text += &format!("\n{}", written(file));
         }
-        Ok(())
+        tell(text)
+    }
+}
+
+/// A file that was written, on one line.
+fn written(file: &Value) -> String {
+    let path = output::name(file["path"].as_str().unwrap_or_default());
+    let mut text = format!("{path}: {} rows", file["rows"]);
+    if let Some(tokens) = file["tokens"].as_u64() {
+        text += &format!(", {tokens} tokens");
+    }
+    if let Some(refused) = file["refused"].as_u64().filter(|&count| count > 0) {
+        text += &format!(", {refused} refused by the chat template");
+    }
+    let beyond = &file["beyond_context"];
+    if let Some(rows) = beyond["rows"].as_u64().filter(|&count| count > 0) {
+        text += &format!(
+            "; longer than the context of {}: {rows} rows, which lose {} tokens at their ends where conversations \
+             are cut",
+            beyond["context"], beyond["tokens"]
+        );
+    }
+    text
+}
+
+impl Args {
+    /// The files to read, those of folders one by one.
+    fn files(&self) -> Result<(Vec<Input>, Vec<FolderContents>)> {
+        let (mut inputs, mut folders) = (Vec::new(), Vec::new());
+        for input in &self.input {
+            let path = std::slice::from_ref(&input.path);
+            let found = super::files(path, self.columns.as_ref())?;
+            let weight = input.weight;
+            inputs.extend(found.files.into_iter().map(|path| Input { path, weight }));
+            folders.extend(found.folders);
+        }
+        Ok((inputs, folders))
+    }
+
+    /// The context of the model that the rows are for, where it is known.
+    fn known_context(&self) -> Option<usize> {
+        let folder = self.tokenizer.as_ref()?;
+        let config = || ModelConfig::from_dir(folder).ok();
+        self.context
+            .map(|context| context as usize)
+            .or_else(|| Some(config()?.max_position_embeddings))
     }
 }
 
@@ -329,31 +410,27 @@ impl Args {
                 "--valid-share is {share}; it lies between 0 and 1"
             )));
         }
-        if self.valid.as_ref() == Some(&self.output) {
-            bail!(Usage("--valid and --output name the same file".to_owned()));
-        }
-        for output in outputs() {
-            refuse_overwriting_input(&self.input, output)?;
-        }
-        Ok(())
+        self.check_paths()
     }
-}
 
-/// Preparing a file in place would work, and lose the rows that were dropped.
-fn refuse_overwriting_input(inputs: &[Input], output: &Path) -> Result<()> {
-    let Ok(target) = output.canonicalize() else {
-        return Ok(());
-    };
-    if inputs
-        .iter()
-        .any(|input| input.path.canonicalize().is_ok_and(|input| input == target))
-    {
-        bail!(
-            "{} is an input too: the rows it drops would be lost; write to another file",
-            output.display()
-        );
+    /// Refuses outputs that are the same file, or an input: the rows that are dropped would be lost.
+    fn check_paths(&self) -> Result<()> {
+        let mut check = PathCheck::new();
+        for input in &self.input {
+            check = check.reads("--input", &input.path);
+        }
+        if let Some(rules) = &self.rewrites {
+            check = check.reads("--rewrites", rules);
+        }
+        if let Some(folder) = &self.tokenizer {
+            check = check.reads_files("--tokenizer", folder, MODEL_FILES);
+        }
+        check = check.writes("--output", &self.output);
+        if let Some(valid) = &self.valid {
+            check = check.writes("--valid", valid);
+        }
+        Ok(check.check()?)
     }
-    Ok(())
 }
 
 #[cfg(test)]

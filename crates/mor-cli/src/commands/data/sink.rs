@@ -3,11 +3,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
+use mor_files::{OutputStream, is_standard_output};
+use mor_text::Tokenizer;
 use mor_text::data::Document;
 use mor_text::tokens::{DocumentWriter, TokenFile, TokenizeOptions};
-use mor_text::{AtomicFile, Tokenizer};
 use serde_json::{Map, json};
+
+use crate::output::name;
 
 /// A file that is being written.
 pub(super) struct Sink<'a> {
@@ -17,7 +20,7 @@ pub(super) struct Sink<'a> {
 }
 
 enum Kind<'a> {
-    Rows(AtomicFile),
+    Rows(OutputStream),
     Tokens(Box<DocumentWriter<'a>>),
 }
 
@@ -30,15 +33,15 @@ impl<'a> Sink<'a> {
         strict: bool,
     ) -> Result<Self> {
         let options = TokenizeOptions {
-            limit: None,
             strict,
+            ..TokenizeOptions::default()
         };
         let kind = match tokenizer {
             Some(tokenizer) => {
                 let writer = DocumentWriter::create(path, inputs, tokenizer, &options)?;
                 Kind::Tokens(Box::new(writer))
             }
-            None => Kind::Rows(AtomicFile::create(path)?),
+            None => Kind::Rows(OutputStream::create(path)?),
         };
         Ok(Self {
             path: path.to_owned(),
@@ -54,15 +57,22 @@ impl<'a> Sink<'a> {
                 writer.push(document)?;
             }
             Kind::Rows(file) => {
-                serde_json::to_writer(&mut *file, &document.into_row())?;
-                file.write_all(b"\n")?;
+                let mut row = serde_json::to_vec(&document.into_row())?;
+                row.push(b'\n');
+                let written = file.write_all(&row);
+                let named = || self.path.display().to_string();
+                match is_standard_output(&self.path) {
+                    true => written.with_context(named)?,
+                    // A reader that leaves misses rows: only that of standard output is taken to have meant it.
+                    false => written.map_err(|error| anyhow!("{}: {error}", named()))?,
+                }
             }
         }
         Ok(())
     }
 
-    /// Gives the file its name, and tells of it as JSON.
-    pub(super) fn finish(self) -> Result<serde_json::Value> {
+    /// Gives the file its name, and tells of it as JSON; of a token file also what is longer than a model's `context`.
+    pub(super) fn finish(self, context: Option<usize>) -> Result<serde_json::Value> {
         let path = self.path.display().to_string();
         let Kind::Tokens(writer) = self.kind else {
             if let Kind::Rows(file) = self.kind {
@@ -73,17 +83,24 @@ impl<'a> Sink<'a> {
         let report = writer.finish()?;
         if let Some(problem) = &report.first_problem {
             note!(
-                "warning: the chat template refused {} row(s): {problem}",
-                report.refused
+                "warning: the chat template refused {} row(s): {}",
+                report.refused,
+                name(problem)
             );
         }
-        let tokens = tokens_by_source(&TokenFile::open(&self.path)?);
+        let file = TokenFile::open(&self.path)?;
+        let tokens = tokens_by_source(&file);
+        let beyond = context.map(|context| {
+            let (rows, tokens) = file.beyond(context);
+            json!({ "context": context, "rows": rows, "tokens": tokens })
+        });
         Ok(json!({
             "path": path,
             "rows": report.documents,
             "tokens": report.tokens,
             "bytes": report.bytes,
             "refused": report.refused,
+            "beyond_context": beyond,
             "sources": tokens,
         }))
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use mor_config::{CONFIG_FILE, WEIGHTS_FILE, write_atomic};
+use mor_config::{CONFIG_FILE, WEIGHTS_FILE};
 use mor_engine::gpu::{Variant, adapters, may_have_hardware};
 use mor_engine::{Context, DecodeOptions, EngineError, SamplingOptions};
 use pollster::block_on;
@@ -175,7 +175,8 @@ fn today() -> u64 {
 
 /// The file that trials are remembered in, where the system has a place for such.
 fn memory() -> Option<PathBuf> {
-    let folder = match std::env::var_os(FOLDER_VARIABLE) {
+    let named = std::env::var_os(FOLDER_VARIABLE).filter(|folder| !folder.is_empty());
+    let folder = match named {
         Some(folder) => PathBuf::from(folder),
         None => dirs::cache_dir()?.join("mor"),
     };
@@ -189,16 +190,11 @@ fn remembered(file: &std::path::Path) -> Trials {
 }
 
 fn remember(file: &std::path::Path, trials: &Trials) {
-    let written = file
-        .parent()
-        .map_or(Ok(()), fs::create_dir_all)
+    let written = serde_json::to_vec_pretty(trials)
         .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(write_atomic(file, &serde_json::to_vec_pretty(trials)?)?));
+        .and_then(|text| Ok(mor_files::write(file, &text)?));
     if let Err(error) = written {
-        note!(
-            "the choice cannot be remembered: {}: {error:#}",
-            file.display()
-        );
+        note!("the choice cannot be remembered: {error}");
     }
 }
 

@@ -14,8 +14,14 @@ use axum::routing::get;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
+use super::address::decode;
+
 /// Bytes read from a file at a time.
 const CHUNK: usize = 64 * 1024;
+/// Longest path of an address that is looked up, in bytes: no system has longer ones.
+const LONGEST_PATH: usize = 8 * 1024;
+/// Characters of a path that a line of the log shows.
+const LONGEST_LOGGED: usize = 200;
 
 /// Sent with every answer. The first two isolate the page, which is what gives it
 /// `SharedArrayBuffer`; the rest keep other sites and guessed types out.
@@ -62,12 +68,19 @@ impl Site {
 
     /// The file that a URL's path names, if the path is well formed.
     fn file(&self, url_path: &str) -> Option<PathBuf> {
-        let segments = segments(url_path)?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments = url_path.split('/').filter(|segment| !segment.is_empty());
+        let segments: Option<Vec<String>> = segments.map(decode).collect();
+        let segments = segments?;
+        // A model's name is compared and never used as a path, so it may be any.
         let (folder, rest) = match segments.as_slice() {
-            ["models", name, rest @ ..] if *name == self.model_name => (&self.model, rest),
+            [models, name, rest @ ..] if models == "models" && *name == self.model_name => {
+                (&self.model, rest)
+            }
             all => (&self.page, all),
         };
+        if !rest.iter().all(|name| is_plain(name)) {
+            return None;
+        }
         let mut path = folder.clone();
         path.extend(rest);
         if url_path.ends_with('/') {
@@ -75,47 +88,41 @@ impl Site {
         }
         Some(path)
     }
-}
 
-/// Splits a URL's path into decoded segments. `None` for whatever could leave the folder or name a
-/// hidden file: the check is on the decoded text, and every segment is one plain file name.
-fn segments(url_path: &str) -> Option<Vec<String>> {
-    url_path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(|segment| {
-            let name = percent_decode(segment)?;
-            let plain = !name.starts_with('.')
-                && !name.contains(|c: char| matches!(c, '/' | '\\' | ':') || c.is_control());
-            plain.then_some(name)
-        })
-        .collect()
-}
-
-/// Undoes `%41`; `None` when an escape is cut short or the bytes are not UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let [high, low, tail @ ..] = rest else {
+    /// Where a browser is sent that asks for the page without naming a model: to the model that is served.
+    fn redirect(&self, uri: &Uri) -> Option<String> {
+        let page = matches!(uri.path(), "/" | "/index.html");
+        let query = uri.query().unwrap_or_default();
+        let names = |part: &str| part == "model" || part.starts_with("model=");
+        if !page || self.model_name == super::DEFAULT_MODEL || query.split('&').any(names) {
             return None;
+        }
+        let model = super::model_query(&self.model_name);
+        let others = match query {
+            "" => String::new(),
+            query => format!("&{query}"),
         };
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        bytes.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?);
-        rest = tail;
+        Some(format!("{}?{model}{others}", uri.path()))
     }
-    String::from_utf8(bytes).ok()
+}
+
+/// Whether a decoded segment of an address is one plain file name: nothing that could leave the folder, and no hidden
+/// file.
+fn is_plain(name: &str) -> bool {
+    !name.starts_with('.')
+        && !name.contains(|c: char| matches!(c, '/' | '\\' | ':') || c.is_control())
 }
 
 async fn answer(State(site): State<Arc<Site>>, uri: Uri, request: HeaderMap) -> Response {
-    let mut response = match site.file(uri.path()) {
-        Some(path) => send(&path, uri.path(), &request).await,
-        None => plain(StatusCode::NOT_FOUND),
+    let mut response = if uri.path().len() > LONGEST_PATH {
+        plain(StatusCode::URI_TOO_LONG)
+    } else if let Some(to) = site.redirect(&uri) {
+        redirect(&to)
+    } else {
+        match site.file(uri.path()) {
+            Some(path) => send(&path, uri.path(), &request).await,
+            None => plain(StatusCode::NOT_FOUND),
+        }
     };
     for (name, value) in HEADERS {
         response
@@ -148,11 +155,16 @@ async fn send(path: &Path, url_path: &str, request: &HeaderMap) -> Response {
             let body = Body::from_stream(ReaderStream::with_capacity(file.take(length), CHUNK));
             (headers, body).into_response()
         }
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            plain(StatusCode::NOT_FOUND)
-        }
+        Err(error) if is_no_file(&error) => plain(StatusCode::NOT_FOUND),
         Err(error) => {
-            note!("cannot read {}: {error}", path.display());
+            // Whoever asks may ask often, for any name.
+            let path: String = path
+                .display()
+                .to_string()
+                .chars()
+                .take(LONGEST_LOGGED)
+                .collect();
+            note!("cannot read {}: {error}", path.replace('\n', " "));
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
@@ -169,8 +181,30 @@ async fn open(path: &Path) -> std::io::Result<(tokio::fs::File, u64, String)> {
         .modified()?
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let tag = format!("W/\"{:x}-{:x}\"", written.as_nanos(), data.len());
-    Ok((file, data.len(), tag))
+    let (written, length) = (written.as_nanos(), data.len());
+    let tag = format!("W/\"{written:x}-{length:x}{}\"", identity(&data));
+    Ok((file, length, tag))
+}
+
+/// What else tells a file from the next of its name: reproducible builds and archives give all files one date, and a
+/// retrained model has the length of the one before.
+fn identity(data: &std::fs::Metadata) -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // The time of the last change of any kind, which nobody sets.
+        format!(
+            "-{:x}-{:x}.{:x}",
+            data.ino(),
+            data.ctime(),
+            data.ctime_nsec()
+        )
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = data;
+        String::new()
+    }
 }
 
 /// Whether the browser's cache already has the version that `tag` names.
@@ -181,6 +215,32 @@ fn is_known(request: &HeaderMap, tag: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|known| known.trim() == tag)
+}
+
+/// Whether it says that there is no such file, or can be none of such a name.
+fn is_no_file(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidFilename
+            | ErrorKind::InvalidInput
+    )
+}
+
+/// For now: another model may be served here tomorrow.
+fn redirect(to: &str) -> Response {
+    match HeaderValue::from_str(to) {
+        Ok(to) => {
+            let headers = [
+                (header::LOCATION, to),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ];
+            (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+        }
+        Err(_) => plain(StatusCode::BAD_REQUEST),
+    }
 }
 
 fn plain(status: StatusCode) -> Response {
@@ -263,6 +323,8 @@ mod tests {
             "/%4",
             "/%zz",
             "/%ff",
+            "/models/tiny/a%00b",
+            "/models/tiny/.git/config",
         ] {
             assert_eq!(site().file(url), None, "{url}");
         }
@@ -271,6 +333,40 @@ mod tests {
             site().file("//etc/passwd").unwrap(),
             Path::new("page/etc/passwd")
         );
+    }
+
+    #[test]
+    fn a_model_may_have_any_name() {
+        for (name, url) in [
+            ("50%", "/models/50%25/config.json"),
+            ("a b?c#d", "/models/a%20b%3Fc%23d/config.json"),
+            ("c:\\x\ty", "/models/c:%5Cx%09y/config.json"),
+            (".hidden", "/models/.hidden/config.json"),
+        ] {
+            let site = Site::new("page".into(), name.to_owned(), "elsewhere/it".into());
+            let file = site.file(url);
+            assert_eq!(file.as_deref(), Some(Path::new("elsewhere/it/config.json")));
+        }
+    }
+
+    #[test]
+    fn the_bare_page_leads_to_the_model_that_is_served() {
+        let to = |site: Site, uri: &str| site.redirect(&uri.parse().expect("an address"));
+        assert_eq!(to(site(), "/").as_deref(), Some("/?model=models/tiny"));
+        let more = to(site(), "/index.html?depth=1");
+        assert_eq!(
+            more.as_deref(),
+            Some("/index.html?model=models/tiny&depth=1")
+        );
+        for uri in ["/?model=big", "/?a&model=", "/assets/x.js", "/models/tiny/"] {
+            assert_eq!(to(site(), uri), None, "{uri}");
+        }
+        let default = Site::new(
+            "page".into(),
+            super::super::DEFAULT_MODEL.into(),
+            "m".into(),
+        );
+        assert_eq!(to(default, "/"), None);
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn nothing_is_written_on_failure() {
     assert!(
         run("--input {}/in.jsonl --output {}/in.jsonl")
             .unwrap_err()
-            .contains("is an input too")
+            .contains("which --input reads")
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 
