@@ -179,11 +179,6 @@ export class Devices {
     }
   }
 
-  /** Loses the GPU as a crash of its driver would: for tests. */
-  lose(): void {
-    this.gpu?.lose();
-  }
-
   /** Tells the page where the model runs now. */
   tell(): void {
     const { choice, device, why, adapter, variant, trouble } = this;

@@ -3,12 +3,15 @@
 import init, { MorModel, WeightsBuffer } from "../pkg/mor_web.js";
 import moduleUrl from "../pkg/mor_web_bg.wasm?url";
 import type { ModelLoader } from "./model-loader";
+import { Progress } from "./progress";
 import type { FromWorker, GenerationOptions, ModelFiles, ModelInfo } from "./protocol";
 import type { Startup } from "./startup";
 
 const CONFIG = "config.json";
 const TOKENIZER = "tokenizer.json";
 const TOKENIZER_CONFIG = "tokenizer_config.json";
+/** The chat template, where it is a file of its own. */
+export const TEMPLATE = "chat_template.jinja";
 const WEIGHTS = "model.safetensors";
 
 /** Files without which there is no model. */
@@ -21,7 +24,7 @@ export interface LoadedModel {
   model: MorModel;
   /** Which weights these are, as `FetchedFile` says. */
   version: string | null;
-  files: Omit<ModelFiles, "startup">;
+  files: Omit<ModelFiles, "confirmed" | "startup">;
 }
 
 /** Instantiates the engine's module. */
@@ -41,16 +44,9 @@ export async function loadModel(
   post: (message: FromWorker) => void,
   ahead: (config: Uint8Array, weights: WeightsBuffer) => void,
 ): Promise<LoadedModel> {
-  const sizes = new Map<string, { loaded: number; size: number }>();
+  const arriving = new Progress(REQUIRED, WEIGHTS);
   const progress = (name: string) => (loaded: number, size: number | undefined) => {
-    sizes.set(name, { loaded, size: size ?? loaded });
-    let sum = 0;
-    let total = 0;
-    for (const file of sizes.values()) {
-      sum += file.loaded;
-      total += file.size;
-    }
-    post({ type: "progress", loaded: sum, total });
+    post({ type: "progress", ...arriving.note(name, loaded, size) });
   };
 
   // Weights stream straight into the module's memory: no second copy of them exists in this worker.
@@ -78,10 +74,10 @@ export async function loadModel(
       progress(WEIGHTS),
     ),
   );
-  const [configFile, tokenizer, tokenizerConfig, { cached, version }, card, generation] = await Promise.all([
+  const [configFile, tokenizer, [tokenizerConfig, template], { cached, version }, card, generation] = await Promise.all([
     loader.bytes(CONFIG, progress(CONFIG)).then((bytes) => (config = bytes)),
     loader.bytes(TOKENIZER, progress(TOKENIZER)),
-    loader.bytes(TOKENIZER_CONFIG, progress(TOKENIZER_CONFIG)),
+    loader.bytes(TOKENIZER_CONFIG, progress(TOKENIZER_CONFIG)).then((bytes) => withTemplate(loader, bytes)),
     weights,
     loader.optionalText("README.md"),
     loader.optionalText("generation_config.json"),
@@ -96,28 +92,45 @@ export async function loadModel(
   }
   post({ type: "preparing" });
   // Takes the buffer: it must not be freed again.
-  const model = await startup.time("tokenizer", () => new MorModel(configFile, tokenizer, tokenizerConfig, bytes));
+  const model = await startup.time(
+    "tokenizer",
+    () => new MorModel(configFile, tokenizer, tokenizerConfig, bytes, template),
+  );
   const info = model.info() as ModelInfo;
-  return { model, version, files: { info, card, defaults: generationDefaults(generation), cached } };
+  const defaults = generationDefaults(model, generation, post);
+  return { model, version, files: { info, card, defaults, cached } };
 }
 
-/** The generation defaults of Hugging Face's `generation_config.json` that this engine knows. */
-function generationDefaults(text: string | null): Partial<GenerationOptions> {
-  const defaults: Partial<GenerationOptions> = {};
-  let parsed: Record<string, unknown>;
+/** The tokenizer's configuration, and the chat template where it is a file of its own, as newer tools write it. */
+async function withTemplate(loader: ModelLoader, config: Uint8Array): Promise<[Uint8Array, Uint8Array?]> {
+  let hasTemplate = true;
   try {
-    parsed = JSON.parse(text ?? "{}") as Record<string, unknown>;
+    const fields = JSON.parse(new TextDecoder().decode(config)) as { chat_template?: unknown } | null;
+    hasTemplate = (fields?.chat_template ?? null) !== null;
   } catch {
-    return defaults;
+    // The engine says what is wrong with it.
   }
-  for (const name of ["temperature", "top_k", "top_p", "max_new_tokens", "repetition_penalty"] as const) {
-    const value = parsed[name];
-    if (typeof value === "number" && Number.isFinite(value) && value >= 0) {
-      defaults[name] = value;
-    }
+  const text = hasTemplate ? null : await loader.optionalText(TEMPLATE);
+  return text === null ? [config] : [config, new TextEncoder().encode(text)];
+}
+
+/**
+ * The defaults of Hugging Face's `generation_config.json`, as the engine reads them; none where the folder has no such file.
+ * A host that answers with a page for a missing file is told apart by the reading, and said, but is no reason to stop.
+ */
+function generationDefaults(
+  model: MorModel,
+  text: string | null,
+  post: (message: FromWorker) => void,
+): Partial<GenerationOptions> {
+  if (text === null) {
+    return {};
   }
-  if (parsed["do_sample"] === false) {
-    defaults.temperature = 0;
+  try {
+    return model.set_generation_config(new TextEncoder().encode(text)) as Partial<GenerationOptions>;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    post({ type: "notice", text: `The model's own settings are not used. ${reason}` });
+    return {};
   }
-  return defaults;
 }

@@ -2,6 +2,7 @@
 
 import "./style.css";
 
+import { folderAddress, folderName } from "./address";
 import { AnswerView, Conversation } from "./chat";
 import { deviceInShort, DevicePanel, Notice } from "./device-panel";
 import { forgetFailures, readExperience, writeExperience } from "./experience";
@@ -90,10 +91,6 @@ main.addEventListener("scroll", () => {
   following = main.scrollHeight - main.scrollTop - main.clientHeight < FOLLOW_DISTANCE;
 });
 
-if (address.has("test")) {
-  // What only tests do: lose the GPU, and compare it with the CPU.
-  Object.assign(window, { morTest: client });
-}
 loading = load(false);
 composer.focus();
 
@@ -115,11 +112,9 @@ function change(changed: Settings): void {
   }
 }
 
-/** The model's folder, on this page's own server: `?model=NAME` is `models/NAME/`, anything with a slash a path. */
+/** The model's folder, on this page's own server, as `?model=` names it. */
 function modelFolder(): URL {
-  const asked = address.get("model") ?? DEFAULT_MODEL;
-  const path = asked.includes("/") ? asked : `models/${asked}`;
-  const folder = new URL(path.endsWith("/") ? path : `${path}/`, document.baseURI);
+  const folder = folderAddress(address.get("model") || DEFAULT_MODEL, document.baseURI);
   if (folder.origin !== location.origin) {
     throw new WorkerProblem({
       message: `The address names a model on another server (${folder.host}).`,
@@ -151,7 +146,7 @@ async function load(reload: boolean, withoutGpu: string | null = null): Promise<
       progress: (done, total) => welcome.progress(done, total),
       preparing: () => welcome.preparing(),
     });
-    modelName = decodeURIComponent(folder.pathname.split("/").at(-2) ?? "") || "model";
+    modelName = folderName(folder) || "model";
     files = loaded;
     settings = readSettings(withModelDefaults(loaded.defaults, loaded.info.context));
     nameModel();
@@ -161,6 +156,9 @@ async function load(reload: boolean, withoutGpu: string | null = null): Promise<
     settings = panel.read();
     about.show(modelName, loaded);
     welcome.ready(modelName, loaded);
+    if (!loaded.confirmed) {
+      notice.show("The server could not say whether its model has changed: this is the copy that this browser kept.");
+    }
     composer.setReady(true);
     composer.say(answering ? "Answering…" : "Ready");
     return true;
@@ -252,6 +250,8 @@ async function ask(text: string): Promise<void> {
     ending = "The answer failed.";
     if (current === chat) {
       conversation.dropQuestion();
+      // What was written is not lost: it can be shortened, or sent again.
+      composer.giveBack(text);
     }
   } finally {
     answering = false;

@@ -1,8 +1,8 @@
-// Measurements: which device is faster, and what scripts ask for: speed, and whether CPU and GPU agree.
+// Measurements: which device is faster, and what the benchmark asks for.
 
 import type { MorModel } from "../pkg/mor_web.js";
 import type { Devices } from "./devices";
-import type { AgreementResult, BenchResult, Device, ModelInfo, Speeds, ToWorker } from "./protocol";
+import type { BenchResult, Device, ModelInfo, Speeds, ToWorker } from "./protocol";
 
 /** Tokens of the comparison between devices: as many as fit the time, and at most so many. */
 const COMPARED_TOKENS = 16;
@@ -60,23 +60,4 @@ export async function measureSpeed(
     model.bench_end();
   }
   return { prompt_tokens, new_tokens, tokens_per_second: decode, prefill_tokens_per_second: prefill };
-}
-
-/** Counts how often the GPU finds the token likeliest that the CPU writes, in answers to `questions`. */
-export async function measureAgreement(
-  model: MorModel,
-  devices: Devices,
-  questions: readonly string[],
-  tokens: number,
-): Promise<AgreementResult> {
-  await devices.needGpu();
-  const began = performance.now();
-  const result: AgreementResult = { equal: 0, tokens: 0, seconds: 0 };
-  for (const question of questions) {
-    const answer = (await model.agreement(question, tokens)) as { equal: number; tokens: number };
-    result.equal += answer.equal;
-    result.tokens += answer.tokens;
-  }
-  result.seconds = (performance.now() - began) / 1000;
-  return result;
 }

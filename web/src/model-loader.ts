@@ -1,7 +1,8 @@
 // Fetches the files of a model folder, whole or not at all, and keeps them in the Cache API.
 //
-// A cached file is used when the server confirms it with a HEAD request (same ETag, or same size and date), and
-// also when the server cannot be reached: a second visit needs no network.
+// A cached file is used when the server confirms it by its ETag. Nothing else does: a retrained model has the size of the one
+// before to the byte, and reproducible builds give all files one date. Where the server cannot be reached, or is out of
+// order, the copy is used unconfirmed: a second visit needs no network.
 
 import type { Problem } from "./protocol";
 
@@ -21,6 +22,12 @@ export class LoadError extends Error {
 /** The folder has no such file. */
 class MissingFile extends LoadError {}
 
+/** The server does not answer, or says that it is out of order: nothing is known of the file. */
+class NoServer extends LoadError {}
+
+/** What a server says of a cached copy; `unknown` where it says nothing that settles it. */
+type Verdict = "current" | "unreachable" | "unknown";
+
 /** Receives a file's bytes in order. */
 export interface Sink {
   /** Called once before the first chunk; `size` is known unless the server compresses or streams. */
@@ -31,6 +38,8 @@ export interface Sink {
 export interface FetchedFile {
   size: number;
   cached: boolean;
+  /** Whether the server has confirmed that this is what it has now. */
+  confirmed: boolean;
   /** Differs where the file's content does, as far as the server tells; null if it does not. */
   version: string | null;
 }
@@ -40,6 +49,8 @@ export type Progress = (loaded: number, size: number | undefined) => void;
 
 /** The files of one folder. */
 export class ModelLoader {
+  private unconfirmed = false;
+
   private constructor(
     private readonly folder: URL,
     private readonly cache: Cache | undefined,
@@ -57,6 +68,11 @@ export class ModelLoader {
     return new ModelLoader(folder, cache);
   }
 
+  /** Whether the server has confirmed that every file so far is what it has now. */
+  get confirmed(): boolean {
+    return !this.unconfirmed;
+  }
+
   /** Forgets cached copies, so that the next read comes from the network. */
   async forget(names: readonly string[]): Promise<void> {
     await Promise.all(names.map((name) => this.cache?.delete(this.url(name))));
@@ -64,19 +80,24 @@ export class ModelLoader {
 
   /** A small file as bytes. */
   async bytes(name: string, progress?: Progress): Promise<Uint8Array> {
+    return (await this.read(name, progress)).bytes;
+  }
+
+  /** A small file, and where it came from. */
+  async read(name: string, progress?: Progress): Promise<FetchedFile & { bytes: Uint8Array }> {
     const chunks: Uint8Array[] = [];
-    const { size } = await this.stream(
+    const file = await this.stream(
       name,
       { begin: () => void (chunks.length = 0), write: (chunk) => void chunks.push(chunk) },
       progress,
     );
-    const bytes = new Uint8Array(size);
+    const bytes = new Uint8Array(file.size);
     let at = 0;
     for (const chunk of chunks) {
       bytes.set(chunk, at);
       at += chunk.length;
     }
-    return bytes;
+    return { ...file, bytes };
   }
 
   /** A file that a folder may lack; null if it does. */
@@ -102,18 +123,50 @@ export class ModelLoader {
 
   /** Streams a file into `sink`, from the cache if possible, else from the network into the cache as well. */
   async stream(name: string, sink: Sink, progress?: Progress): Promise<FetchedFile> {
+    const file = await this.fetched(name, sink, progress);
+    this.unconfirmed ||= !file.confirmed;
+    return file;
+  }
+
+  private async fetched(name: string, sink: Sink, progress?: Progress): Promise<FetchedFile> {
     const url = this.url(name);
     const cached = await this.cached(url);
-    if (cached !== undefined && (await this.isCurrent(name, url, cached.headers))) {
-      const size = sizeOf(cached.headers);
-      const received = await pump(cached, sink, size, progress);
-      if (received === size) {
-        return { size: received, cached: true, version: versionOf(cached.headers) };
-      }
-      // A damaged copy: fall through to the network, where `begin` starts the sink over.
-      await this.cache?.delete(url);
+    if (cached === undefined) {
+      return this.download(name, url, sink, progress);
     }
-    return { ...(await this.download(name, url, sink, progress)), cached: false };
+    const verdict = await this.ask(name, url, cached.headers);
+    if (verdict !== "unknown") {
+      const copy = await this.replay(url, cached, sink, progress);
+      // A damaged copy is fetched again; `begin` starts the sink over.
+      return copy === undefined
+        ? this.download(name, url, sink, progress)
+        : { ...copy, confirmed: verdict === "current" };
+    }
+    try {
+      return await this.download(name, url, sink, progress);
+    } catch (error) {
+      const copy = error instanceof NoServer ? await this.replay(url, cached, sink, progress) : undefined;
+      if (copy === undefined) {
+        throw error;
+      }
+      return { ...copy, confirmed: false };
+    }
+  }
+
+  /** Streams a cached copy; undefined, and the copy is gone, if it is damaged. */
+  private async replay(
+    url: string,
+    cached: Response,
+    sink: Sink,
+    progress?: Progress,
+  ): Promise<Omit<FetchedFile, "confirmed"> | undefined> {
+    const size = sizeOf(cached.headers);
+    const received = await pump(cached, sink, size, progress);
+    if (received === size) {
+      return { size: received, cached: true, version: versionOf(cached.headers) };
+    }
+    await this.cache?.delete(url);
+    return undefined;
   }
 
   private url(name: string): string {
@@ -121,7 +174,11 @@ export class ModelLoader {
   }
 
   private where(): string {
-    return decodeURI(this.folder.pathname);
+    try {
+      return decodeURI(this.folder.pathname);
+    } catch {
+      return this.folder.pathname;
+    }
   }
 
   private async cached(url: string): Promise<Response | undefined> {
@@ -132,39 +189,28 @@ export class ModelLoader {
     }
   }
 
-  /** Whether a cached copy is still what the server has; an unreachable server cannot say otherwise. */
-  private async isCurrent(name: string, url: string, cached: Headers): Promise<boolean> {
+  /** Whether a cached copy is still what the server has. */
+  private async ask(name: string, url: string, cached: Headers): Promise<Verdict> {
     let response: Response;
     try {
       response = await fetch(url, { method: "HEAD", cache: "no-store" });
     } catch {
-      return true;
+      return "unreachable";
     }
     if (response.status === 404 || response.status === 410) {
       throw this.missing(name, response.status);
     }
-    if (!response.ok) {
-      return true;
-    }
-    const etag = response.headers.get("etag");
-    if (etag !== null) {
-      return etag === cached.get("etag");
-    }
-    const compressed = response.headers.has("content-encoding");
-    const size = sizeOf(response.headers);
-    if (compressed || size === undefined) {
-      return false;
-    }
-    return size === sizeOf(cached) && response.headers.get("last-modified") === cached.get("last-modified");
+    const tag = response.ok ? tagOf(response.headers) : null;
+    return tag !== null && tag === tagOf(cached) ? "current" : "unknown";
   }
 
-  private async download(name: string, url: string, sink: Sink, progress?: Progress): Promise<Omit<FetchedFile, "cached">> {
+  private async download(name: string, url: string, sink: Sink, progress?: Progress): Promise<FetchedFile> {
     let response: Response;
     try {
       // The Cache API holds the copy; a second one in the HTTP cache would only cost disk.
       response = await fetch(url, { cache: "no-store" });
     } catch {
-      throw new LoadError({
+      throw new NoServer({
         file: name,
         message: `${name} could not be fetched: the server does not answer.`,
         remedy: "Check that the server is still running, then try again.",
@@ -174,7 +220,8 @@ export class ModelLoader {
       throw this.missing(name, response.status);
     }
     if (!response.ok) {
-      throw new LoadError({
+      const Failure = response.status >= 500 ? NoServer : LoadError;
+      throw new Failure({
         file: name,
         message: `${name} could not be fetched: the server answered ${response.status} ${response.statusText}.`.trim(),
         remedy: "Try again; if it stays, look at the server's log.",
@@ -210,7 +257,7 @@ export class ModelLoader {
       });
     }
     await copy?.finish();
-    return { size: received, version: versionOf(response.headers) };
+    return { size: received, cached: false, confirmed: true, version: versionOf(response.headers) };
   }
 
   /** Writes a second stream of the same bytes to the cache. */
@@ -286,6 +333,11 @@ function sizeOf(headers: Headers): number | undefined {
   return text !== null && Number.isSafeInteger(size) && size >= 0 ? size : undefined;
 }
 
+/** A file's entity tag. Servers that compress on the way make a strong one weak: both tell contents apart. */
+function tagOf(headers: Headers): string | null {
+  return headers.get("etag")?.replace(/^W\//, "") ?? null;
+}
+
 function versionOf(headers: Headers): string | null {
   return headers.get("etag") ?? headers.get("last-modified");
 }
@@ -298,8 +350,9 @@ async function pump(
   progress?: Progress,
   copy?: CacheCopy,
 ): Promise<number> {
-  await sink.begin(size);
+  // First, so that all sizes are known early: a sink may have to wait.
   progress?.(0, size);
+  await sink.begin(size);
   if (response.body === null) {
     return 0;
   }

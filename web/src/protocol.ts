@@ -1,5 +1,7 @@
 // What the page and its worker say to each other. Everything here is plain data: it crosses by structured clone.
 
+import type { Loaded } from "./progress";
+
 /** What a model is, as its `config.json` and weights say. */
 export interface ModelInfo {
   parameters: number;
@@ -119,13 +121,6 @@ export interface StartupPart {
   note: string;
 }
 
-/** How often CPU and GPU found the same token likeliest when the CPU wrote. */
-export interface AgreementResult {
-  equal: number;
-  tokens: number;
-  seconds: number;
-}
-
 /** A measurement of decoding, comparable with `mor bench decode`. */
 export interface BenchResult {
   prompt_tokens: number;
@@ -151,6 +146,8 @@ export interface ModelFiles {
   defaults: Partial<GenerationOptions>;
   /** Whether the weights came from this browser's cache. */
   cached: boolean;
+  /** Whether the server has confirmed that all of the model is what it has now. */
+  confirmed: boolean;
   startup: StartupPart[];
 }
 
@@ -170,15 +167,12 @@ export interface LoadOptions {
 export type ToWorker =
   | ({ type: "load"; folder: string } & LoadOptions)
   | { type: "set-device"; device: DeviceChoice }
-  /** Loses the GPU as a crash of its driver would; only tests ask for it. */
-  | { type: "lose-gpu" }
-  | { type: "agree"; questions: string[]; tokens: number }
   | { type: "ask"; id: number; messages: Message[]; options: GenerationOptions }
   | { type: "stop"; id: number }
   | { type: "bench"; prompt_tokens: number; new_tokens: number; runs: number; depth: number | null; device: Device };
 
 export type FromWorker =
-  | { type: "progress"; loaded: number; total: number }
+  | ({ type: "progress" } & Loaded)
   | { type: "preparing" }
   | { type: "loaded"; files: ModelFiles }
   | { type: "load-failed"; problem: Problem }
@@ -192,8 +186,6 @@ export type FromWorker =
   | { type: "gpu-call"; adapter: string }
   | { type: "gpu-return" }
   | { type: "learned"; adapter: string; experience: Experience }
-  | { type: "agree-done"; result: AgreementResult }
-  | { type: "agree-failed"; problem: Problem }
   | { type: "token"; id: number; token: Token }
   | { type: "done"; id: number; stats: AnswerStats }
   | { type: "ask-failed"; id: number; problem: Problem }

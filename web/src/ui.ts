@@ -59,7 +59,13 @@ export class Welcome {
     this.examples.hidden = true;
   }
 
-  progress(loaded: number, total: number): void {
+  /** Shows what has arrived; a bar without an end while the `total` is unknown. */
+  progress(loaded: number, total: number | null): void {
+    if (total === null) {
+      this.bar.removeAttribute("value");
+      this.bytes.textContent = loaded === 0 ? "" : formatBytes(loaded);
+      return;
+    }
     this.bar.max = Math.max(1, total);
     this.bar.value = loaded;
     this.bytes.textContent = `${formatBytes(loaded)} of ${formatBytes(total)}`;
@@ -128,6 +134,14 @@ export class Composer {
 
   focus(): void {
     this.box.focus();
+  }
+
+  /** Puts a message back that was not answered, unless another has been begun. */
+  giveBack(text: string): void {
+    if (this.box.value === "") {
+      this.box.value = text;
+      this.refresh();
+    }
   }
 
   say(status: string): void {
@@ -269,7 +283,7 @@ export class AboutPanel {
           ? `chosen by routers, up to ${info.max_steps} steps per layer`
           : `${info.depth} of at most ${info.max_steps} steps per layer`,
       ],
-      ["Loaded from", files.cached ? "this browser's cache" : "the server this page came from"],
+      ["Loaded from", loadedFrom(files)],
     ];
     byId("facts", HTMLElement).replaceChildren(
       ...facts.flatMap(([term, text]) => {
@@ -288,6 +302,13 @@ export class AboutPanel {
     }
     this.open.disabled = false;
   }
+}
+
+function loadedFrom({ cached, confirmed }: ModelFiles): string {
+  if (!confirmed) {
+    return "this browser's cache, which the server has not confirmed";
+  }
+  return cached ? "this browser's cache, as the server has it now" : "the server this page came from";
 }
 
 /** A click beside a dialog closes it. */

@@ -1,7 +1,6 @@
 // The page's side of the worker: one object, three questions, and callbacks for what arrives in between.
 
 import type {
-  AgreementResult,
   AnswerStats,
   DeviceChoice,
   DeviceState,
@@ -41,7 +40,7 @@ export class WorkerProblem extends Error {
 }
 
 export interface LoadEvents {
-  progress(loaded: number, total: number): void;
+  progress(loaded: number, total: number | null): void;
   preparing(): void;
 }
 
@@ -67,7 +66,6 @@ export class WorkerClient {
   private worker: Worker | undefined;
   private loading: (Pending<ModelFiles> & LoadEvents) | undefined;
   private answer: (Pending<AnswerStats> & { id: number; onToken: (token: Token) => void }) | undefined;
-  private agreement: Pending<AgreementResult> | undefined;
   private lastId = 0;
   /** The GPU that was called last, and calls to it that have not returned. */
   private adapter = "";
@@ -135,19 +133,6 @@ export class WorkerClient {
     this.crash("left", "Another device was chosen.");
   }
 
-  /** Loses the GPU as a crash of its driver would: for tests. */
-  loseGpu(): void {
-    this.send({ type: "lose-gpu" });
-  }
-
-  /** Compares the GPU's tokens with the CPU's: for tests. */
-  agree(questions: string[], tokens: number): Promise<AgreementResult> {
-    return new Promise((resolve, reject) => {
-      this.agreement = { resolve, reject };
-      this.send({ type: "agree", questions, tokens });
-    });
-  }
-
   private send(message: ToWorker): void {
     this.worker?.postMessage(message);
   }
@@ -187,10 +172,8 @@ export class WorkerClient {
     const error = new WorkerProblem(problem, how);
     this.loading?.reject(error);
     this.answer?.reject(error);
-    this.agreement?.reject(error);
     this.loading = undefined;
     this.answer = undefined;
-    this.agreement = undefined;
   }
 
   private receive(message: FromWorker): void {
@@ -251,14 +234,6 @@ export class WorkerClient {
         break;
       case "startup":
         this.events.startup(message.parts);
-        break;
-      case "agree-done":
-        this.agreement?.resolve(message.result);
-        this.agreement = undefined;
-        break;
-      case "agree-failed":
-        this.agreement?.reject(new WorkerProblem(message.problem));
-        this.agreement = undefined;
         break;
       case "bench-done":
       case "bench-failed":

@@ -6,8 +6,8 @@
 import type { MorModel } from "../pkg/mor_web.js";
 import { lookForAdapter } from "./adapter";
 import { Devices, isDeviceError } from "./devices";
-import { instantiate, loadModel, PROBE, REQUIRED } from "./loading";
-import { measureAgreement, measureSpeed } from "./measure";
+import { instantiate, loadModel, PROBE, REQUIRED, TEMPLATE } from "./loading";
+import { measureSpeed } from "./measure";
 import { LoadError, ModelLoader } from "./model-loader";
 import type {
   AnswerStats,
@@ -22,6 +22,7 @@ import type {
   ToWorker,
 } from "./protocol";
 import { Startup } from "./startup";
+import { listenForTests, type ToTests } from "./testing";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -64,9 +65,6 @@ self.addEventListener("message", (event: MessageEvent<ToWorker>) => {
       // Between two tokens if an answer is being written, else now.
       serially(changeDevice);
       break;
-    case "lose-gpu":
-      loaded?.devices.lose();
-      break;
     case "bench":
       serially(() =>
         measured("bench-failed", async ({ model, devices }) => {
@@ -74,18 +72,16 @@ self.addEventListener("message", (event: MessageEvent<ToWorker>) => {
         }),
       );
       break;
-    case "agree":
-      serially(() =>
-        measured("agree-failed", async ({ model, devices }) => {
-          const result = await measureAgreement(model, devices, message.questions, message.tokens);
-          post({ type: "agree-done", result });
-        }),
-      );
-      break;
   }
 });
 
-function post(message: FromWorker): void {
+if (import.meta.env.MODE === "test") {
+  listenForTests(self, (failed, measure) => {
+    serially(() => measured(failed, ({ model, devices }) => measure(model, devices)));
+  });
+}
+
+function post(message: FromWorker | ToTests): void {
   self.postMessage(message);
 }
 
@@ -96,7 +92,7 @@ function serially(task: () => Promise<void>): void {
 
 async function load(request: Extract<ToWorker, { type: "load" }>): Promise<void> {
   const loader = await ModelLoader.open(new URL(request.folder));
-  const names = [...REQUIRED, PROBE];
+  const names = [...REQUIRED, TEMPLATE, PROBE];
   try {
     if (request.reload) {
       await loader.forget(names);
@@ -129,7 +125,7 @@ async function loadOn(loader: ModelLoader, request: Extract<ToWorker, { type: "l
   await devices.start(model, version, choice);
   loaded = { model, devices };
   startup.set("ready", startup.elapsed());
-  return { ...files, startup: startup.parts() };
+  return { ...files, confirmed: loader.confirmed, startup: startup.parts() };
 }
 
 /** Goes where the person wants the model. */

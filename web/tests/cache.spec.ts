@@ -1,5 +1,6 @@
 import { expect, test } from "@playwright/test";
 
+import { notice } from "./gpu";
 import { answered, answers, openReady, send } from "./page";
 import { LONG_REPLY } from "./replies.mjs";
 
@@ -26,6 +27,7 @@ test("a second visit works when the model cannot be reached", async ({ page, con
   await context.route("**/models/**", (route) => route.abort("connectionrefused"));
   await page.reload();
   await expect(page.getByRole("status")).toHaveText("Ready");
+  await expect(notice(page)).toContainText("this is the copy that this browser kept");
   await send(page);
   await answered(page);
   await expect(answers(page)).toHaveText(LONG_REPLY);

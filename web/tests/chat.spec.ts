@@ -1,6 +1,6 @@
 import { expect, test } from "@playwright/test";
 
-import { answered, answers, box, open, openReady, send, watch } from "./page";
+import { answered, answers, box, modelName, open, openReady, send, watch } from "./page";
 import { LONG_REPLY, MARKDOWN_REPLY } from "./replies.mjs";
 
 test("loads with a bar of bytes and says what the model is", async ({ page }) => {
@@ -19,6 +19,13 @@ test("loads with a bar of bytes and says what the model is", async ({ page }) =>
   await expect(page.getByRole("banner")).toContainText(/\d+\.\d M parameters · \d+\.\d MB/);
   await expect(page.getByText(/nothing you type leaves this machine/i)).toBeVisible();
   expect(errors).toEqual([]);
+});
+
+test("a model's name may have any character in it", async ({ page }) => {
+  const name = `${modelName("long")} 50% #1`;
+  await page.goto(`/?model=${encodeURIComponent(name)}`);
+  await expect(page.getByRole("status")).toHaveText("Ready");
+  await expect(page.getByRole("banner")).toContainText(name);
 });
 
 test("streams an answer: the text grows before it is done", async ({ page }) => {

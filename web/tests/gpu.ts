@@ -2,18 +2,49 @@
 
 import { expect, type Locator, type Page } from "@playwright/test";
 
+import type { AgreementResult, FromTests, ToTests } from "../src/testing";
 import { modelName } from "./page";
 
 export type DeviceChoice = "auto" | "cpu" | "gpu";
 
-/** What only tests ask of the page. */
+/** What only tests ask of the page's worker; `/?test` is a page whose worker listens. */
 export interface TestHook {
   loseGpu(): void;
-  agree(questions: string[], tokens: number): Promise<{ equal: number; tokens: number; seconds: number }>;
+  agree(questions: string[], tokens: number): Promise<AgreementResult>;
+}
+
+/** Keeps hold of the page's worker, for tests to talk to behind the page's back. */
+async function addTestHook(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    let newest: Worker | undefined;
+    const tell = (message: FromTests) => newest?.postMessage(message);
+    window.Worker = class extends Worker {
+      constructor(...how: ConstructorParameters<typeof Worker>) {
+        super(...how);
+        newest = this;
+      }
+    };
+    const morTest: TestHook = {
+      loseGpu: () => tell({ type: "lose-gpu" }),
+      agree: (questions, tokens) =>
+        new Promise((resolve, reject) => {
+          newest?.addEventListener("message", ({ data }: MessageEvent<ToTests>) => {
+            if (data.type === "agree-done") {
+              resolve(data.result);
+            } else if (data.type === "agree-failed") {
+              reject(new Error(data.problem.message));
+            }
+          });
+          tell({ type: "agree", questions, tokens });
+        }),
+    };
+    Object.assign(window, { morTest });
+  });
 }
 
 /** Stores what a visitor would have chosen; for a first visit, since later ones remember. */
 export async function prefer(page: Page, settings: { device: DeviceChoice } & Record<string, unknown>): Promise<void> {
+  await addTestHook(page);
   await page.goto("/icon.svg");
   await page.evaluate((stored) => localStorage.setItem("mor-settings-v1", stored), JSON.stringify(settings));
 }

@@ -1,6 +1,7 @@
 // A server for the tests and the benchmark: the built page, the shipped model, and made-up models with made-up
 // faults. `/models/NAME@TAG/` is `/models/NAME/` under an address of its own, so that tests share neither caches nor
-// counts; `/requests?of=PATH` tells how often PATH was fetched.
+// counts; `/requests?of=PATH` tells how often PATH was fetched. `/?test` is the page that is built for tests, whose worker
+// can be told to lose its GPU.
 
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
@@ -13,6 +14,7 @@ import { routedModel } from "./routed.mjs";
 import { scriptedModel, scriptedProbe } from "./models.mjs";
 
 const PAGE = fileURLToPath(new URL("../dist/", import.meta.url));
+const TEST_PAGE = fileURLToPath(new URL("../dist-test/", import.meta.url));
 const MODELS = fileURLToPath(new URL("../../models/", import.meta.url));
 
 const TYPES = /** @type {Record<string, string>} */ ({
@@ -43,6 +45,10 @@ const RECIPES = {
   "corrupt-tokenizer": () => changed("tokenizer.json", (file) => file.subarray(0, 1000)),
   "other-weights": () => changed("config.json", (file) =>
     Buffer.from(file.toString().replace('"num_hidden_layers":2', '"num_hidden_layers":3'))),
+  // The last value of the last tensor, in f16.
+  "not-finite": () => changed("model.safetensors", (file) => Buffer.concat([file.subarray(0, -2), Buffer.from([0, 0x7e])])),
+  // As newer versions of transformers write it.
+  "template-file": () => templateInFile(),
   probed: () => withProbe(true),
   "wrong-probe": () => withProbe(false),
   "corrupt-probe": () => scriptedModel(LONG_REPLY).set("probe.json", Buffer.from('{"ids":')),
@@ -69,6 +75,14 @@ function changed(file, change) {
   const files = scriptedModel(LONG_REPLY);
   files.set(file, change(files.get(file) ?? Buffer.alloc(0)));
   return files;
+}
+
+/** A model whose chat template stands in a file of its own. */
+function templateInFile() {
+  const files = scriptedModel(LONG_REPLY);
+  const { chat_template, ...config } = JSON.parse((files.get("tokenizer_config.json") ?? "").toString());
+  files.set("tokenizer_config.json", Buffer.from(JSON.stringify(config)));
+  return files.set("chat_template.jinja", Buffer.from(chat_template));
 }
 
 /**
@@ -167,7 +181,10 @@ export function startServer(port, modelRoot = MODELS) {
         return;
       }
     } else {
-      body = await fromDisk(PAGE, path.endsWith("/") ? `${path}index.html` : path);
+      // Names in assets/ carry a hash of their contents, so the two never mix.
+      const file = path.endsWith("/") ? `${path}index.html` : path;
+      const roots = url.searchParams.has("test") ? [TEST_PAGE, PAGE] : [PAGE, TEST_PAGE];
+      body = (await fromDisk(roots[0] ?? "", file)) ?? (await fromDisk(roots[1] ?? "", file));
     }
     if (body === undefined) {
       response.writeHead(404, { "content-type": "text/plain" }).end("not found");

@@ -61,9 +61,4 @@ impl MorGpu {
     pub fn close(&self) {
         self.gpu.close();
     }
-
-    /// Loses the GPU as a reset of its driver would, at any time: for tests.
-    pub fn lose(&self) {
-        self.gpu.lose();
-    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use mor_config::{CONFIG_FILE, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
 use mor_engine::gpu::{GpuDecoder, GpuModel};
 use mor_engine::{
-    ChatSession, Context, DecodeOptions, Decoder, LoadOptions, Model, Probe, WeightPrecision,
+    ChatSession, Context, DecodeOptions, Decoder, GENERATION_FILE, GenerationConfig, LoadOptions,
+    Model, Probe, WeightPrecision,
 };
 use mor_text::{Message, Tokenizer};
 use serde::Deserialize;
@@ -30,6 +31,7 @@ pub struct MorModel {
     /// Gone once the model stays on the CPU.
     weights: Option<Weights>,
     tokenizer: Arc<Tokenizer>,
+    generation: GenerationConfig,
     /// Packed for the CPU, while that is where the model runs or where it is measured.
     cpu: Option<Arc<Model>>,
     gpu: Option<Arc<GpuModel>>,
@@ -63,7 +65,8 @@ impl Device {
 
 #[wasm_bindgen]
 impl MorModel {
-    /// Checks the files of a model's folder, and takes the buffer over. Before the model can run,
+    /// Checks the files of a model's folder, and takes the buffer over. `chat_template` is the folder's
+    /// chat_template.jinja, where there is one. Before the model can run,
     /// [`Self::set_device`] must have put it somewhere.
     ///
     /// # Errors
@@ -74,9 +77,11 @@ impl MorModel {
         tokenizer: &[u8],
         tokenizer_config: &[u8],
         weights: WeightsBuffer,
+        chat_template: Option<Vec<u8>>,
     ) -> Result<MorModel, Failure> {
         let config = ModelConfig::from_json(config, Path::new(CONFIG_FILE))?;
-        let tokenizer = Tokenizer::from_bytes(tokenizer, tokenizer_config)?;
+        let tokenizer =
+            Tokenizer::with_template(tokenizer, tokenizer_config, chat_template.as_deref())?;
         let weights = Weights::from_bytes(weights.bytes, Path::new(WEIGHTS_FILE))?;
         check_tensors(&config, &weights)?;
         Ok(Self {
@@ -84,6 +89,7 @@ impl MorModel {
             config,
             weights: Some(weights),
             tokenizer: Arc::new(tokenizer),
+            generation: GenerationConfig::default(),
             cpu: None,
             gpu: None,
             session: None,
@@ -100,6 +106,16 @@ impl MorModel {
     /// Never in practice: plain data converts.
     pub fn info(&self) -> Result<JsValue, Failure> {
         to_js(&self.info)
+    }
+
+    /// Takes the model's `generation_config.json`: answers end where it says, if it comes before the first [`Self::set_device`]. Gives
+    /// the options that it says, of `{temperature, top_k, top_p, repetition_penalty, max_new_tokens}`.
+    ///
+    /// # Errors
+    /// When it is malformed, or a value is out of range. The model is as before then.
+    pub fn set_generation_config(&mut self, text: &[u8]) -> Result<JsValue, Failure> {
+        self.generation = GenerationConfig::from_json(text, Path::new(GENERATION_FILE))?;
+        to_js(&self.generation.defaults())
     }
 
     /// Puts the model on a GPU, with its own pipelines and weights, in the place of the one before. Nothing runs there
@@ -142,7 +158,11 @@ impl MorModel {
         let context = self.context(device, self.depth).await?;
         match &mut self.session {
             Some(session) => session.replace_context(context),
-            None => self.session = Some(ChatSession::new(context, Arc::clone(&self.tokenizer))?),
+            None => {
+                let mut session = ChatSession::new(context, Arc::clone(&self.tokenizer))?;
+                session.end_also_at(self.generation.end_ids());
+                self.session = Some(session);
+            }
         }
         self.device = device;
         if device == Device::Gpu && self.weights.is_some() {
@@ -168,9 +188,14 @@ impl MorModel {
     /// When the file is no probe of this model, or the device fails.
     pub async fn check_probe(&mut self, device: &str, probe: &[u8]) -> Result<JsValue, Failure> {
         let probe = Probe::from_json(probe)?;
-        let device = Device::named(device)?;
-        let mut context = self.context(device, Depth::Configured).await?;
-        to_js(&probe.check(&mut context).await?)
+        let outcome = match Device::named(device)? {
+            Device::Cpu => {
+                let mut context = self.context(Device::Cpu, Depth::Configured).await?;
+                probe.check(&mut context).await?
+            }
+            Device::Gpu => probe.check_gpu(&self.on_gpu()?).await?,
+        };
+        to_js(&outcome)
     }
 
     /// Starts an answer to `messages` (JSON: `[{"role", "content"}]`, oldest first) and reads the prompt:
@@ -286,14 +311,14 @@ impl MorModel {
         };
         Ok(match device {
             Device::Cpu => Decoder::new(self.on_cpu()?, options)?.into(),
-            Device::Gpu => {
-                let model = self
-                    .gpu
-                    .clone()
-                    .ok_or_else(|| Failure::new("the model is not on a GPU"))?;
-                GpuDecoder::new(model, options).await?.into()
-            }
+            Device::Gpu => GpuDecoder::new(self.on_gpu()?, options).await?.into(),
         })
+    }
+
+    fn on_gpu(&self) -> Result<Arc<GpuModel>, Failure> {
+        self.gpu
+            .clone()
+            .ok_or_else(|| Failure::new("the model is not on a GPU"))
     }
 
     fn on_cpu(&mut self) -> Result<Arc<Model>, Failure> {
