@@ -45,6 +45,8 @@ pub use special::{DEFAULT_CHAT_TEMPLATE, SPECIAL_TOKENS};
 pub use stream::TokenStream;
 #[cfg(feature = "fs")]
 pub use threads::bound_threads;
+#[cfg(feature = "fs")]
+pub use tokenizer::OLDER_FILES;
 pub use tokenizer::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, Tokenizer};
 #[cfg(feature = "fs")]
 pub use train::{TrainOptions, TrainReport, train_tokenizer};

@@ -14,9 +14,13 @@ use crate::{Result, TextError, TokenStream};
 
 mod chat;
 mod encode;
+#[cfg(feature = "fs")]
+mod folder;
 mod layout;
 
 use encode::Encoded;
+#[cfg(feature = "fs")]
+pub use folder::OLDER_FILES;
 
 /// The vocabulary's file in a model folder.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -132,46 +136,6 @@ impl Tokenizer {
             #[cfg(feature = "fs")]
             files: (tokenizer_json.into(), config),
         })
-    }
-
-    /// Reads `tokenizer.json` and `tokenizer_config.json` from a model folder, and `chat_template.jinja` if there is
-    /// one.
-    ///
-    /// # Errors
-    /// [`TextError::Io`] with the missing file, or what [`Tokenizer::from_bytes`] reports.
-    #[cfg(feature = "fs")]
-    pub fn from_dir(dir: &std::path::Path) -> Result<Self> {
-        let read = |name| {
-            let path = dir.join(name);
-            std::fs::read(&path).map_err(|error| TextError::io(path, error))
-        };
-        let template = match read(TEMPLATE_FILE) {
-            Err(TextError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {
-                None
-            }
-            template => Some(template?),
-        };
-        Self::with_template(
-            &read(TOKENIZER_FILE)?,
-            &read(CONFIG_FILE)?,
-            template.as_deref(),
-        )
-    }
-
-    /// Writes both files into `dir`, which is created if need be; both appear whole, or none does. The chat template is
-    /// in the second: a [`TEMPLATE_FILE`] of what was there before, which would count first, is removed.
-    ///
-    /// # Errors
-    /// [`TextError::Io`] if the folder cannot be written.
-    #[cfg(feature = "fs")]
-    pub fn save(&self, dir: &std::path::Path) -> Result<()> {
-        let staged = mor_files::StagedFolder::new(dir)?;
-        mor_files::write(&staged.path().join(TOKENIZER_FILE), &self.files.0)?;
-        let mut config = serde_json::to_vec_pretty(&self.files.1)
-            .map_err(|error| bad(CONFIG_FILE, error.to_string()))?;
-        config.push(b'\n');
-        mor_files::write(&staged.path().join(CONFIG_FILE), &config)?;
-        Ok(staged.commit(CONFIG_FILE, &[TEMPLATE_FILE])?)
     }
 
     /// The SHA-256, in hexadecimal, of all that decides which ids a text or a conversation becomes:

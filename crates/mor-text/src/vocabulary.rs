@@ -148,7 +148,7 @@ pub(crate) const SPECIAL_KEYS: [&str; 7] = [
     "mask_token",
 ];
 /// Where it names more of them: a list, or in `extra_special_tokens` also an object.
-const MORE_KEYS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+pub(crate) const MORE_KEYS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 /// Most tokens that get an id here.
 const MAX_NUMBERED: usize = 1024;
 
@@ -237,7 +237,7 @@ fn added_tokens(file: &TokenizerFile, config: &Value) -> Result<(Vec<AddedToken>
 }
 
 /// The special tokens that `config` names.
-fn named_specials(config: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn named_specials(config: &Value) -> impl Iterator<Item = &Value> {
     let more = MORE_KEYS.iter().flat_map(|key| {
         let list = config[*key].as_array().into_iter().flatten();
         let object = config[*key].as_object().into_iter().flatten();

@@ -84,7 +84,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let staged = StagedFolder::new(&args.output)?;
         let from = mor_train::export::export(run, staged.path(), precision)?;
         probe::write(staged.path())?;
-        staged.commit(CONFIG_FILE, &[mor_text::TEMPLATE_FILE])?;
+        staged.commit(CONFIG_FILE, &mor_text::OLDER_FILES)?;
         say!("{} is now in {}", from.display(), args.output.display());
         return Ok(());
     }
@@ -99,7 +99,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let staged = StagedFolder::new(&args.output)?;
     mor_import::convert(model, staged.path(), precision)?;
     probe::write(staged.path())?;
-    staged.commit(CONFIG_FILE, &[mor_text::TEMPLATE_FILE])?;
+    staged.commit(CONFIG_FILE, &mor_text::OLDER_FILES)?;
     say!("{} is now in {}", model.display(), args.output.display());
     Ok(())
 }

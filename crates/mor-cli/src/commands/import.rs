@@ -200,9 +200,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let path = staged.path().join("generation_config.json");
     mor_files::write(&path, generation.as_bytes())?;
     probe::write(staged.path())?;
-    // The template of a tokenizer that was there before must not count for this one.
-    let gone = tokenizer.map(|_| mor_text::TEMPLATE_FILE);
-    staged.commit(CONFIG_FILE, gone.as_slice())?;
+    // Files of a tokenizer that was there before must not count for this one.
+    let gone = tokenizer.map_or(&[][..], |_| &mor_text::OLDER_FILES);
+    staged.commit(CONFIG_FILE, gone)?;
 
     if let Some((_, report)) = tokenizer {
         warn(report);

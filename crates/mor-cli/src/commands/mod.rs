@@ -39,22 +39,26 @@ mod training_device;
 
 /// What commands read of a model folder, and so must not write meanwhile.
 #[cfg(feature = "model")]
-pub(crate) const MODEL_FILES: [&str; 7] = [
+pub(crate) const MODEL_FILES: [&str; 9] = [
     "config.json",
     "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "generation_config.json",
     "probe.json",
 ];
 
 /// What the folder of a tokenizer is written as.
 #[cfg(feature = "model")]
-pub(crate) const TOKENIZER_FILES: [&str; 3] = [
+pub(crate) const TOKENIZER_FILES: [&str; 5] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
 ];
 
 /// The command was used wrongly in a way that the parser of arguments cannot know: exit code 2.

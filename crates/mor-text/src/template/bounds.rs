@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use minijinja::value::{Object, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+use super::sequence::Sequence;
 use super::source::CHECK;
 
 /// Bytes that one rendering may build and write, all in all.
@@ -93,6 +94,12 @@ fn measure(value: &Value, in_namespace: bool, depth: usize, left: &mut usize) ->
         false => None,
     };
     let items: Box<dyn Iterator<Item = Value>> = match (pairs, is_map) {
+        // Looking at a generator would spend it.
+        _ if Sequence::of(value).is_some() => Box::new(
+            Sequence::of(value)
+                .into_iter()
+                .flat_map(|it| it.items.iter().cloned()),
+        ),
         (Some(pairs), _) => Box::new(pairs.map(|(_, value)| value)),
         (None, false) if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) => {
             match object.try_iter() {

@@ -3,6 +3,11 @@
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
+use super::bounds::is_namespace;
+use super::methods::is_space;
+use super::python::invalid;
+use super::sequence::{Kind, Sequence};
+
 /// How deep values may be nested.
 const MAX_DEPTH: usize = 64;
 /// Most bytes that are written.
@@ -33,7 +38,9 @@ impl Json {
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => out.push_str(&number(value)),
             ValueKind::String => self.string(value.as_str().unwrap_or_default(), out),
-            ValueKind::Seq | ValueKind::Iterable => {
+            ValueKind::Seq | ValueKind::Iterable
+                if Sequence::of(value).is_none_or(|it| it.kind == Kind::Tuple) =>
+            {
                 let items = value.try_iter()?;
                 self.list(('[', ']'), items, depth, out, |item, out| {
                     self.value(&item, depth + 1, out)
@@ -133,7 +140,7 @@ impl Json {
 /// `value` as Python prints it in text: strings as they are, lists and dicts with `repr` of what they hold.
 pub(super) fn printed(value: &Value) -> Result<String, Error> {
     match value.kind() {
-        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => {
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::Plain => {
             let mut out = String::new();
             repr(value, 0, &mut out)?;
             Ok(out)
@@ -146,6 +153,10 @@ fn repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
     check(depth, out)?;
     match value.kind() {
         ValueKind::String => repr_string(value.as_str().unwrap_or_default(), out),
+        _ if let Some(sequence) = Sequence::of(value) => sequence_repr(sequence, depth, out)?,
+        _ if is_namespace(value) => {
+            return Err(invalid("a namespace has no text"));
+        }
         ValueKind::Seq | ValueKind::Iterable => {
             out.push('[');
             for (index, item) in value.try_iter()?.enumerate() {
@@ -169,7 +180,40 @@ fn repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
             out.push('}');
         }
         ValueKind::Undefined => out.push_str("Undefined"),
+        ValueKind::Plain => return Err(invalid("an object has no text")),
         _ => out.push_str(&number(value)),
+    }
+    Ok(())
+}
+
+fn sequence_repr(sequence: &Sequence, depth: usize, out: &mut String) -> Result<(), Error> {
+    match sequence.kind {
+        Kind::Tuple => {
+            out.push('(');
+            for (index, item) in sequence.items.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                repr(item, depth + 1, out)?;
+            }
+            let is_one = sequence.items.len() == 1;
+            out.push_str(if is_one { ",)" } else { ")" });
+        }
+        Kind::Range(start, end, 1) => out.push_str(&format!("range({start}, {end})")),
+        Kind::Range(start, end, step) => {
+            out.push_str(&format!("range({start}, {end}, {step})"));
+        }
+        Kind::View(name) => {
+            out.push_str(name);
+            out.push('(');
+            repr(&Value::from(sequence.items.clone()), depth + 1, out)?;
+            out.push(')');
+        }
+        Kind::Generator => {
+            return Err(invalid(
+                "a generator has no text; make a list of it with the filter `list`",
+            ));
+        }
     }
     Ok(())
 }
@@ -191,13 +235,22 @@ fn repr_string(text: &str, out: &mut String) {
                 out.push('\\');
                 out.push(c);
             }
-            c if c < ' ' || ('\u{7f}'..='\u{a0}').contains(&c) => {
+            c if c < ' ' || matches!(c, '\u{7f}'..='\u{a0}' | '\u{ad}') => {
                 out.push_str(&format!("\\x{:02x}", u32::from(c)));
+            }
+            // Other space, and signs that are not seen.
+            c if c != ' ' && (is_space(c) || is_invisible(c)) => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c => out.push(c),
         }
     }
     out.push(quote);
+}
+
+/// Signs that change how others are shown, and private ones.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}')
 }
 
 /// A number, bool or none as Python prints it. Large and small floats have exponents of two digits there.

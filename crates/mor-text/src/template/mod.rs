@@ -3,13 +3,17 @@
 //! A template gets the real contents, since it may trim, compare and cut them. Which parts of the result a message
 //! wrote is found out by [`crate::tokenizer`], which renders a second time with other contents.
 //!
-//! What minijinja lacks gives an error. Two things it has are written otherwise: a tuple is printed as a list, and a list
-//! joined to a string with `~` has its strings in double quotes.
+//! What minijinja lacks gives an error; what it has otherwise is mended here or refused.
 
 mod bounds;
+mod case;
 mod clock;
+mod filters;
 mod json;
+mod methods;
+mod operators;
 mod python;
+mod sequence;
 mod source;
 mod tag;
 
@@ -18,7 +22,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context
 
 use crate::{Result, Role, TextError};
 
-pub(crate) use python::is_space;
+pub(crate) use methods::is_space;
 
 /// A template comes with the model and is not trusted: it may run this many instructions, enough for
 /// thousands of messages and over in well under a second.
@@ -265,6 +269,45 @@ mod tests {
                 format!("{{{{ {expression} }}}}")
             };
             let _ = render(&template, &[], false);
+        }
+    }
+
+    #[test]
+    fn what_python_would_not_print_is_refused() {
+        for (template, expected) in [
+            (
+                "{{ messages|map(attribute='role') }}",
+                "a generator has no text",
+            ),
+            (
+                "{{ messages|map(attribute='role') ~ 'x' }}",
+                "a generator has no text",
+            ),
+            (
+                "{{ [messages|reverse]|tojson }}",
+                "cannot be written as JSON",
+            ),
+            ("{% set n = namespace() %}{{ n }}", "namespace"),
+            ("{{ messages[0].content|e }}", "filter e is unknown"),
+            ("{% autoescape true %}{% endautoescape %}", "HTML"),
+            (
+                "{% macro m() %}{{ varargs }}{% endmacro %}",
+                "`varargs` of a macro",
+            ),
+            (
+                "{{ [messages[0].role]|max }}",
+                "`min` and `max` are for numbers",
+            ),
+            ("{{ '½'.isdigit() }}", "`isdigit` of this text"),
+            (
+                "{{ messages[0]|reverse|list }}",
+                "a dict cannot be reversed",
+            ),
+        ] {
+            let error = render(template, &[(Role::User, "a")], true)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{template}: {error}");
         }
     }
 }

@@ -3,16 +3,15 @@
 //! - `{% generation %}`, which transformers adds to Jinja, becomes `{% with %}`: a bracket with a scope of its own.
 //! - Whatever is bound to a name passes through [`CHECK`], which bounds what a template can build up: fuel counts
 //!   instructions, and forty of these can double a string forty times.
-//! - `[::-1]` becomes a call of [`REVERSED`], since minijinja panics where nothing is sliced backwards.
+//! - Operators that minijinja reads otherwise are rewritten first, by [`operators`].
 
 use std::ops::Range;
 
-use super::tag::{Kind, Tag, Token, end_of_raw, next_tag};
+use super::operators;
+use super::tag::{Kind, Tag, end_of_raw, next_tag};
 
 /// The filter and the function that look at each value a name is bound to.
 pub(super) const CHECK: &str = "mor_checked";
-/// The method that `[::-1]` becomes.
-pub(super) const REVERSED: &str = "mor_reversed";
 /// Product of the numbers that one tag may multiply by.
 const MAX_FACTOR: u64 = 100_000;
 
@@ -34,20 +33,21 @@ pub(super) struct Prepared {
 /// # Errors
 /// A reason, when the template multiplies by what is not a number written out.
 pub(super) fn prepare(source: &str) -> Result<Prepared, String> {
-    if let Some(name) = [CHECK, REVERSED]
-        .iter()
-        .find(|name| source.contains(**name))
-    {
+    let reserved = [
+        CHECK,
+        operators::REVERSED,
+        operators::TUPLE,
+        operators::TEXT,
+    ];
+    if let Some(name) = reserved.iter().find(|name| source.contains(**name)) {
         return Err(format!("the name `{name}` is reserved"));
     }
-    let source = &without_backward_slices(source)?;
+    let source = &operators::rewrite(source)?;
     let mut out = String::with_capacity(source.len() + source.len() / 4);
     let mut literals = 0;
     let mut at = 0;
     // Targets of `{% set x %}…{% endset %}` that are open.
     let mut captured: Vec<&str> = Vec::new();
-    // Branches of each block that is open.
-    let mut blocks: Vec<usize> = Vec::new();
     while let Some(open) = next_tag(source, at) {
         literals += open - at;
         out.push_str(&source[at..open]);
@@ -57,7 +57,6 @@ pub(super) fn prepare(source: &str) -> Result<Prepared, String> {
         };
         at = tag.end;
         tag.check_factors(source)?;
-        tag.check_size(source, &mut blocks)?;
         tag.rewrite(source, &mut captured, &mut out);
         if tag.is_raw(source) {
             let end = end_of_raw(source, at).unwrap_or(source.len());
@@ -74,83 +73,25 @@ pub(super) fn prepare(source: &str) -> Result<Prepared, String> {
     })
 }
 
-/// Calls a method instead of slicing backwards.
-fn without_backward_slices(source: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(source.len());
-    let mut copied = 0;
-    let mut at = 0;
-    while let Some(tag) = next_tag(source, at).and_then(|open| Tag::read(source, open)) {
-        at = tag.end;
-        for slice in tag.backward_slices(source)? {
-            out.push_str(&source[copied..slice.start]);
-            out.push_str(&format!(".{REVERSED}()"));
-            copied = slice.end;
-        }
-        if tag.is_raw(source) {
-            at = end_of_raw(source, at).unwrap_or(source.len());
-        }
-    }
-    out.push_str(&source[copied..]);
-    Ok(out)
-}
-
 impl Tag {
-    /// Where `[::-1]` stands.
-    ///
-    /// # Errors
-    /// A reason, when another slice may go backwards.
-    fn backward_slices(&self, source: &str) -> Result<Vec<Range<usize>>, String> {
-        let mut found = Vec::new();
-        for (open, bracket) in self.tokens.iter().enumerate() {
-            if self.text(source, open) != "[" {
-                continue;
-            }
-            let inside = |token: &Token| token.depth > bracket.depth;
-            let length = self.tokens[open + 1..]
-                .iter()
-                .take_while(|it| inside(it))
-                .count();
-            let inside = open + 1..open + 1 + length;
-            let mut colons = inside.clone().filter(|&index| {
-                self.tokens[index].depth == bracket.depth + 1 && self.text(source, index) == ":"
-            });
-            let (Some(first), Some(second)) = (colons.next(), colons.next()) else {
-                continue;
-            };
-            let step = &self.tokens[second + 1..inside.end];
-            let is_plain = first == open + 1 && second == first + 1;
-            match step {
-                [] => {}
-                [step] if step.kind == Kind::Number => {}
-                [minus, one]
-                    if is_plain
-                        && &source[minus.range.clone()] == "-"
-                        && &source[one.range.clone()] == "1"
-                        && inside.end < self.tokens.len() =>
-                {
-                    found.push(bracket.range.start..self.tokens[inside.end].range.end);
-                }
-                _ => {
-                    return Err(
-                        "the step of a slice must be a number written out; of those below 0 only [::-1] is known"
-                            .to_owned(),
-                    );
-                }
-            }
-        }
-        Ok(found)
-    }
-
     /// Refuses what takes too much of the stack. `blocks` are those that are open.
-    fn check_size(&self, source: &str, blocks: &mut Vec<usize>) -> Result<(), String> {
+    pub(super) fn check_size(&self, source: &str, blocks: &mut Vec<usize>) -> Result<(), String> {
         if self.tokens.len() > MAX_TOKENS {
             return Err(format!("a tag has more than {MAX_TOKENS} words and signs"));
         }
         let deepest = self.tokens.iter().map(|token| token.depth).max();
+        let unknown = (0..self.tokens.len())
+            .map(|index| self.text(source, index))
+            .find(|text| matches!(*text, "varargs" | "kwargs"));
+        if let Some(name) = unknown {
+            return Err(format!("`{name}` of a macro is not known here"));
+        }
         match self.text(source, 0) {
             _ if !self.is_block => {}
-            "if" | "for" | "with" | "macro" | "call" | "filter" | "block" | "autoescape"
-            | "generation" => blocks.push(0),
+            "autoescape" => return Err("it marks text as HTML".to_owned()),
+            "if" | "for" | "with" | "macro" | "call" | "filter" | "block" | "generation" => {
+                blocks.push(0)
+            }
             "set" if self.assignment(source).is_none() => blocks.push(0),
             "elif" => {
                 if let Some(branches) = blocks.last_mut() {
@@ -296,7 +237,7 @@ impl Tag {
     }
 
     /// The first token that reads `text`, or the number of tokens.
-    fn position(&self, source: &str, text: &str) -> usize {
+    pub(super) fn position(&self, source: &str, text: &str) -> usize {
         (0..self.tokens.len())
             .find(|&index| self.text(source, index) == text)
             .unwrap_or(self.tokens.len())
@@ -346,8 +287,8 @@ mod tests {
     fn what_is_bound_to_a_name_is_checked() {
         for (source, expected) in [
             (
-                "{%- set a = b ~ ')' -%}",
-                "{%- set a = ( b ~ ')' )|mor_checked(false) -%}",
+                "{%- set a = b + ')' -%}",
+                "{%- set a = ( b + ')' )|mor_checked(false) -%}",
             ),
             (
                 "{% set n.a = {'=': 1} %}",
@@ -379,25 +320,6 @@ mod tests {
             ),
         ] {
             assert_eq!(rewritten(source), expected);
-        }
-    }
-
-    #[test]
-    fn slices_backwards_are_calls() {
-        assert_eq!(
-            rewritten("{{ a[::-1][0] ~ b[1::2][f(c)[ : : - 1 ]:] ~ '[::-1]' }}[::-1]"),
-            "{{ a.mor_reversed()[0] ~ b[1::2][f(c).mor_reversed():] ~ '[::-1]' }}[::-1]"
-        );
-        for source in [
-            "{{ a[1::-1] }}",
-            "{{ a[::-2] }}",
-            "{{ a[::b] }}",
-            "{{ [a[::-b]] }}",
-        ] {
-            assert!(
-                rewritten(source).contains("the step of a slice"),
-                "{source}"
-            );
         }
     }
 

@@ -229,7 +229,7 @@ impl Trainer {
             on_event(Event::Saving(true));
             let staged = mor_files::StagedFolder::new(&model)?;
             crate::export::export(self.folder.path(), staged.path(), Precision::F32)?;
-            staged.commit(mor_config::CONFIG_FILE, &[mor_text::TEMPLATE_FILE])?;
+            staged.commit(mor_config::CONFIG_FILE, &mor_text::OLDER_FILES)?;
             on_event(Event::Saving(false));
         }
         self.report(on_event);
