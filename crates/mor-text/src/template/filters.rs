@@ -23,7 +23,8 @@ const REMOVED: [&str; 12] = [
 ];
 
 /// Filters that take the text of any value.
-const TEXT_FILTERS: [(&str, fn(&str) -> String); 4] = [
+type TextFilter = (&'static str, fn(&str) -> String);
+const TEXT_FILTERS: [TextFilter; 4] = [
     ("lower", str::to_lowercase),
     ("upper", str::to_uppercase),
     ("title", case::title_words),
@@ -34,22 +35,21 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     for name in REMOVED {
         environment.remove_filter(name);
     }
-    type Texts<'a, 'b, 'c> = &'a State<'b, 'c>;
     environment.add_filter(
         "trim",
-        |state: Texts<'_, '_, '_>, value: Value, chars: Option<String>| {
+        |state: &State<'_, '_>, value: Value, chars: Option<String>| {
             let text = text_of(state, &value)?;
             Ok::<_, Error>(strip(&text, chars.as_deref(), true, true).to_owned())
         },
     );
     for (name, filter) in TEXT_FILTERS {
-        environment.add_filter(name, move |state: Texts<'_, '_, '_>, value: Value| {
+        environment.add_filter(name, move |state: &State<'_, '_>, value: Value| {
             text_of(state, &value).map(|text| filter(&text))
         });
     }
     environment.add_filter(
         "replace",
-        |state: Texts<'_, '_, '_>, value: Value, old: Value, new: Value, count: Option<i64>| {
+        |state: &State<'_, '_>, value: Value, old: Value, new: Value, count: Option<i64>| {
             let (text, old, new) = (
                 text_of(state, &value)?,
                 text_of(state, &old)?,

@@ -151,11 +151,11 @@ fn view(dict: &Value, name: &str) -> Result<Value, Error> {
     let pairs = dict.as_object().and_then(|dict| dict.try_iter_pairs());
     let pairs = pairs.ok_or_else(|| Error::from(ErrorKind::UnknownMethod))?;
     Ok(match name {
-        "keys" => Sequence::new(Kind::View("dict_keys"), pairs.map(|(key, _)| key)),
-        "values" => Sequence::new(Kind::View("dict_values"), pairs.map(|(_, value)| value)),
+        "keys" => Sequence::value(Kind::View("dict_keys"), pairs.map(|(key, _)| key)),
+        "values" => Sequence::value(Kind::View("dict_values"), pairs.map(|(_, value)| value)),
         _ => {
             let items = pairs.map(|(key, value)| Sequence::tuple([key, value]));
-            Sequence::new(Kind::View("dict_items"), items)
+            Sequence::value(Kind::View("dict_items"), items)
         }
     })
 }

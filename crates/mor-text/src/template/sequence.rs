@@ -32,7 +32,7 @@ pub(super) enum Kind {
 }
 
 impl Sequence {
-    pub(super) fn new(kind: Kind, items: impl IntoIterator<Item = Value>) -> Value {
+    pub(super) fn value(kind: Kind, items: impl IntoIterator<Item = Value>) -> Value {
         Value::from_object(Self {
             kind,
             items: items.into_iter().collect(),
@@ -41,11 +41,11 @@ impl Sequence {
     }
 
     pub(super) fn tuple(items: impl IntoIterator<Item = Value>) -> Value {
-        Self::new(Kind::Tuple, items)
+        Self::value(Kind::Tuple, items)
     }
 
     pub(super) fn generator(items: impl IntoIterator<Item = Value>) -> Value {
-        Self::new(Kind::Generator, items)
+        Self::value(Kind::Generator, items)
     }
 
     /// `range(start, end, step)`, with at most [`MAX_RANGE`] numbers.
@@ -66,7 +66,7 @@ impl Sequence {
             )));
         };
         let numbers = (0..count as i64).map(|index| Value::from(start + index * step));
-        Ok(Self::new(Kind::Range(start, end, step), numbers))
+        Ok(Self::value(Kind::Range(start, end, step), numbers))
     }
 
     /// `value`, if it is of this kind.
