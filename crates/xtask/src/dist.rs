@@ -1,6 +1,7 @@
 //! The program for this platform as an archive: with the model that ships, the recipes, and the licences of everything in
 //! it.
 
+use std::collections::HashSet;
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -111,7 +112,32 @@ pub(crate) fn packages(target: &str) -> Result<Vec<Package>> {
     let text = tools::output(tools::cargo().args(arguments).arg(target))?;
     let metadata: Value =
         serde_json::from_str(&text).context("`cargo metadata` printed no JSON")?;
-    notices::compiled_in(&metadata, "mor-cli")
+    let mut packages = notices::compiled_in(&metadata, "mor-cli")?;
+    // That also lists what only features which are off would bring; this does not.
+    let arguments = [
+        "tree",
+        "--locked",
+        "--package",
+        "mor-cli",
+        "--edges",
+        "normal,no-proc-macro",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+        "--target",
+    ];
+    let tree = tools::output(tools::cargo().args(arguments).arg(target))?;
+    let titles: HashSet<String> = tree
+        .lines()
+        .filter_map(|line| line.split_once(" v"))
+        .map(|(name, rest)| {
+            let version = rest.split(' ').next().unwrap_or_default();
+            format!("{name} {version}")
+        })
+        .collect();
+    packages.retain(|package| titles.contains(&package.title()));
+    Ok(packages)
 }
 
 /// A file of the archive.

@@ -130,7 +130,8 @@ impl Package {
         })
     }
 
-    fn title(&self) -> String {
+    /// Name and version.
+    pub(crate) fn title(&self) -> String {
         format!("{} {}", self.name, self.version)
     }
 

@@ -165,6 +165,8 @@ fn everything_in_the_program_has_a_licence_text() {
     assert!(has("burn-core") && has("wgpu") && has("tokenizers") && has("axum"));
     // Of tests, of macros, of this task runner.
     assert!(!has("proptest") && !has("serde_derive") && !has("wasm-bindgen-cli-support"));
+    // Of a feature of Burn that is off.
+    assert!(!has("tch"));
     // C code that a package brings along.
     assert!(text.contains("Microsoft Corporation, Daan Leijen"));
     let ours = packages.iter().any(|it| it.name.starts_with("mor-"));
