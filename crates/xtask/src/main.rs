@@ -1,11 +1,14 @@
 //! Project tasks: everything continuous integration does, by hand.
 //!
 //! `cargo xtask demo` opens the chat page, `cargo xtask test` checks the whole project,
-//! `cargo xtask web` builds the page, `cargo xtask bench` times it, and `cargo xtask lint` checks the style alone.
+//! `cargo xtask web` builds the page, `cargo xtask bench` times it, `cargo xtask lint` checks the style alone, and
+//! `cargo xtask dist` packs the program for this platform.
 
 mod bench;
 mod demo;
+mod dist;
 mod lint;
+mod notices;
 mod phases;
 mod test;
 mod tools;
@@ -19,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Project tasks: demo, test, web, bench, lint.
+/// Project tasks: demo, test, web, bench, lint, dist.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -39,6 +42,8 @@ enum Task {
     Bench(bench::Args),
     /// Check formatting, Clippy and TypeScript.
     Lint,
+    /// Pack the program for this platform into target/dist, with the model that ships and all licences.
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
         Task::Web => web::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Lint => lint::run(),
+        Task::Dist(args) => dist::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
