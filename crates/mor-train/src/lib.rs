@@ -13,7 +13,6 @@ pub mod export;
 pub mod optimizer;
 mod ranks;
 pub mod recipe;
-mod rng;
 mod run;
 pub mod schedule;
 mod trainer;

@@ -11,7 +11,7 @@ use crate::data::{Batch, IGNORE, Row, Targets};
 use crate::evaluate::{depths, device_of, matrix};
 use crate::optimizer::Gradients;
 use crate::recipe::Matmul;
-use crate::rng::Rng;
+use mor_math::SplitMix64;
 
 /// The stream of random numbers that noise is seeded from.
 const NOISE_STREAM: u64 = 0x6472_6F70;
@@ -128,7 +128,7 @@ impl Trainer {
             return;
         }
         let stream = self.state.step * batches as u64 + batch as u64;
-        let seed = Rng::new(self.recipe.train.seed ^ NOISE_STREAM, stream).next_u64();
+        let seed = SplitMix64::of_stream(self.recipe.train.seed ^ NOISE_STREAM, stream).next_u64();
         device_of(&self.model).seed(seed);
     }
 
