@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod lint;
 mod phases;
+mod slowest;
 mod test;
 mod tools;
 mod vulkan;
@@ -39,6 +40,12 @@ enum Task {
     Bench(bench::Args),
     /// Check formatting, Clippy and TypeScript.
     Lint,
+    /// Build the page and check its types; a part of `test`.
+    #[command(hide = true)]
+    PageBuild,
+    /// Test the page in a browser, as built; a part of `test`.
+    #[command(hide = true)]
+    PageTest,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
         Task::Web => web::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Lint => lint::run(),
+        Task::PageBuild => test::page_build(),
+        Task::PageTest => test::page_test(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
