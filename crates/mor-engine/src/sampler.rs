@@ -5,8 +5,8 @@ mod options;
 pub use options::SamplingOptions;
 
 use crate::cpu::Kernels;
-use mor_math::SplitMix64;
 use crate::{Model, Result};
+use mor_math::SplitMix64;
 
 /// A chosen token.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,9 +3,10 @@
 
 use crate::attention::AttentionShape;
 use crate::check::check_len;
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::profile::{Kernel, timer};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,7 +58,7 @@ fn rotate(
         None => seq,
     };
     let table = table(length, head_dim, base);
-    let isa = Isa::current();
+    let isa = current_isa();
     x.par_chunks_mut(seq * heads * head_dim)
         .enumerate()
         .for_each(|(at, x)| {

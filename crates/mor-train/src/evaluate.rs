@@ -13,9 +13,9 @@ use mor_text::Tokenizer;
 use crate::data::{Batch, Dataset, IGNORE, Overlong, Reading, Targets, measured_batches};
 use crate::ranks::{Alone, Ranks};
 use crate::recipe::Learn;
-use mor_math::SplitMix64;
 use crate::trainer::check_tokenizer;
 use crate::{Result, TrainError};
+use mor_math::SplitMix64;
 
 /// What was measured on some text.
 #[derive(Clone, Debug, Default, PartialEq)]

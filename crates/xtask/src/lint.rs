@@ -11,11 +11,11 @@ pub(crate) fn run() -> Result<()> {
     let outcome = format(&mut phases)
         .and_then(|()| clippy(&mut phases))
         .and_then(|()| {
-        phases.run("npm packages", tools::ensure_npm_packages)?;
-        // The page imports the types of its WebAssembly module.
-        web::bindings(&mut phases)?;
-        typescript(&mut phases)
-    });
+            phases.run("npm packages", tools::ensure_npm_packages)?;
+            // The page imports the types of its WebAssembly module.
+            web::bindings(&mut phases)?;
+            typescript(&mut phases)
+        });
     eprintln!("\n{}", phases.table());
     outcome
 }

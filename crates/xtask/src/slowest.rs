@@ -52,7 +52,9 @@ impl Slowest {
 /// The tests of a report, named by file and test.
 fn read(report: &str) -> Result<Vec<Timed>> {
     let document = roxmltree::Document::parse(report).context("not a report in JUnit's format")?;
-    let cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
+    let cases = document
+        .descendants()
+        .filter(|node| node.has_tag_name("testcase"));
     cases
         .map(|case| {
             let attribute = |name| case.attribute(name).unwrap_or_default();
@@ -93,7 +95,9 @@ mod tests {
         let later = SystemTime::now() + Duration::from_secs(60);
         let mut nothing = Slowest::default();
         nothing.add(&path, later).unwrap();
-        nothing.add(&dir.join("none.xml"), SystemTime::UNIX_EPOCH).unwrap();
+        nothing
+            .add(&dir.join("none.xml"), SystemTime::UNIX_EPOCH)
+            .unwrap();
         assert_eq!(nothing.table(), "");
         std::fs::write(&path, "{}").unwrap();
         assert!(nothing.add(&path, SystemTime::UNIX_EPOCH).is_err());

@@ -96,7 +96,9 @@ pub(crate) fn page_test() -> Result<()> {
 /// Compiles all tests of the workspace. One build serves them all: the development profile, whose dependencies are
 /// optimised where tests would crawl otherwise (see the root Cargo.toml).
 fn build(phases: &mut Phases) -> Result<()> {
-    phases.run("build of the tests", || cargo_test(&["--no-run", "--quiet"]))?;
+    phases.run("build of the tests", || {
+        cargo_test(&["--no-run", "--quiet"])
+    })?;
     // Says which adapters the tests run on, and fails where there is none.
     phases.run("devices", || {
         let mor = tools::built_program("debug", "mor")?;
@@ -147,8 +149,14 @@ fn gpt2_vocabulary(phases: &mut Phases) -> Result<()> {
 /// Prints the slowest tests of a run that began at `started`.
 fn slowest(started: SystemTime) -> Result<()> {
     let mut slowest = Slowest::default();
-    slowest.add(&tools::target_dir()?.join("nextest/default/junit.xml"), started)?;
-    slowest.add(&tools::web_dir().join(Path::new("test-results/junit.xml")), started)?;
+    slowest.add(
+        &tools::target_dir()?.join("nextest/default/junit.xml"),
+        started,
+    )?;
+    slowest.add(
+        &tools::web_dir().join(Path::new("test-results/junit.xml")),
+        started,
+    )?;
     let table = slowest.table();
     if !table.is_empty() {
         eprintln!("slowest tests\n{table}");

@@ -77,8 +77,8 @@ impl Background {
 
     /// Starts a command that writes into the file `log`.
     pub(crate) fn start_logged(command: &mut Command, log: &Path) -> Result<Self> {
-        let file = fs::File::create(log)
-            .with_context(|| format!("cannot write {}", log.display()))?;
+        let file =
+            fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let output = file.try_clone()?;
         Self::start(command.stdin(Stdio::null()).stdout(output).stderr(file))
     }

@@ -127,7 +127,12 @@ pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&[u32]>) 
             .map(|at| {
                 let row = at / half;
                 let position = positions.map_or(row, |all| all[row] as usize);
-                f(mor_math::angle(position, at % half, head_dim, f64::from(base))) as f32
+                f(mor_math::angle(
+                    position,
+                    at % half,
+                    head_dim,
+                    f64::from(base),
+                )) as f32
             })
             .collect();
         let values = TensorData::new(values, [tables, seq, 1, half]);

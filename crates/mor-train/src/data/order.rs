@@ -73,7 +73,8 @@ impl Order {
                 data.release();
             }
         }
-        let mut rng = SplitMix64::of_stream(self.seed ^ STREAM ^ epoch.rotate_left(32), pool as u64 + 1);
+        let mut rng =
+            SplitMix64::of_stream(self.seed ^ STREAM ^ epoch.rotate_left(32), pool as u64 + 1);
         rng.shuffle(&mut rows);
         rows.sort_by_key(|row| row.inputs());
         let mut batches = fill(&rows, self.size);
