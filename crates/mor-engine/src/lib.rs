@@ -21,13 +21,13 @@ mod generate;
 mod generation_config;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod layer_step;
 mod model;
 mod pool;
 mod probe;
 mod random;
 mod routing;
 mod sampler;
-mod stage;
 
 pub use chat::{ChatOptions, ChatSession, Piece, Reply, Started};
 pub use context::Context;
