@@ -4,7 +4,6 @@
 use super::math;
 use super::matmul::panel_vector;
 use super::simd::{LANES, Widen, largest};
-use mor_math::simd::Simd;
 
 /// Added to the score of a hidden key.
 pub(crate) const HIDDEN: f32 = -1e30;

@@ -47,7 +47,7 @@ struct Sums {
 
 impl Trainer {
     /// Forward and backward. The gradients are those of the mean loss over all targets, times `loss_scale`.
-    pub(super) fn pass(
+    pub(super) fn gradients(
         &self,
         rows: &[Vec<Row>],
         progress: f64,
@@ -200,7 +200,7 @@ impl Sums {
     }
 
     /// The figures of all processes together.
-    fn pass(
+    fn finish(
         self,
         trainer: &Trainer,
         counted: usize,
