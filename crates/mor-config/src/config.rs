@@ -139,6 +139,22 @@ pub struct AdaptiveEmbedding {
 }
 
 /// A mixture-of-recursions model. Keys are Hugging Face's where it has a name for them.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mor_config::{Depth, ModelConfig, Preset};
+///
+/// let config = Preset::Technical10m.config();
+/// assert_eq!((config.hidden_size, config.head_dim()), (384, 64));
+/// assert_eq!(config.resolve_depth(Depth::Forced(1))?, Some(1));
+///
+/// // What is out of range is an error that names file and key.
+/// let text = config.to_json().replace("\"num_attention_heads\": 6", "\"num_attention_heads\": 7");
+/// let error = ModelConfig::from_json(text.as_bytes(), Path::new("config.json")).unwrap_err();
+/// assert!(error.to_string().starts_with("config.json: `num_attention_heads`"), "{error}");
+/// # Ok::<(), mor_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// The family.

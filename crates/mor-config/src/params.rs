@@ -111,6 +111,14 @@ impl ModelConfig {
     }
 
     /// Parameters per component and in total; a tied head counts once.
+    ///
+    /// ```
+    /// use mor_config::{Component, Preset};
+    ///
+    /// let count = Preset::Technical10m.config().parameter_count();
+    /// assert_eq!(count.total, 9_848_320);
+    /// assert_eq!(count.by_component[&Component::TokenEmbedding], 8192 * 384);
+    /// ```
     pub fn parameter_count(&self) -> ParameterCount {
         let mut by_component = BTreeMap::new();
         for tensor in self.tensors() {

@@ -30,6 +30,22 @@ pub enum Precision {
 /// # Errors
 /// [`ConfigError::Io`], or [`ConfigError::Weights`] when a shape does not fit its values or a value does not fit
 /// `precision`.
+///
+/// ```
+/// use mor_config::{Precision, Weights, save_tensors};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// let tensors = [("head.weight".to_owned(), vec![2, 3], vec![1.0; 6])];
+/// save_tensors(&path, &tensors, Precision::F16)?;
+///
+/// let weights = Weights::open(&path)?;
+/// assert_eq!(weights.names(), ["head.weight"]);
+/// assert_eq!(weights.shape("head.weight")?, [2, 3]);
+/// assert_eq!(weights.to_f32("head.weight")?, [1.0; 6]);
+/// assert!(weights.to_f32("tail.weight").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn save_tensors(
     path: &Path,
     tensors: &[(String, Vec<usize>, Vec<f32>)],

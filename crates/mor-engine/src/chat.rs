@@ -72,6 +72,30 @@ struct Turn {
 }
 
 /// A conversation with a model.
+///
+/// ```
+/// use std::path::Path;
+/// use std::sync::Arc;
+///
+/// use mor_engine::{ChatOptions, ChatSession, DecodeOptions, Decoder, Model};
+/// use mor_text::Tokenizer;
+///
+/// # pollster::block_on(async {
+/// let folder = Path::new("../../models/technical-10m");
+/// let decoder = Decoder::new(Arc::new(Model::load(folder)?), DecodeOptions::default())?;
+/// let mut session = ChatSession::new(decoder, Arc::new(Tokenizer::from_dir(folder)?))?;
+///
+/// let options = ChatOptions { max_new_tokens: 8, ..ChatOptions::default() };
+/// session.ask("How do I list the contents of a tar file?", options).await?;
+/// let mut answer = String::new();
+/// while let Some(piece) = session.next_piece().await? {
+///     answer += &piece.text;
+/// }
+/// assert!(!answer.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ChatSession {
     context: Context,
     tokenizer: Arc<Tokenizer>,

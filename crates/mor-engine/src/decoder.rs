@@ -48,6 +48,27 @@ impl DecodeOptions {
 }
 
 /// What the model made of the context so far; see the module's description.
+///
+/// ```
+/// use std::path::Path;
+/// use std::sync::Arc;
+///
+/// use mor_engine::{DecodeOptions, Decoder, Model};
+///
+/// let model = Model::load(Path::new("../../models/technical-10m"))?;
+/// let mut decoder = Decoder::new(Arc::new(model), DecodeOptions::default())?;
+/// decoder.prefill(&[2, 7, 11])?;
+/// let logits = decoder.logits().to_vec();
+///
+/// // Token by token the same, up to rounding.
+/// decoder.reset();
+/// for id in [2, 7, 11] {
+///     decoder.push(id)?;
+/// }
+/// let pairs = decoder.logits().iter().zip(&logits);
+/// assert!(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-3);
+/// # Ok::<(), mor_engine::EngineError>(())
+/// ```
 pub struct Decoder {
     model: Arc<Model>,
     options: DecodeOptions,

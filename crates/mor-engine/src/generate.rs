@@ -74,6 +74,26 @@ pub struct GeneratedToken {
 
 /// A running generation. The context stays with its owner, who passes it to every call, and may pass another one of the
 /// same model at any time: it is brought to where the generation is.
+///
+/// ```
+/// use std::path::Path;
+/// use std::sync::Arc;
+///
+/// use mor_engine::{Context, DecodeOptions, Decoder, FinishReason, GenerateOptions, Generator, Model};
+///
+/// let model = Model::load(Path::new("../../models/technical-10m"))?;
+/// let mut context = Context::from(Decoder::new(Arc::new(model), DecodeOptions::default())?);
+/// let options = GenerateOptions { max_new_tokens: 5, ..GenerateOptions::default() };
+/// # pollster::block_on(async {
+/// let mut generator = Generator::start(&mut context, &[2, 7, 11], options).await?;
+/// while let Some(token) = generator.next_token(&mut context).await? {
+///     println!("{} with probability {}", token.id, token.probability);
+/// }
+/// assert_eq!(generator.finish_reason(), Some(FinishReason::Length));
+/// # Ok::<(), mor_engine::EngineError>(())
+/// # })?;
+/// # Ok::<(), mor_engine::EngineError>(())
+/// ```
 #[derive(Debug)]
 pub struct Generator {
     sampler: Sampler,

@@ -19,6 +19,21 @@ const PRIVATE: u32 = 0o600;
 /// before that, it leaves nothing behind, and what was there stays as it was.
 ///
 /// Where the path is a symbolic link, its place is where the link leads.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use mor_files::AtomicFile;
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("metrics.json");
+/// let mut file = AtomicFile::create(&path)?;
+/// file.write_all(b"{}")?;
+/// assert!(!path.exists(), "not before it is whole");
+/// file.commit()?;
+/// assert_eq!(std::fs::read(&path)?, b"{}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AtomicFile {
     /// As it was asked for.

@@ -13,6 +13,20 @@ use crate::{FileError, Result};
 
 /// A folder that is filled under a temporary name beside its place. [`StagedFolder::commit`] moves the files to where
 /// they belong; dropped before that, it leaves nothing behind.
+///
+/// ```
+/// use mor_files::StagedFolder;
+///
+/// # let folder = tempfile::tempdir()?;
+/// let output = folder.path().join("model");
+/// let staged = StagedFolder::new(&output)?;
+/// for name in ["model.safetensors", "config.json"] {
+///     mor_files::write(&staged.path().join(name), b"")?;
+/// }
+/// staged.commit("config.json", &[])?;
+/// assert!(output.join("config.json").is_file());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct StagedFolder {
     /// As it was asked for.

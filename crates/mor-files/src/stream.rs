@@ -10,6 +10,21 @@ use crate::{AtomicFile, FileError, Result};
 
 /// A file that appears whole or not at all; or, where the path is a FIFO, a socket, a terminal or another device, that,
 /// which gets what is written at once and stays what it is.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use mor_files::OutputStream;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("rows.jsonl");
+/// // Also a FIFO or /dev/stdout.
+/// let mut output = OutputStream::create(&path)?;
+/// writeln!(output, "{{}}")?;
+/// output.commit()?;
+/// # assert_eq!(std::fs::read(&path)?, b"{}\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct OutputStream(Kind);
 

@@ -11,6 +11,23 @@ use crate::{ImportError, PtFile, part};
 const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 /// The tensors of a `.safetensors` or `.pt` file under the model's own names.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mor_config::{ModelConfig, Precision};
+/// use mor_import::{Checkpoint, TechnicalOptions};
+///
+/// let checkpoint = Checkpoint::open(Path::new("../../tests/goldens/m1_learned.weights.safetensors"))?;
+/// let config = mor_import::technical(&checkpoint, &TechnicalOptions { heads: 4, ..Default::default() })?;
+/// assert_eq!((config.vocab_size, config.hidden_size, config.num_hidden_layers), (97, 48, 3));
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// mor_import::save_model(&checkpoint, &config, folder, Precision::F16)?;
+/// assert_eq!(ModelConfig::from_dir(folder)?, config);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,

@@ -44,6 +44,19 @@ impl AttentionShape {
 /// (`true` keeps a key), and `logsumexp: [batch, heads, seq]` is saved for
 /// [`causal_attention_backward`]. A position that sees no key at all gets zeros, a logsumexp of
 /// minus infinity, and no gradient.
+///
+/// ```
+/// use mor_kernels::{AttentionShape, causal_attention_forward};
+///
+/// let shape = AttentionShape { batch: 1, seq: 2, heads: 1, head_dim: 2 };
+/// let (q, k) = ([0.0; 4], [0.0; 4]);
+/// let v = [2.0, 4.0, 6.0, 8.0];
+/// let (mut out, mut logsumexp) = ([0.0; 4], [0.0; 2]);
+/// causal_attention_forward(shape, &q, &k, &v, None, &mut out, &mut logsumexp);
+/// // The first position sees itself, the second the mean of both.
+/// let close = out.iter().zip([2.0, 4.0, 4.0, 6.0]).all(|(a, b)| (a - b).abs() < 1e-5);
+/// assert!(close, "{out:?}");
+/// ```
 pub fn causal_attention_forward(
     shape: AttentionShape,
     q: &[f32],

@@ -72,6 +72,21 @@ impl LossSum {
 /// `d_hidden: [rows, dim]` is overwritten with, and `d_weight: [vocab, dim]` *accumulates*, the
 /// gradient of `scale` times the **sum** of losses: for a mean, pass one over the number of counted
 /// targets. `row_losses: [rows]` receives each row's loss (0 where not counted).
+///
+/// ```
+/// use mor_kernels::{CrossEntropyShape, MatmulPrecision, linear_cross_entropy};
+///
+/// let shape = CrossEntropyShape { rows: 2, dim: 1, vocab: 4 };
+/// let (mut d_hidden, mut d_weight) = ([0.0; 2], [0.0; 4]);
+/// let (precision, ignore) = (MatmulPrecision::F32, -100);
+/// let loss = linear_cross_entropy(
+///     precision, shape, &[1.0, 1.0], &[0.0; 4], &[3_i64, ignore], ignore, 1.0, &mut d_hidden, &mut d_weight, None,
+/// );
+/// // Four tokens are equally likely, and one of the targets counts.
+/// assert_eq!(loss.count, 1);
+/// assert!((loss.mean() - 4_f64.ln()).abs() < 1e-6);
+/// assert!((d_weight[3] + 0.75).abs() < 1e-6 && (d_weight[0] - 0.25).abs() < 1e-6);
+/// ```
 #[allow(clippy::too_many_arguments)] // a kernel's operands, each with its own shape
 pub fn linear_cross_entropy<T: TokenId>(
     precision: MatmulPrecision,

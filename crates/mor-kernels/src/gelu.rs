@@ -13,6 +13,13 @@ use rayon::prelude::*;
 const CHUNK: usize = 16 * 1024;
 
 /// `y = gelu(x)`, element by element; same length.
+///
+/// ```
+/// let mut y = [0.0; 3];
+/// mor_kernels::gelu_forward(&[-1.0, 0.0, 1.0], &mut y);
+/// assert_eq!(y[1], 0.0);
+/// assert!((y[2] - 0.841_345).abs() < 1e-6 && (y[2] + y[0] - 0.682_689).abs() < 1e-6);
+/// ```
 pub fn gelu_forward(x: &[f32], y: &mut [f32]) {
     check_len("y", y, &[x.len()]);
     let isa = current_isa();

@@ -17,6 +17,16 @@ const CHUNK_ROWS: usize = 64;
 /// With a residual `(r, sum)`, both `[rows, dim]`, the row is `s = x + r`, which is stored in `sum`
 /// for [`layer_norm_backward`]. `gain` and `bias` are `[dim]`, `y` is `[rows, dim]`; `mean` and
 /// `rstd` (one over the square root of the biased variance plus `eps`) are `[rows]`.
+///
+/// ```
+/// // Two rows of four.
+/// let x = [1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 8.0];
+/// let (gain, bias) = ([1.0; 4], [0.5; 4]);
+/// let (mut y, mut mean, mut rstd) = ([0.0; 8], [0.0; 2], [0.0; 2]);
+/// mor_kernels::layer_norm_forward(&x, None, &gain, &bias, 1e-5, &mut y, &mut mean, &mut rstd);
+/// assert_eq!(mean, [2.5, 2.0]);
+/// assert!((y[..4].iter().sum::<f32>() - 4.0 * 0.5).abs() < 1e-5);
+/// ```
 #[allow(clippy::too_many_arguments)] // a kernel's operands, each with its own shape
 pub fn layer_norm_forward(
     x: &[f32],

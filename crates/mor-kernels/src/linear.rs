@@ -56,6 +56,16 @@ impl LinearShape {
 
 /// `y = x · wᵀ + bias`, with `x: [rows, inputs]`, `w: [outputs, inputs]`, `bias: [outputs]` and
 /// `y: [rows, outputs]`.
+///
+/// ```
+/// use mor_kernels::{LinearShape, MatmulPrecision, linear_forward};
+///
+/// let shape = LinearShape { rows: 1, inputs: 2, outputs: 3 };
+/// let w = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0];
+/// let mut y = [0.0; 3];
+/// linear_forward(MatmulPrecision::F32, shape, &[2.0, 3.0], &w, Some(&[0.0, 0.0, 1.0]), &mut y);
+/// assert_eq!(y, [2.0, 3.0, 6.0]);
+/// ```
 pub fn linear_forward(
     precision: MatmulPrecision,
     shape: LinearShape,

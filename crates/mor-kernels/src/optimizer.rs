@@ -56,6 +56,18 @@ impl AdamW {
 
 /// One AdamW step on `param`, with the gradient and both moments, all of one length; `param`,
 /// `first` and `second` are updated in place.
+///
+/// ```
+/// use mor_kernels::{AdamW, adamw_step};
+///
+/// let settings = AdamW {
+///     learning_rate: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, grad_scale: 1.0, step: 1,
+/// };
+/// let (mut param, mut first, mut second) = ([1.0], [0.0], [0.0]);
+/// adamw_step(&settings, &mut param, &[123.0], &mut first, &mut second);
+/// // The first step is as large as the learning rate, whatever the gradient.
+/// assert!((param[0] - 0.9).abs() < 1e-6);
+/// ```
 pub fn adamw_step(
     settings: &AdamW,
     param: &mut [f32],

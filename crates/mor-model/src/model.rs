@@ -59,6 +59,30 @@ pub struct Output {
 }
 
 /// A mixture-of-recursions model of either family.
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use mor_config::Preset;
+/// use mor_model::{ForwardOptions, Model, RouterLoss};
+///
+/// let mut config = Preset::Technical10m.config();
+/// (config.vocab_size, config.hidden_size, config.num_hidden_layers) = (64, 48, 1);
+/// let device = Device::flex().autodiff();
+/// let model = Model::new(&config, &device, 1)?;
+///
+/// let ids = Tensor::<2, Int>::from_data([[5, 6, 7], [8, 9, 10]], &device);
+/// let output = model.forward(ids, &ForwardOptions::default())?;
+/// assert_eq!(output.hidden.dims(), [2, 3, 48]);
+///
+/// // The token that follows each position; -100 is not learned.
+/// let targets = [6, 7, -100, 9, 10, -100];
+/// let losses = model.objective(&output, &targets, -100, &RouterLoss::default())?;
+/// // Random weights know nothing: about as many nats as a choice among 64 tokens.
+/// let loss = losses.language.clone().into_scalar::<f32>();
+/// assert!((loss - 64_f32.ln()).abs() < 1.0, "{loss}");
+/// let _gradients = losses.total.backward();
+/// # Ok::<(), mor_model::ModelError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct Model {
     /// Token ids to the residual stream.

@@ -7,6 +7,18 @@ use crate::{Shader, Variant, element};
 /// `y = gelu(x)` of rows, or `gelu(x + bias)`, with the exact GELU. See `shaders/gelu.wgsl`.
 ///
 /// Bindings: `x: [rows][stride]`; if `biased` `bias: [stride]` of f32; `y`, shaped as `x`; `params` of u32: rows.
+///
+/// ```
+/// use mor_shaders::Gelu;
+///
+/// let op = Gelu { stride: 1536, biased: true, half: false };
+/// let shader = op.shader();
+/// let names: Vec<_> = shader.bindings.iter().map(|binding| binding.name.as_str()).collect();
+/// assert_eq!(names, ["x", "bias", "y", "params"]);
+/// assert!(shader.source.contains("const STRIDE: u32 = 1536u;"));
+/// // One row of workgroups for each of seven rows.
+/// assert_eq!(op.workgroups(7)[0], 7);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gelu {
     /// Elements of a row.

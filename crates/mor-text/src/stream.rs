@@ -7,6 +7,23 @@ use crate::Tokenizer;
 /// Turns tokens into text as they come. A token may end inside a character; its bytes wait here for the rest.
 ///
 /// The concatenation of everything returned equals [`Tokenizer::decode`] of all tokens.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mor_text::{TokenStream, Tokenizer};
+///
+/// let tokenizer = Tokenizer::from_dir(Path::new("../../tests/data/tokenizer"))?;
+/// let mut stream = TokenStream::new(&tokenizer);
+/// let mut text = String::new();
+/// // An emoji is four bytes, which may come as four tokens.
+/// for id in tokenizer.encode("fine 🙂")? {
+///     text.extend(stream.push(id));
+/// }
+/// text.extend(stream.finish());
+/// assert_eq!(text, "fine 🙂");
+/// # Ok::<(), mor_text::TextError>(())
+/// ```
 #[derive(Debug)]
 pub struct TokenStream<T> {
     tokenizer: T,

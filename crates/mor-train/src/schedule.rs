@@ -61,6 +61,24 @@ pub enum Decay {
 }
 
 /// Learning rate over a run: a linear warm-up to the peak, then a decay to `floor · peak`.
+///
+/// ```
+/// use mor_train::schedule::{Decay, Moment, Schedule};
+///
+/// let schedule = Schedule {
+///     peak: 1e-3,
+///     warmup: 0.1,
+///     warmup_steps: None,
+///     decay: Decay::Linear,
+///     decay_fraction: 0.4,
+///     floor: 0.0,
+///     after_step: false,
+/// };
+/// let at = |progress| schedule.factor(Moment { step: 1, progress, resolution: 0.0 });
+/// assert!((at(0.05) - 0.5).abs() < 1e-9, "half way up");
+/// assert!((at(0.55) - 0.5).abs() < 1e-9, "half way down");
+/// assert_eq!(at(1.0), 0.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// Largest learning rate.

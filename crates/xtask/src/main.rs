@@ -1,11 +1,14 @@
 //! Project tasks: everything continuous integration does, by hand.
 //!
 //! `cargo xtask demo` opens the chat page, `cargo xtask test` checks the whole project,
-//! `cargo xtask web` builds the page, `cargo xtask bench` times it, and `cargo xtask lint` checks the style alone.
+//! `cargo xtask web` builds the page, `cargo xtask bench` times it, `cargo xtask lint` checks the style alone, and
+//! `cargo xtask dist` packs the program for this platform.
 
 mod bench;
 mod demo;
+mod dist;
 mod lint;
+mod notices;
 mod phases;
 mod slowest;
 mod test;
@@ -20,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Project tasks: demo, test, web, bench, lint.
+/// Project tasks: demo, test, web, bench, lint, dist.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -46,6 +49,8 @@ enum Task {
     /// Test the page in a browser, as built; a part of `test`.
     #[command(hide = true)]
     PageTest,
+    /// Pack the program for this platform into target/dist, with the model that ships and all licences.
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::PageBuild => test::page_build(),
         Task::PageTest => test::page_test(),
+        Task::Dist(args) => dist::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,6 +32,24 @@ pub struct RunFacts {
 /// # Errors
 /// [`ReportError::Io`] if the metrics cannot be read or the page cannot be written, [`ReportError::Page`] if it
 /// cannot be drawn.
+///
+/// ```
+/// use mor_report::metrics::StepMetrics;
+/// use mor_report::{MetricsFile, RunFacts, write_report};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let path = folder.join("metrics.jsonl");
+/// let mut metrics = MetricsFile::open(&path, 0)?;
+/// for step in 1..=3 {
+///     metrics.write(&StepMetrics { step, loss: 9.0 / step as f64, ..StepMetrics::default() })?;
+/// }
+/// let run = RunFacts { title: "a short run".into(), facts: vec![("Seed".into(), "1".into())] };
+/// let page = folder.join("report.html");
+/// write_report(&path, &run, &page)?;
+/// assert!(std::fs::read_to_string(&page)?.contains("a short run"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_report(metrics: &Path, run: &RunFacts, output: &Path) -> Result<()> {
     let history = History::read(metrics)?;
     let page = render(&history, run).map_err(|reason| ReportError::Page {

@@ -81,6 +81,22 @@ impl Filter {
 
 /// A filter at work: remembers what it has seen and counts what it drops, in all and by source. Memory: eight
 /// bytes for each row kept, if duplicates are looked for; sixteen if in both ways.
+///
+/// ```
+/// use mor_text::data::{Filter, Reason, Selection};
+/// use mor_text::{Conversation, Message, Role};
+///
+/// let row = Conversation {
+///     messages: vec![Message::new(Role::User, "Hi"), Message::new(Role::Assistant, "Hello!")],
+///     source: None,
+///     licence: None,
+/// };
+/// let mut selection = Selection::new(Filter { dedup: true, ..Filter::default() })?;
+/// assert_eq!(selection.admit(&row), Ok(()));
+/// assert_eq!(selection.admit(&row), Err(Reason::Duplicate));
+/// assert_eq!(selection.report().dropped(Reason::Duplicate), 1);
+/// # Ok::<(), mor_text::TextError>(())
+/// ```
 #[derive(Debug)]
 pub struct Selection {
     filter: Filter,

@@ -46,6 +46,22 @@ impl Format {
 }
 
 /// Conversations of JSON rows, of any [`Schema`] and [`Layout`]. Empty lines are skipped.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mor_text::data::{ChatReader, Schema};
+///
+/// let file = br#"{"instruction": "Name a noble gas.", "output": "Neon."}
+/// {"instruction": "Another?"}"#;
+/// let mut rows = ChatReader::new(&file[..], Path::new("rows.jsonl"));
+/// let row = rows.next().expect("a row")?;
+/// assert_eq!(row.messages[1].content, "Neon.");
+/// assert_eq!(rows.schema(), Some(Schema::Alpaca));
+/// let error = rows.next().expect("a row").unwrap_err();
+/// assert!(error.to_string().starts_with("rows.jsonl:2: "), "{error}");
+/// # Ok::<(), mor_text::TextError>(())
+/// ```
 #[derive(Debug)]
 pub struct ChatReader<R> {
     values: Values<R>,

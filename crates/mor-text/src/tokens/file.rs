@@ -25,6 +25,26 @@ pub(super) const WEIGHTED: u16 = 2;
 /// [`TokenFile::open`] checks header and metadata; [`TokenFile::verify`] checks all of it. Where a file that
 /// was not verified is damaged, documents are cut to what is there: no method panics or returns more than the
 /// file's ids.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mor_text::Tokenizer;
+/// use mor_text::tokens::{TokenFile, TokenizeOptions, tokenize};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("train.tokens");
+/// let tokenizer = Tokenizer::from_dir(Path::new("../../tests/data/tokenizer"))?;
+/// let inputs = ["../../tests/data/formats/alpaca.json".into()];
+/// tokenize(&inputs, &tokenizer, &path, &TokenizeOptions::default(), |_| {})?;
+///
+/// let file = TokenFile::open(&path)?;
+/// file.verify()?;
+/// let mut ids = Vec::new();
+/// file.read(0, 0..file.tokens_of(0), &mut ids);
+/// assert!(tokenizer.decode(&ids).contains("Give the opposite of the word."));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,

@@ -38,6 +38,24 @@ pub(crate) use differences::differences;
 use source::Source;
 
 /// A whole recipe, validated.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mor_train::Recipe;
+/// use mor_train::recipe::Override;
+/// use mor_train::schedule::Budget;
+///
+/// let path = Path::new("../../configs/technical-10m.toml");
+/// let changed = ["train.lr=3e-4".parse::<Override>()?];
+/// let mut recipe = Recipe::read(path, &changed)?;
+/// recipe.set_budget(Budget::Steps(100))?;
+/// assert_eq!((recipe.train.lr, recipe.model.hidden_size), (3e-4, 384));
+///
+/// let error = Recipe::read(path, &["train.lr=-1".parse::<Override>()?]).unwrap_err();
+/// assert!(error.to_string().contains("`train.lr` is -1"), "{error}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     source: Source,
