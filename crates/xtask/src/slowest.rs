@@ -39,7 +39,7 @@ impl Slowest {
 
     /// One line for each, the slowest first; nothing if no report was read.
     pub(crate) fn table(&mut self) -> String {
-        self.tests.sort_by(|a, b| b.took.cmp(&a.took));
+        self.tests.sort_by_key(|test| std::cmp::Reverse(test.took));
         let mut table = String::new();
         for test in self.tests.iter().take(SHOWN) {
             // Writing to a String cannot fail.
