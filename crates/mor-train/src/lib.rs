@@ -16,6 +16,7 @@ pub mod recipe;
 mod rng;
 mod run;
 pub mod schedule;
+pub mod steps;
 mod trainer;
 
 pub use burn::tensor::Device;

@@ -14,6 +14,8 @@ pub mod bench;
 mod block;
 mod buffer;
 mod buffers;
+#[cfg(not(target_arch = "wasm32"))]
+mod capabilities;
 mod choose;
 mod decode;
 mod decoder;
@@ -29,15 +31,21 @@ mod record;
 mod rounds;
 #[cfg(test)]
 mod tests;
+#[cfg(not(target_arch = "wasm32"))]
+mod trial;
 mod upload;
 mod wait;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;
 pub use adapter::{AdapterDescription, Gpu};
+#[cfg(not(target_arch = "wasm32"))]
+pub use capabilities::{Capabilities, capabilities};
 pub use decoder::GpuDecoder;
 pub use model::GpuModel;
-pub use mor_shaders::{VARIANT_VARIABLE, Variant, may_have_hardware};
+pub use mor_shaders::{Replacement, VARIANT_VARIABLE, Variant, may_have_hardware};
+#[cfg(not(target_arch = "wasm32"))]
+pub use trial::{Numbers, run_shader};
 
 /// What a decoder asked of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

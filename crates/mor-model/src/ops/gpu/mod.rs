@@ -12,5 +12,5 @@ mod row_losses;
 mod update;
 
 pub(super) use extension::{linear, linear_cross_entropy_losses, linear_gelu};
-pub(crate) use launch::{set_variant, variant};
+pub(crate) use launch::{client, replace, set_variant, variant};
 pub(super) use update::UpdateOps;
