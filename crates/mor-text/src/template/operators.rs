@@ -57,7 +57,7 @@ pub(super) fn rewrite(source: &str) -> Result<String, String> {
         tag.joined(source, &mut edits);
         tag.tuples(source, &mut edits);
         // Where several begin at one place, those found first are the outer ones.
-        edits.sort_by_key(|(range, _)| range.start);
+        edits.sort_by_key(|(range, _)| (range.start, range.end));
         for (range, text) in edits {
             out.push_str(&source[copied..range.start]);
             out.push_str(&text);
@@ -78,7 +78,8 @@ impl Tag {
     /// A reason, when another slice may go backwards.
     fn backward_slices(&self, source: &str, edits: &mut Vec<Edit>) -> Result<(), String> {
         for (open, bracket) in self.tokens.iter().enumerate() {
-            if self.text(source, open) != "[" {
+            // Behind an operator it is a list, and no valid one.
+            if self.text(source, open) != "[" || !self.is_behind_value(source, open) {
                 continue;
             }
             let inside = |token: &Token| token.depth > bracket.depth;
@@ -266,6 +267,8 @@ mod tests {
                 "{% raw %}{{ a ~ b }}{% endraw %}",
             ),
             ("{{ '~' }}{# a ~ b #}", "{{ '~' }}{# a ~ b #}"),
+            // No value to slice.
+            ("{{ -1 ~[::-1] }}", "{{ (-1)|mor_text ~([::-1])|mor_text }}"),
         ] {
             assert_eq!(rewritten(source), expected, "{source}");
         }
