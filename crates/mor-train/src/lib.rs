@@ -15,6 +15,7 @@ mod ranks;
 pub mod recipe;
 mod run;
 pub mod schedule;
+pub mod steps;
 mod trainer;
 
 pub use burn::tensor::Device;

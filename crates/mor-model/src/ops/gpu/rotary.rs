@@ -9,7 +9,7 @@ use burn::cubecl::Device;
 use burn::cubecl::server::Handle;
 use mor_shaders::RotaryTraining;
 
-use super::kernels::{is_half, writable};
+use super::backend::{is_half, writable};
 use super::launch::{Op, launch_units, numbers};
 use crate::ops::Positions;
 use crate::ops::custom::Rotation;
