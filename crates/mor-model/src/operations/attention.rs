@@ -34,7 +34,7 @@ pub(super) fn attention_cases() -> Vec<Case> {
             (0..batch * seq).map(|at| at % 5 != 1 && (at + seq / 2 < batch * seq || at % seq > 2));
         let seen: Vec<bool> = seen.collect();
         let what = format!("attention of {shape:?}, {heads} heads");
-        cases.push(Case::new(what, triple(shape), move |x| {
+        let case = Case::new(what, triple(shape), move |x| {
             let mask = masked.then(|| {
                 let seen = TensorData::new(seen.clone(), [batch, seq]);
                 Tensor::<2, Bool>::from_data(seen, &x[0].device())
@@ -45,7 +45,8 @@ pub(super) fn attention_cases() -> Vec<Case> {
                 true => composed::causal_attention(q, k, v, mask, heads),
                 false => ops::causal_attention(q, k, v, mask, heads),
             }
-        }));
+        });
+        cases.push(case.slow_to_compile(dim / heads > 64));
     }
     // On views: none is contiguous.
     cases.push(Case::new("attention of views", triple([2, 8, 6]), |x| {

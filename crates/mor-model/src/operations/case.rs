@@ -24,6 +24,9 @@ pub struct Case {
     pub tolerance: f32,
     /// Whether a GPU stores rows as f16, which not every adapter can. The CPU computes in f32 either way.
     pub half: bool,
+    /// Whether its portable kernels have loops so long, all written out, that an adapter which is the processor takes a
+    /// minute or more to compile them.
+    pub slow_to_compile: bool,
     computation: Computation,
 }
 
@@ -56,6 +59,7 @@ impl Case {
             what: what.into(),
             tolerance: 2e-5,
             half: false,
+            slow_to_compile: false,
             computation: Computation::Differentiable(operands, Box::new(move |x, _| function(x))),
         }
     }
@@ -71,6 +75,7 @@ impl Case {
             what: format!("{}, f16", what.into()),
             tolerance: 5e-3,
             half: true,
+            slow_to_compile: false,
             computation: Computation::Differentiable(operands, Box::new(whole)),
         }
     }
@@ -84,6 +89,7 @@ impl Case {
             what: what.into(),
             tolerance: 1e-6,
             half: false,
+            slow_to_compile: false,
             computation: Computation::Plain(Box::new(compute)),
         }
     }
@@ -91,6 +97,14 @@ impl Case {
     /// With another tolerance.
     pub(super) fn within(self, tolerance: f32) -> Self {
         Self { tolerance, ..self }
+    }
+
+    /// Says of it that a software adapter takes long to compile its portable kernels, if that `is` so.
+    pub(super) fn slow_to_compile(self, is: bool) -> Self {
+        Self {
+            slow_to_compile: is,
+            ..self
+        }
     }
 
     /// The values, and the gradients of an arbitrary function of them, on a device; a GPU's failure is Burn's panic.

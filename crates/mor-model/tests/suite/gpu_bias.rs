@@ -7,7 +7,7 @@ use mor_model::gpu::Variant;
 fn values_and_gradients() {
     // The shader is the same in every variant.
     let (device, _guard) = gpu(Variant::Portable);
-    check_operation("linear", &device, "portable");
+    check_operation("linear", &device, Variant::Portable);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn mean_loss(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
 
 fn gelu(variant: Variant) {
     let (device, _guard) = gpu(variant);
-    check_operation("gelu", &device, variant.name());
+    check_operation("gelu", &device, variant);
     // Where the tails are; the product is the operand itself.
     let x: Vec<f32> = (-120..=120).map(|at| at as f32 / 8.0).collect();
     let operands = [(x, [1, 241, 1]), (vec![1.0], [1, 1, 1])];
@@ -62,7 +62,7 @@ fn gelu(variant: Variant) {
 
 fn losses(variant: Variant) {
     let (device, _guard) = gpu(variant);
-    check_operation("cross-entropy", &device, variant.name());
+    check_operation("cross-entropy", &device, variant);
 }
 
 /// The losses of four rows whose logits are `values`, and the gradient of their sum.

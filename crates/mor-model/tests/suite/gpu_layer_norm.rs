@@ -11,7 +11,7 @@ const EPS: f32 = 1e-5;
 
 fn layer_norm(variant: Variant) {
     let (device, _guard) = gpu(variant);
-    check_operation("layer norm", &device, variant.name());
+    check_operation("layer norm", &device, variant);
 }
 
 on_every_variant!(layer_norm);

@@ -1,6 +1,6 @@
 //! Attention and routing on a GPU, in every variant of their kernels, against the CPU and finite differences: values
 //! and the gradient of every operand.
-use crate::common::gpu::{gpu, on_every_variant};
+use crate::common::gpu::gpu;
 use crate::common::gradients::{check_operation, check_operation_in_half};
 use crate::common::values;
 use burn::tensor::{Device, Int, Tensor};
@@ -9,16 +9,26 @@ use mor_model::ops;
 
 fn attention(variant: Variant) {
     let (device, _guard) = gpu(variant);
-    check_operation("attention", &device, variant.name());
+    check_operation("attention", &device, variant);
 }
 
-on_every_variant!(attention);
+#[test]
+fn attention_without_barriers() {
+    attention(Variant::Portable);
+}
+
+/// Its kernels have no form for subgroups: one after the other, the driver compiles each once.
+#[test]
+fn attention_with_barriers() {
+    attention(Variant::Workgroup);
+    attention(Variant::Subgroup);
+}
 
 #[test]
 fn routing() {
     for variant in Variant::ALL {
         let (device, _guard) = gpu(variant);
-        check_operation("routing", &device, variant.name());
+        check_operation("routing", &device, variant);
     }
 }
 

@@ -33,7 +33,7 @@ fn formula(x: &[f32], dim: usize, heads: usize, position: impl Fn(usize) -> usiz
 fn values_and_gradients() {
     for variant in Variant::ALL {
         let (device, _guard) = gpu(variant);
-        check_operation("rotary", &device, variant.name());
+        check_operation("rotary", &device, variant);
     }
 }
 

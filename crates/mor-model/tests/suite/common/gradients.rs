@@ -1,6 +1,7 @@
 //! Values and gradients of an operation on a GPU against the CPU and finite differences.
 
 use burn::tensor::{Device, FloatDType, Tensor};
+use mor_model::gpu::Variant;
 use mor_model::operations::{Case, OPERATIONS, Operand};
 pub(crate) use mor_model::operations::{differentiate, noise, tensor};
 
@@ -14,9 +15,14 @@ fn cases(operation: &str, half: bool) -> Vec<Case> {
 }
 
 /// Holds the GPU to the CPU in every case of an operation in f32, and to finite differences where operands are small.
-pub(crate) fn check_operation(operation: &str, gpu: &Device, variant: &str) {
+pub(crate) fn check_operation(operation: &str, gpu: &Device, variant: Variant) {
     for case in cases(operation, false) {
-        check_case(&case, gpu, variant);
+        // Of heads that wide, the kernels that lavapipe compiles in seconds: how often a line stands in a text concerns
+        // nothing but its length.
+        if case.slow_to_compile && variant == Variant::Portable {
+            continue;
+        }
+        check_case(&case, gpu, variant.name());
         if let Some((operands, f)) = case.function() {
             let f = |x: &[Tensor<3>]| f(x, FloatDType::F32);
             let what = format!("{variant} {}", case.what);
@@ -27,11 +33,10 @@ pub(crate) fn check_operation(operation: &str, gpu: &Device, variant: &str) {
 
 /// Holds the GPU to the CPU in every case of an operation in f16: as close as the rounding of operands and results lets
 /// it be.
-#[cfg(feature = "gpu")]
 pub(crate) fn check_operation_in_half(operation: &str) {
     let cases = cases(operation, true);
     assert!(!cases.is_empty(), "{operation}");
-    for variant in mor_model::gpu::Variant::ALL {
+    for variant in Variant::ALL {
         let (device, _guard) = super::gpu::gpu(variant);
         if !mor_model::supports_half(&device) {
             // Training says so and refuses; see its tests.
