@@ -12,7 +12,8 @@ export default defineConfig({
   timeout: 300_000,
   expect: { timeout: 120_000 },
   forbidOnly: process.env["CI"] !== undefined,
-  reporter: [["list"]],
+  // The task that runs all tests reads the second for the slowest ones.
+  reporter: [["list"], ["junit", { outputFile: "test-results/junit.xml" }]],
   use: {
     baseURL: `http://127.0.0.1:${PORT}`,
     launchOptions: {

@@ -5,7 +5,7 @@ import { expect, test } from "@playwright/test";
 import { CHROMIUM, GPU_ARGS } from "./browser.mjs";
 import { breakWorkers, choose, device, notice, openOn } from "./gpu";
 import { answered, answers, send } from "./page";
-import { LONG_REPLY } from "./replies.mjs";
+import { GPU_REPLY } from "./replies.mjs";
 
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
 
@@ -17,7 +17,7 @@ for (const choice of ["gpu", "auto"] as const) {
     await expect(page.locator("#adapter")).toContainText("other results than expected");
     await send(page);
     await answered(page);
-    await expect(answers(page)).toHaveText(LONG_REPLY);
+    await expect(answers(page)).toHaveText(GPU_REPLY);
   });
 }
 
@@ -33,7 +33,7 @@ test("does not trust a GPU for which the check cannot be fetched", async ({ page
   await expect(device(page)).toHaveAttribute("data-device", "cpu");
   await send(page);
   await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(answers(page)).toHaveText(GPU_REPLY);
 });
 
 /** Kernels that only decode, each with something that it computes and something else; the made-up model's attention is zero. */
@@ -57,7 +57,7 @@ for (const [kernel, right, wrong, model] of DECODING) {
     await send(page);
     await answered(page);
     if (model === "probed") {
-      await expect(answers(page)).toHaveText(LONG_REPLY);
+      await expect(answers(page)).toHaveText(GPU_REPLY);
     }
   });
 }

@@ -5,7 +5,7 @@ import { expect, type Page, test } from "@playwright/test";
 import { CHROMIUM, GPU_ARGS } from "./browser.mjs";
 import { breakWorkers, choose, device, loseMidAnswer, notice, openOn, prefer, remember, type TestHook } from "./gpu";
 import { answered, answers, modelName, send } from "./page";
-import { LONG_REPLY } from "./replies.mjs";
+import { GPU_REPLY, LONG_REPLY } from "./replies.mjs";
 
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });
 
@@ -22,7 +22,7 @@ for (const where of ["cpu", "gpu"] as const) {
       await expect(notice(page)).toBeHidden();
       await send(page);
       await answered(page);
-      await expect(answers(page), visit).toHaveText(LONG_REPLY);
+      await expect(answers(page), visit).toHaveText(GPU_REPLY);
       await page.reload();
       await expect(page.getByRole("status")).toHaveText("Ready");
     }
@@ -42,7 +42,7 @@ for (const kernels of ["portable", "workgroup"]) {
     await page.getByRole("button", { name: "Close" }).click();
     await send(page);
     await answered(page);
-    await expect(answers(page)).toHaveText(LONG_REPLY.slice(0, 8));
+    await expect(answers(page)).toHaveText(GPU_REPLY.slice(0, 8));
   });
 }
 
@@ -62,7 +62,7 @@ test("tells what startup took, in parts", async ({ page }) => {
 });
 
 test("goes from device to device between answers and within one", async ({ page }) => {
-  await openOn(page, "cpu", "probed");
+  await openOn(page, "cpu", "probed-long");
   await send(page);
   await answered(page);
   await choose(page, "gpu");
@@ -82,14 +82,14 @@ test("goes on when the GPU is lost while it writes", async ({ page }) => {
   await loseMidAnswer(page, 1);
   await send(page);
   await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(answers(page)).toHaveText(GPU_REPLY);
   await expect(notice(page)).toContainText("The GPU was lost");
   await expect(notice(page)).toContainText("continuing on it again");
   await expect(device(page)).toHaveAttribute("data-device", "gpu");
 });
 
 test("goes on when the browser's GPU process crashes while it writes", async ({ page, browser }) => {
-  await openOn(page, "gpu", "probed");
+  await openOn(page, "gpu", "probed-long");
   await send(page);
   await expect(answers(page)).not.toBeEmpty();
   const devtools = await browser.newBrowserCDPSession();
@@ -104,7 +104,7 @@ test("goes on when the GPU is lost between two answers", async ({ page }) => {
   await page.evaluate(() => (window as unknown as { morTest: TestHook }).morTest.loseGpu());
   await send(page);
   await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(answers(page)).toHaveText(GPU_REPLY);
   await expect(notice(page)).toContainText("The GPU was lost");
 });
 
@@ -113,7 +113,7 @@ test("goes on with the CPU when the GPU is lost again and again", async ({ page 
   await loseMidAnswer(page, 3);
   await send(page);
   await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(answers(page)).toHaveText(GPU_REPLY);
   await expect(notice(page)).toContainText("continuing on the CPU");
   await expect(device(page)).toHaveAttribute("data-device", "cpu");
   await expect(page.locator("#adapter")).toContainText("The GPU was lost");
@@ -138,7 +138,7 @@ test("finds out which device is faster, says so, and remembers it", async ({ pag
   await expect(device(page)).toContainText("measured just now");
   await send(page);
   await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(answers(page)).toHaveText(GPU_REPLY);
 });
 
 test("goes to the GPU where it is known to be faster", async ({ page }) => {
@@ -152,7 +152,7 @@ test("goes to the GPU where it is known to be faster", async ({ page }) => {
   );
   await send(page);
   await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(answers(page)).toHaveText(GPU_REPLY);
 });
 
 test("measures other weights, and other kernels, anew", async ({ page }) => {
@@ -191,23 +191,25 @@ test("gives the GPU back when the CPU is chosen", async ({ page }) => {
   await expect(device(page)).toHaveAttribute("data-device", "gpu");
   await send(page);
   await answered(page);
-  await expect(answers(page)).toHaveText(LONG_REPLY);
+  await expect(answers(page)).toHaveText(GPU_REPLY);
 });
 
 test("says which GPU there is once the browser tells, and fetches nothing for it", async ({ page }) => {
   await breakWorkers(page, `
     const ask = GPU.prototype.requestAdapter;
-    let first = true;
+    const told = new Promise((tell) => new BroadcastChannel("tell").onmessage = tell);
     GPU.prototype.requestAdapter = async function (options) {
-      await new Promise((later) => setTimeout(later, first ? 8000 : 0));
-      first = false;
+      await told;
       return ask.call(this, options);
     }`);
   await openOn(page, "cpu", "probed");
-  await expect(device(page)).toHaveText("The model runs on the CPU. You chose the CPU.", { timeout: 10_000 });
+  await expect(device(page)).toHaveText("The model runs on the CPU. You chose the CPU.");
   await expect(page.locator("#adapter")).toBeEmpty();
   const requests: string[] = [];
   page.context().on("request", (request) => requests.push(request.url()));
+  await page.evaluate(() => {
+    new BroadcastChannel("tell").postMessage("");
+  });
   await expect(page.locator("#adapter")).toContainText(/GPU: \S+/);
   await choose(page, "gpu");
   await expect(device(page)).toHaveAttribute("data-device", "gpu");

@@ -35,6 +35,7 @@ const read = (file) => readFileSync(TOKENIZER + file);
  * @property {number} [ffn]
  * @property {number} [maxSteps]
  * @property {number} [depth]
+ * @property {number} [context] positions, and the width
  */
 
 /**
@@ -43,15 +44,15 @@ const read = (file) => readFileSync(TOKENIZER + file);
  * @param {Shape} [shape]
  * @returns {Map<string, Buffer>}
  */
-export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth = 2 } = {}) {
+export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth = 2, context = CONTEXT } = {}) {
   const tokenizer = read("tokenizer.json");
   const vocab = JSON.parse(tokenizer.toString()).model.vocab;
   const vocabSize = Object.keys(vocab).length;
   const script = [...Buffer.from(reply)].map((byte) => vocab[ALPHABET[byte] ?? ""]);
-  if (script.length > CONTEXT - FIRST - 1) {
-    throw new Error(`the reply has ${script.length} bytes; the context holds ${CONTEXT - FIRST - 1}`);
+  if (script.length > context - FIRST - 1) {
+    throw new Error(`the reply has ${script.length} bytes; the context holds ${context - FIRST - 1}`);
   }
-  const dim = CONTEXT;
+  const dim = context;
   const config = {
     model_type: "mor-technical",
     vocab_size: vocabSize,
@@ -59,7 +60,7 @@ export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth
     num_hidden_layers: layers,
     num_attention_heads: 4,
     intermediate_size: ffn,
-    max_position_embeddings: CONTEXT,
+    max_position_embeddings: context,
     position_embedding_type: "learned",
     tie_word_embeddings: false,
     pad_token_id: 0,
@@ -69,7 +70,7 @@ export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth
   /** @type {import("./tensors.mjs").Tensor[]} */
   const tensors = [
     ["embeddings.token_embedding.weight", [vocabSize, dim], null],
-    ["embeddings.pos_encoding.pos_embedding.weight", [CONTEXT, dim], (i) => Number(Math.floor(i / dim) === i % dim)],
+    ["embeddings.pos_encoding.pos_embedding.weight", [context, dim], (i) => Number(Math.floor(i / dim) === i % dim)],
     ...norm("embeddings.layer_norm", dim),
   ];
   for (let layer = 0; layer < layers; layer++) {
@@ -95,7 +96,7 @@ export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth
     ["tokenizer.json", tokenizer],
     ["tokenizer_config.json", read("tokenizer_config.json")],
     ["model.safetensors", safetensors(tensors, "F16")],
-    ["generation_config.json", Buffer.from(JSON.stringify({ do_sample: false, max_new_tokens: CONTEXT }))],
+    ["generation_config.json", Buffer.from(JSON.stringify({ do_sample: false, max_new_tokens: context }))],
     ["README.md", Buffer.from(CARD)],
   ]);
 }
@@ -108,19 +109,19 @@ export function scriptedModel(reply, { layers = 2, ffn = 64, maxSteps = 4, depth
  */
 export function scriptedProbe(files, reply, right) {
   const vocab = JSON.parse(read("tokenizer.json").toString()).model.vocab;
-  const { num_hidden_layers, routing } = JSON.parse((files.get("config.json") ?? "").toString());
+  const { num_hidden_layers, routing, max_position_embeddings: context } = JSON.parse((files.get("config.json") ?? "").toString());
   const script = [...Buffer.from(reply)].map((byte) => vocab[ALPHABET[byte] ?? ""]);
   // The unit vector of the last position after all layer norms: one value there, another everywhere else.
   let [here, elsewhere] = [1, 0];
   for (let norm = 0; norm < 2 + 2 * num_hidden_layers * routing.depth; norm++) {
-    const mean = (here + elsewhere * (CONTEXT - 1)) / CONTEXT;
-    const variance = ((here - mean) ** 2 + (elsewhere - mean) ** 2 * (CONTEXT - 1)) / CONTEXT;
+    const mean = (here + elsewhere * (context - 1)) / context;
+    const variance = ((here - mean) ** 2 + (elsewhere - mean) ** 2 * (context - 1)) / context;
     const scale = 1 / Math.sqrt(variance + 1e-5);
     [here, elsewhere] = [(here - mean) * scale, (elsewhere - mean) * scale];
   }
   /** @type {Map<number, number>} */
   const logits = new Map();
-  for (let position = 0; position < CONTEXT; position++) {
+  for (let position = 0; position < context; position++) {
     const id = script[position - FIRST] ?? vocab["<eos>"];
     const at = position === (right ? FIRST : FIRST + 1) ? here : elsewhere;
     logits.set(id, (logits.get(id) ?? 0) + at);

@@ -9,7 +9,7 @@ import { readFile, stat } from "node:fs/promises";
 import { extname, join, normalize, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { LONG_REPLY, HOSTILE_REPLY, MARKDOWN_REPLY } from "./replies.mjs";
+import { GPU_REPLY, LONG_REPLY, HOSTILE_REPLY, MARKDOWN_REPLY } from "./replies.mjs";
 import { routedModel } from "./routed.mjs";
 import { scriptedModel, scriptedProbe } from "./models.mjs";
 
@@ -49,10 +49,11 @@ const RECIPES = {
   "not-finite": () => changed("model.safetensors", (file) => Buffer.concat([file.subarray(0, -2), Buffer.from([0, 0x7e])])),
   // As newer versions of transformers write it.
   "template-file": () => templateInFile(),
-  probed: () => withProbe(true),
-  "wrong-probe": () => withProbe(false),
-  "corrupt-probe": () => scriptedModel(LONG_REPLY).set("probe.json", Buffer.from('{"ids":')),
-  "unreachable-probe": () => withProbe(true),
+  probed: () => withProbe(GPU_REPLY, true, 128),
+  "probed-long": () => withProbe(LONG_REPLY, true),
+  "wrong-probe": () => withProbe(GPU_REPLY, false, 128),
+  "corrupt-probe": () => scriptedModel(GPU_REPLY).set("probe.json", Buffer.from('{"ids":')),
+  "unreachable-probe": () => withProbe(GPU_REPLY, true, 128),
   // Where speeds are compared the context ends the comparison.
   short: () => routedModel("technical", "prefix", "F32", 16),
   broken: () => scriptedModel(LONG_REPLY),
@@ -87,11 +88,13 @@ function templateInFile() {
 
 /**
  * A model with the probe that `mor export` would write for it, or with another model's.
+ * @param {string} reply
  * @param {boolean} right
+ * @param {number} [context]
  */
-function withProbe(right) {
-  const files = scriptedModel(LONG_REPLY);
-  return files.set("probe.json", Buffer.from(JSON.stringify(scriptedProbe(files, LONG_REPLY, right))));
+function withProbe(reply, right, context) {
+  const files = scriptedModel(reply, context === undefined ? {} : { context });
+  return files.set("probe.json", Buffer.from(JSON.stringify(scriptedProbe(files, reply, right))));
 }
 
 /**

@@ -7,7 +7,8 @@ import { device as running, notice, prefer, type TestHook } from "./gpu";
 import { answered, answers, send } from "./page";
 
 const MODEL = "technical-10m";
-const TOKENS = 64;
+// SwiftShader takes half a second for one.
+const TOKENS = 8;
 const QUESTIONS = [
   "How do I list the contents of a tar file?",
   "What does `git stash` do?",
@@ -70,18 +71,18 @@ test("the same seed gives the same answer on CPU and GPU", async ({ page }) => {
   test.setTimeout(300_000);
   const texts: string[] = [];
   for (const device of ["cpu", "gpu"] as const) {
-    await openOn(page, device, { temperature: 1, topK: 0, topP: 1, seed: 11, maxNewTokens: 40 });
+    await openOn(page, device, { temperature: 1, topK: 0, topP: 1, seed: 11, maxNewTokens: 20 });
     await send(page, QUESTIONS[1]);
     await answered(page);
     texts.push(await answers(page).innerText());
   }
   console.log(texts[0]);
-  expect(texts[0]?.length).toBeGreaterThan(20);
+  expect(texts[0]?.length).toBeGreaterThan(10);
   expect(texts[1]).toBe(texts[0]);
 });
 
 test("CPU and GPU find the same tokens likeliest", async ({ page }) => {
-  test.setTimeout(1_800_000);
+  test.setTimeout(900_000);
   await openOn(page, "gpu");
   const result = await page.evaluate(
     ({ questions, tokens }) => (window as unknown as { morTest: TestHook }).morTest.agree(questions, tokens),

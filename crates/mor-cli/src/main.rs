@@ -49,6 +49,8 @@ enum Command {
     Bench(commands::bench::Args),
     #[cfg(feature = "gpu")]
     Devices(commands::devices::Args),
+    #[cfg(feature = "selftest")]
+    Selftest(commands::selftest::Args),
     #[cfg(feature = "serve")]
     Serve(commands::serve::Args),
 }
@@ -81,6 +83,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         #[cfg(feature = "gpu")]
         Command::Devices(args) => commands::devices::run(&args),
+        #[cfg(feature = "selftest")]
+        Command::Selftest(args) => commands::selftest::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(args),
     };

@@ -25,7 +25,7 @@ pub use weights::{
     quantize_block,
 };
 #[cfg(feature = "fs")]
-pub use writer::{Precision, save_tensors, save_tensors_with};
+pub use writer::{Precision, save_tensors, save_tensors_with, tensors_to_bytes};
 
 /// File name of the configuration inside a model folder.
 pub const CONFIG_FILE: &str = "config.json";

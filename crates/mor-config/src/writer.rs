@@ -60,6 +60,43 @@ pub fn save_tensors(
     })
 }
 
+/// The bytes that [`save_tensors`] writes. `origin` is what errors call them.
+///
+/// # Errors
+/// [`ConfigError::Weights`] as for [`save_tensors`].
+pub fn tensors_to_bytes(
+    origin: &Path,
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    precision: Precision,
+) -> Result<Vec<u8>, ConfigError> {
+    let fail = |problem: String| ConfigError::Weights {
+        path: origin.to_owned(),
+        problem: format!("cannot be written: {problem}"),
+    };
+    let shapes: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape, _)| (name.clone(), shape.clone()))
+        .collect();
+    let (places, mut file) = layout(&shapes, precision).map_err(fail)?;
+    let header = file.len();
+    for ((name, shape, values), places) in tensors.iter().zip(places) {
+        if values.len() != shape.iter().product::<usize>() {
+            let problem = format!("`{name}` has {} values, not {shape:?}", values.len());
+            return Err(fail(problem));
+        }
+        let encoded = encode(values, shape, precision)
+            .map_err(|problem| fail(format!("`{name}` {problem}")))?;
+        for (start, bytes) in places.into_iter().zip(encoded) {
+            let (start, end) = (header + start, header + start + bytes.len());
+            if file.len() < end {
+                file.resize(end, 0);
+            }
+            file[start..end].copy_from_slice(&bytes);
+        }
+    }
+    Ok(file)
+}
+
 /// As [`save_tensors`], but asks for one tensor's values at a time, so that a model of any size needs memory for its
 /// largest tensor only. `values` gets the index of a tensor in `tensors` and is called once for each, in order.
 ///
@@ -221,6 +258,8 @@ mod tests {
         for precision in [Precision::F32, Precision::F16] {
             save_tensors(&path, &tensors, precision).expect("writable");
             let weights = Weights::open(&path).expect("whole");
+            let bytes = tensors_to_bytes(&path, &tensors, precision).expect("encodable");
+            assert_eq!(std::fs::read(&path).expect("readable"), bytes);
             assert_eq!(weights.to_f32("a").expect("there"), tensors[0].2);
             assert_eq!(weights.shape("a").expect("there"), [2, 2]);
         }
@@ -263,6 +302,8 @@ mod tests {
             ("m.bias".to_owned(), vec![3], vec![0.1, 0.2, 0.3]),
         ];
         save_tensors(&path, &tensors, Precision::Q8).expect("writable");
+        let bytes = tensors_to_bytes(&path, &tensors, Precision::Q8).expect("encodable");
+        assert_eq!(std::fs::read(&path).expect("readable"), bytes);
         let weights = Weights::open(&path).expect("whole");
         assert_eq!(weights.to_f32("m.bias").expect("there"), tensors[1].2);
         assert_eq!(weights.shape("m.weight.scales").expect("there"), [3, 2]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mor_config::Depth;
-use mor_text::{Message, Role, Tokenizer};
+use mor_text::{Message, Role, TokenStream, Tokenizer};
 
 use crate::{
     Context, EngineError, FinishReason, GenerateOptions, Generator, Overflow, Result,
@@ -67,8 +67,7 @@ pub struct Reply {
 struct Turn {
     generator: Generator,
     text: String,
-    /// Bytes of a character that is not whole yet.
-    bytes: Vec<u8>,
+    stream: TokenStream<Arc<Tokenizer>>,
     tokens: usize,
 }
 
@@ -214,7 +213,7 @@ impl ChatSession {
         self.turn = Some(Turn {
             generator,
             text: String::new(),
-            bytes: Vec::new(),
+            stream: TokenStream::new(Arc::clone(&self.tokenizer)),
             tokens: 0,
         });
         Ok(Started {
@@ -236,11 +235,7 @@ impl ChatSession {
             return Ok(None);
         };
         turn.tokens += 1;
-        if !self.tokenizer.is_special(token.id) {
-            turn.bytes
-                .extend_from_slice(self.tokenizer.token_bytes(token.id));
-        }
-        let text = take_whole_characters(&mut turn.bytes);
+        let text = turn.stream.push(token.id).unwrap_or_default();
         turn.text.push_str(&text);
         Ok(Some(Piece {
             text,
@@ -252,14 +247,15 @@ impl ChatSession {
 
     /// Ends the answer, complete or not, and adds it to the conversation.
     pub fn stop(&mut self) -> Reply {
-        let Some(turn) = self.turn.take() else {
+        let Some(mut turn) = self.turn.take() else {
             return Reply {
                 text: String::new(),
                 tokens: 0,
                 finish: None,
             };
         };
-        let text = turn.text + &String::from_utf8_lossy(&turn.bytes);
+        turn.text.extend(turn.stream.finish());
+        let text = turn.text;
         self.messages
             .push(Message::new(Role::Assistant, text.clone()));
         Reply {
@@ -301,48 +297,5 @@ impl ChatSession {
                 }
             }
         }
-    }
-}
-
-/// Removes whole characters from the front of `bytes`. What can never become one is U+FFFD; an incomplete
-/// character at the end stays.
-fn take_whole_characters(bytes: &mut Vec<u8>) -> String {
-    let mut text = String::new();
-    let mut kept = 0;
-    let mut chunks = bytes.utf8_chunks().peekable();
-    while let Some(chunk) = chunks.next() {
-        text.push_str(chunk.valid());
-        let invalid = chunk.invalid();
-        let unfinished = std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
-        if unfinished && chunks.peek().is_none() {
-            kept = invalid.len();
-        } else if !invalid.is_empty() {
-            text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
-    bytes.drain(..bytes.len() - kept);
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::take_whole_characters;
-
-    #[test]
-    fn characters_come_whole() {
-        let text = "naïve 語 🙂";
-        for size in 1..5 {
-            let (mut pending, mut out) = (Vec::new(), String::new());
-            for part in text.as_bytes().chunks(size) {
-                pending.extend_from_slice(part);
-                out += &take_whole_characters(&mut pending);
-            }
-            assert_eq!((out.as_str(), pending.len()), (text, 0));
-        }
-        let mut damaged = vec![b'a', 0xff, 0xe8, 0xaa];
-        assert_eq!(take_whole_characters(&mut damaged), "a\u{fffd}");
-        assert_eq!(damaged, [0xe8, 0xaa]);
-        damaged.push(b'b');
-        assert_eq!(take_whole_characters(&mut damaged), "\u{fffd}b");
     }
 }

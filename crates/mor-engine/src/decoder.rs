@@ -5,8 +5,8 @@
 //! work. How a layer's depth is decided makes the difference: [`sequence`] and [`prefix`] tell how. Either way
 //! the result is that of running the whole sequence at once.
 
+mod forward;
 mod layer_state;
-mod pass;
 mod prefix;
 mod sequence;
 #[cfg(test)]
@@ -20,13 +20,13 @@ use mor_config::{Depth, ModelConfig, Pooling};
 use crate::cache::{CacheShape, zeroed};
 use crate::cpu::attention::HIDDEN;
 use crate::cpu::matrix::padded;
+use crate::layer_step::Buffers;
 use crate::model::Model;
 use crate::pool::Pool;
 use crate::routing::{Pooled, RouterBuffers, Routing};
-use crate::stage::Buffers;
 use crate::{EngineError, Result};
+use forward::{BLOCK, Forward};
 use layer_state::LayerState;
-use pass::{BLOCK, Pass};
 
 /// How a decoder runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -377,7 +377,7 @@ impl Decoder {
     fn run(&mut self, mut start: usize, decide: bool) {
         let len = self.ids.len();
         let pooling = self.model.config.routing.pooling;
-        let mut pass = Pass {
+        let mut forward = Forward {
             model: &self.model,
             pool: &mut self.pool,
             buffers: &mut self.buffers,
@@ -396,7 +396,7 @@ impl Decoder {
         };
         let layers = self.model.layers.iter().zip(&mut self.layers);
         for (layer, state) in layers {
-            start = state.run(layer, &mut pass, &mut self.hidden, start);
+            start = state.run(layer, &mut forward, &mut self.hidden, start);
         }
         if decide {
             self.decided = true;

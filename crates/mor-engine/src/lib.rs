@@ -21,22 +21,22 @@ mod generate;
 mod generation_config;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod layer_step;
 mod model;
 mod pool;
 mod probe;
 mod random;
 mod routing;
 mod sampler;
-mod stage;
 
 pub use chat::{ChatOptions, ChatSession, Piece, Reply, Started};
 pub use context::Context;
-pub use cpu::Isa;
 pub use decoder::{DecodeOptions, Decoder};
 pub use error::{EngineError, Result};
 pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
 pub use generation_config::{GENERATION_FILE, GenerationConfig, GenerationDefaults};
 pub use model::{LoadOptions, Model, WeightPrecision};
+pub use mor_math::Isa;
 pub use probe::{PROBE_FILE, Probe, ProbeOutcome};
 pub use routing::Routing;
 pub use sampler::{Choice, Sampler, SamplingOptions};

@@ -6,8 +6,9 @@ use mor_config::{Architecture, ModelConfig, Weights, check_tensors};
 
 use crate::cpu::matrix::{Matrix, Packing, padded};
 use crate::cpu::tensor::{Stored, Tensor};
-use crate::cpu::{Isa, Kernels};
+use crate::cpu::{self, Kernels};
 use crate::{Result, random};
+use mor_math::Isa;
 
 mod conversational;
 mod embedding;
@@ -154,7 +155,7 @@ impl Model {
         let source = CpuSource {
             tensor,
             precision: options.precision,
-            widens_f16: isa.widens_f16(),
+            widens_f16: cpu::widens_f16(isa),
         };
         let Parts {
             table,

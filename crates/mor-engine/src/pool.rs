@@ -69,7 +69,7 @@ mod native {
 
     type Panic = Box<dyn Any + Send>;
 
-    struct Shared {
+    struct State {
         /// The phase's number above, how many of its parts are unclaimed in the lower 32 bits. In one
         /// word, so that a part can only be claimed from the phase it belongs to.
         unclaimed: Line<AtomicU64>,
@@ -84,11 +84,11 @@ mod native {
 
     // SAFETY: `job` is written only while no part is undone, and read only by the holder of a claimed
     // part, which is undone until the holder has finished.
-    unsafe impl Sync for Shared {}
+    unsafe impl Sync for State {}
     // SAFETY: the raw pointer in `job` is used only within `Pool::run`, which outlives its uses.
-    unsafe impl Send for Shared {}
+    unsafe impl Send for State {}
 
-    impl Shared {
+    impl State {
         /// Claims and runs parts until none is left. Never panics.
         fn work(&self, thread: usize) {
             while let Some(part) = self.claim() {
@@ -154,7 +154,7 @@ mod native {
 
     /// The calling thread and its workers.
     pub(crate) struct Pool {
-        shared: Arc<Shared>,
+        shared: Arc<State>,
         workers: Vec<JoinHandle<()>>,
     }
 
@@ -162,7 +162,7 @@ mod native {
         /// A pool of `threads` threads, the caller's included.
         pub(crate) fn new(threads: usize) -> super::Result<Self> {
             let workers = threads.saturating_sub(1);
-            let shared = Arc::new(Shared {
+            let shared = Arc::new(State {
                 unclaimed: Line(AtomicU64::new(0)),
                 undone: Line(AtomicUsize::new(workers)),
                 job: UnsafeCell::new(Job {
@@ -257,7 +257,7 @@ mod native {
     }
 
     /// Returns when there may be something to do.
-    fn wait(shared: &Shared, index: usize) {
+    fn wait(shared: &State, index: usize) {
         for _ in 0..YIELDS {
             for _ in 0..SPINS {
                 if shared.has_work() {
@@ -276,12 +276,12 @@ mod native {
 }
 
 /// A pointer for all threads.
-pub(crate) struct Shared<T>(pub(crate) *mut T);
+pub(crate) struct SharedPointer<T>(pub(crate) *mut T);
 
 // SAFETY: users read what nobody writes meanwhile, or write disjoint parts; each use says which.
-unsafe impl<T> Sync for Shared<T> {}
+unsafe impl<T> Sync for SharedPointer<T> {}
 
-impl<T> Shared<T> {
+impl<T> SharedPointer<T> {
     /// By method, so that closures capture the whole wrapper and not the bare pointer.
     pub(crate) fn get(&self) -> *mut T {
         self.0

@@ -5,8 +5,8 @@ mod options;
 pub use options::SamplingOptions;
 
 use crate::cpu::Kernels;
-use crate::random::Rng;
 use crate::{Model, Result};
+use mor_math::SplitMix64;
 
 /// A chosen token.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Choice {
 pub struct Sampler {
     options: SamplingOptions,
     kernels: Kernels,
-    rng: Rng,
+    rng: SplitMix64,
     /// A random number that was drawn for a choice that is not made yet.
     uniform: Option<f32>,
     /// Penalised logits, `[vocab_size]`.
@@ -60,7 +60,7 @@ impl Sampler {
         Ok(Self {
             options,
             kernels,
-            rng: Rng::new(options.seed),
+            rng: SplitMix64::new(options.seed),
             uniform: None,
             logits: Vec::with_capacity(vocab_size),
             weights: Vec::with_capacity(vocab_size),
@@ -75,7 +75,7 @@ impl Sampler {
         if self.options.temperature == 0.0 {
             return (self.options, 0.0);
         }
-        let uniform = *self.uniform.get_or_insert_with(|| self.rng.uniform());
+        let uniform = *self.uniform.get_or_insert_with(|| self.rng.uniform_f32());
         (self.options, uniform)
     }
 
@@ -347,10 +347,10 @@ mod tests {
                 ..options
             },
         ];
-        let mut rng = Rng::new(5);
+        let mut rng = SplitMix64::new(5);
         let mut samplers = shortlists.map(sampler);
         for _ in 0..200 {
-            let expected = match rng.uniform() * 0.9 {
+            let expected = match rng.uniform_f32() * 0.9 {
                 x if x < 0.2 => 0,
                 x if x < 0.6 => 1,
                 _ => 3,

@@ -348,7 +348,7 @@ fn main() {
         false => MatmulPrecision::F32,
     };
     let threads = rayon::current_num_threads();
-    println!("{:?}, {precision:?}, {threads} threads", Isa::current());
+    println!("{:?}, {precision:?}, {threads} threads", current_isa());
     products(precision);
     attention();
     head(precision);

@@ -3,7 +3,7 @@
 
 use crate::attention_kernel::{BackwardJob, ForwardJob, Layout, MAX_HEAD_DIM, backward, forward};
 use crate::check::check_len;
-use crate::isa::Isa;
+use crate::isa::current_isa;
 use crate::profile::{Kernel, timer};
 use crate::scratch::{Slot, with_scratch};
 use rayon::prelude::*;
@@ -96,7 +96,7 @@ pub fn causal_attention_forward(
         out: out.as_mut_ptr(),
         logsumexp: logsumexp.as_mut_ptr(),
     };
-    let isa = Isa::current();
+    let isa = current_isa();
     (0..batch * heads).into_par_iter().for_each(|index| {
         with_scratch(
             Slot::Attention,
@@ -162,7 +162,7 @@ pub fn causal_attention_backward(
         dk: dk.as_mut_ptr(),
         dv: dv.as_mut_ptr(),
     };
-    let isa = Isa::current();
+    let isa = current_isa();
     (0..batch * heads).into_par_iter().for_each(|index| {
         with_scratch(
             Slot::Attention,

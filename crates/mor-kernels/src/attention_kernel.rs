@@ -11,8 +11,9 @@
 use crate::attention::AttentionShape;
 use crate::attention_pack::{clear, dot, pack_panels, pack_rows, pack_transposed};
 use crate::attention_softmax::{softmax, softmax_gradient};
+use crate::dispatch::dispatch;
 use crate::matmul_tile::{finish, tile};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 
 /// Widest head.
 pub(crate) const MAX_HEAD_DIM: usize = 128;

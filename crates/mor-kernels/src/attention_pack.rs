@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // called by `attention_kernel` only, within buffers that it has sized
 
 use crate::attention_kernel::GAP;
-use crate::simd::Simd;
+use mor_math::simd::Simd;
 
 /// Copies rows `stride` apart to rows `GAP` apart.
 #[inline(always)]

@@ -3,7 +3,7 @@
 
 use crate::attention_kernel::BLOCK;
 use crate::math::exp;
-use crate::simd::Simd;
+use mor_math::simd::Simd;
 
 /// Positions of a block's lanes, to compare with.
 static LANE_INDEX: [f32; BLOCK] = {

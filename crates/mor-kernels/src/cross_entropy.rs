@@ -2,13 +2,14 @@
 #![allow(unsafe_code)] // vector code; every pointer stays within one row of logits
 
 use crate::check::check_len;
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::math::exp;
 use crate::matmul::{Matrix, Start, product};
 use crate::precision::MatmulPrecision;
 use crate::profile::{Kernel, timer};
 use crate::scratch::{Slot, with_scratch};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 
 /// Logits that are in memory at a time: 16 MiB, half of a common third-level cache.
@@ -171,7 +172,7 @@ fn run<T: TokenId>(
     if vocab == 0 {
         return total;
     }
-    let isa = Isa::current();
+    let isa = current_isa();
     let chunk = (CHUNK_LOGITS / vocab).max(MIN_ROWS).min(rows);
     let grad_scale = gradients.as_ref().map(|g| g.scale);
     let mut losses = vec![None; chunk];

@@ -4,6 +4,7 @@ use crate::profile::{Kernel, timer};
 use rayon::prelude::*;
 
 use crate::check::check_len;
+use mor_math::SplitMix64;
 
 /// Numbers that share a stream, and that one task handles.
 const CHUNK: usize = 4096;
@@ -19,7 +20,8 @@ pub fn dropout(x: &[f32], probability: f32, seed: u64, y: &mut [f32]) {
     let threshold = (f64::from(probability) * f64::from(u32::MAX)) as u32;
     let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
     chunks.for_each(|(chunk, (y, x))| {
-        let stream = mix(seed ^ mix(chunk as u64));
+        let of_chunk = SplitMix64::new(chunk as u64).next_u64();
+        let stream = SplitMix64::new(seed ^ of_chunk).next_u64();
         let (low, high) = (stream as u32, (stream >> 32) as u32);
         for (place, (y, x)) in y.iter_mut().zip(x).enumerate() {
             let kept = hash((place as u32 ^ low).wrapping_add(high)) >= threshold;
@@ -34,14 +36,6 @@ fn hash(mut x: u32) -> u32 {
     x = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
     x = (x ^ (x >> 15)).wrapping_mul(0x846C_A68B);
     x ^ (x >> 16)
-}
-
-/// SplitMix64's mixing function.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

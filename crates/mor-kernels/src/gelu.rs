@@ -2,10 +2,11 @@
 #![allow(unsafe_code)] // vector code; every pointer stays within slices of one checked length
 
 use crate::check::check_len;
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::math::normal;
 use crate::profile::{Kernel, timer};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 
 /// Elements that one task handles.
@@ -21,7 +22,7 @@ const CHUNK: usize = 16 * 1024;
 /// ```
 pub fn gelu_forward(x: &[f32], y: &mut [f32]) {
     check_len("y", y, &[x.len()]);
-    let isa = Isa::current();
+    let isa = current_isa();
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .for_each(|(y, x)| {
@@ -35,7 +36,7 @@ pub fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     let _timer = timer(Kernel::Gelu);
     check_len("dy", dy, &[x.len()]);
     check_len("dx", dx, &[x.len()]);
-    let isa = Isa::current();
+    let isa = current_isa();
     dx.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK)))
         .for_each(|(dx, (x, dy))| {

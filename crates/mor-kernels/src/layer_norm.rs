@@ -2,10 +2,11 @@
 #![allow(unsafe_code)] // vector code; every pointer stays within rows of checked length
 
 use crate::check::check_len;
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::profile::{Kernel, timer};
 use crate::scratch::{Slot, with_scratch};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 
 /// Rows that one task handles, and the unit in which gradients of gain and bias are summed.
@@ -54,7 +55,7 @@ pub fn layer_norm_forward(
         }
         None => (&[], &mut []),
     };
-    let isa = Isa::current();
+    let isa = current_isa();
     let width = CHUNK_ROWS * dim;
     let pieces = y.par_chunks_mut(width).zip(x.par_chunks(width));
     let saved = mean
@@ -199,7 +200,7 @@ pub fn layer_norm_backward(
         return;
     }
     let width = CHUNK_ROWS * dim;
-    let isa = Isa::current();
+    let isa = current_isa();
     let chunks = rows.div_ceil(CHUNK_ROWS);
     with_scratch(Slot::Partial, chunks * 2 * dim, |partial| {
         partial

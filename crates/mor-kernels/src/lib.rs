@@ -17,6 +17,7 @@ mod attention_pack;
 mod attention_softmax;
 mod check;
 mod cross_entropy;
+mod dispatch;
 mod dropout;
 mod embedding;
 mod gelu;
@@ -36,7 +37,6 @@ mod profile;
 mod reduce;
 mod rotary;
 mod scratch;
-mod simd;
 
 pub use attention::{AttentionShape, causal_attention_backward, causal_attention_forward};
 pub use cross_entropy::{
@@ -45,12 +45,13 @@ pub use cross_entropy::{
 pub use dropout::dropout;
 pub use embedding::embedding_backward;
 pub use gelu::{gelu_backward, gelu_forward};
-pub use isa::Isa;
+pub use isa::{current_isa, with_isa};
 pub use layer_norm::{layer_norm_backward, layer_norm_forward};
 pub use linear::{
     LinearShape, linear_backward_bias, linear_backward_input, linear_backward_weight,
     linear_backward_weight_accumulate, linear_forward, linear_gelu_forward,
 };
+pub use mor_math::Isa;
 pub use muon::muon_orthogonalize;
 pub use optimizer::{AdamW, AdamWFactors, adamw_step, sum_squares};
 pub use precision::MatmulPrecision;

@@ -1,7 +1,7 @@
 //! Vectorised elementary functions, good to a few units in the last place of `f32`.
 #![allow(unsafe_code)] // see `simd`: only called from code that `dispatch!` compiled
 
-use crate::simd::Simd;
+use mor_math::simd::Simd;
 
 /// Below this argument [`exp`] gives zero; the true value would soon be subnormal.
 const EXP_ZERO: f32 = -87.0;

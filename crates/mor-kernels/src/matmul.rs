@@ -10,12 +10,14 @@
 // are derived from those, tasks write disjoint rectangles of the result, and packed buffers are
 // sized for whole panels.
 
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::matmul_pack::{pack_left_columns, pack_left_rows, pack_right, round_to_f16};
 use crate::matmul_tile::{activate, finish, tile};
 use crate::precision::MatmulPrecision;
 use crate::scratch::{Slot, with_scratch};
-use crate::simd::{Simd, dispatch};
+use mor_math::Isa;
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 
 /// A matrix in memory with its two strides, counted in elements; one of them is 1.
@@ -134,7 +136,7 @@ fn run(
     if m == 0 || n == 0 {
         return;
     }
-    let isa = Isa::current();
+    let isa = current_isa();
     let precision = precision.available();
     let job = Job {
         k,

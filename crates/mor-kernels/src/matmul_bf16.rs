@@ -8,7 +8,7 @@
 
 use crate::matmul::{Blocks, GROUP, Job, LEFT, PANEL, Part, ROW_GAP, TALL};
 use crate::matmul_tile::{activate, finish};
-use crate::simd::Avx512;
+use mor_math::simd::Avx512;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
@@ -186,7 +186,7 @@ static ALTERNATE: [u16; 32] = {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn transpose_pairs(from: *const f32, stride: usize, m: usize, left: usize, to: *mut u32) {
-    use crate::simd::Simd;
+    use mor_math::simd::Simd;
     let mut rows = [0_u32; 16 * 16];
     // SAFETY: `m <= 16` rows have `left` numbers each; `rows` has room for 16 vectors, and `to` for 16 rows of pairs.
     unsafe {

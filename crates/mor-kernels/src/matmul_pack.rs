@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // called by `matmul` only, within matrices and buffers that it has checked
 
 use crate::matmul::{Job, LEFT, ROW_GAP};
-use crate::simd::Simd;
+use mor_math::simd::Simd;
 
 /// Packs the block of the right matrix as panels `[k, 2 · LANES]`, filled up with zeros.
 #[inline(always)]

@@ -3,7 +3,7 @@
 
 use crate::math::normal;
 use crate::matmul::Job;
-use crate::simd::Simd;
+use mor_math::simd::Simd;
 
 /// The GELU of a finished tile, which is still in the first-level cache.
 #[inline(always)]

@@ -2,9 +2,10 @@
 #![allow(unsafe_code)] // vector code; every pointer stays within slices of one checked length
 
 use crate::check::check_len;
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::profile::{Kernel, timer};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 
 /// Elements that one task handles; constant, so that sums do not depend on the threads.
@@ -79,7 +80,7 @@ pub fn adamw_step(
     check_len("first", first, &[param.len()]);
     check_len("second", second, &[param.len()]);
     let factors = settings.factors();
-    let isa = Isa::current();
+    let isa = current_isa();
     param
         .par_chunks_mut(CHUNK)
         .zip(grad.par_chunks(CHUNK))

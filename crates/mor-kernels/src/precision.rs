@@ -20,8 +20,7 @@ impl MatmulPrecision {
     #[must_use]
     pub fn available(self) -> Self {
         #[cfg(target_arch = "x86_64")]
-        let bf16 =
-            crate::Isa::current() == crate::Isa::Avx512 && crate::matmul_bf16::is_available();
+        let bf16 = crate::current_isa() == crate::Isa::Avx512 && crate::matmul_bf16::is_available();
         #[cfg(not(target_arch = "x86_64"))]
         let bf16 = false;
         match self {

@@ -1,9 +1,10 @@
 //! Sums over rows whose result does not depend on the number of threads.
 #![allow(unsafe_code)] // vector code; every pointer stays within rows of checked length
 
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::scratch::{Slot, with_scratch};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 
 /// Rows that one task adds up; constant, so that the order of additions is too.
@@ -13,7 +14,7 @@ const CHUNK_ROWS: usize = 128;
 pub(crate) fn sum_rows(x: &[f32], out: &mut [f32]) {
     let cols = out.len();
     out.fill(0.0);
-    let isa = Isa::current();
+    let isa = current_isa();
     let chunks = x.len().div_ceil(CHUNK_ROWS * cols);
     with_scratch(Slot::Partial, chunks * cols, |partial| {
         partial

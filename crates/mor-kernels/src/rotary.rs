@@ -3,9 +3,10 @@
 
 use crate::attention::AttentionShape;
 use crate::check::check_len;
-use crate::isa::Isa;
+use crate::dispatch::dispatch;
+use crate::isa::current_isa;
 use crate::profile::{Kernel, timer};
-use crate::simd::{Simd, dispatch};
+use mor_math::simd::Simd;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,7 +58,7 @@ fn rotate(
         None => seq,
     };
     let table = table(length, head_dim, base);
-    let isa = Isa::current();
+    let isa = current_isa();
     x.par_chunks_mut(seq * heads * head_dim)
         .enumerate()
         .for_each(|(at, x)| {
@@ -131,14 +132,11 @@ fn table(seq: usize, head_dim: usize, base: f32) -> Arc<[f32]> {
         return Arc::clone(table);
     }
     let half = head_dim / 2;
-    // Angles in f64: at position 1000 an f32 angle has already lost three digits.
-    let rates: Vec<f64> = (0..half)
-        .map(|i| f64::from(base).powf(-2.0 * i as f64 / head_dim as f64))
-        .collect();
     let mut table = Vec::with_capacity(2 * seq * half);
     for t in 0..seq {
-        table.extend(rates.iter().map(|rate| (t as f64 * rate).cos() as f32));
-        table.extend(rates.iter().map(|rate| (t as f64 * rate).sin() as f32));
+        let angles = || (0..half).map(|pair| mor_math::angle(t, pair, head_dim, f64::from(base)));
+        table.extend(angles().map(|angle| angle.cos() as f32));
+        table.extend(angles().map(|angle| angle.sin() as f32));
     }
     let table: Arc<[f32]> = table.into();
     if tables.len() >= KEPT {

@@ -120,8 +120,7 @@ pub(crate) fn sinusoids(seq: usize, dim: usize, device: &Device, dtype: DType) -
     let values: Vec<f32> = (0..seq * dim)
         .map(|at| {
             let (position, column) = (at / dim, at % dim);
-            let exponent = (column - column % 2) as f64 / dim as f64;
-            let angle = position as f64 / 10_000_f64.powf(exponent);
+            let angle = mor_math::angle(position, column / 2, dim, 10_000.0);
             (if column.is_multiple_of(2) {
                 angle.sin()
             } else {

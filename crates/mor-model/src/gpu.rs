@@ -1,10 +1,13 @@
 //! The GPU adapter that Burn runs on, opened once in a process.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use burn::cubecl::logging::{LaunchObservation, LaunchObserver};
+use burn::cubecl::{MemoryScope, MemoryUsage};
 use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, WgpuInitError, WgpuSetup, wgpu};
-pub use mor_shaders::Variant;
+pub use mor_shaders::{Replacement, Variant};
 
 use crate::device::{ChosenDevice, DeviceError};
 use crate::ops::gpu;
@@ -25,6 +28,8 @@ pub(crate) struct Gpu {
     pub(crate) device: ChosenDevice,
     /// Whether it is a program on the processor.
     pub(crate) is_software: bool,
+    /// Whether it has subgroup operations.
+    subgroups: bool,
     /// Bytes of the largest buffer that a kernel can be given.
     largest_buffer: u64,
 }
@@ -32,6 +37,17 @@ pub(crate) struct Gpu {
 /// Makes the project's own kernels use this variant from now on, in the whole process; for tests.
 pub fn set_variant(variant: Variant) {
     gpu::set_variant(variant);
+}
+
+/// Whether the adapter, which is open, runs kernels of a variant.
+pub fn supports(variant: Variant) -> bool {
+    variant != Variant::Subgroup || open().is_ok_and(|gpu| gpu.subgroups)
+}
+
+/// Makes the kernels of an operation others in the whole process, or with `None` what they are; for tests of what notices
+/// a broken one.
+pub fn replace(with: Option<Replacement>) {
+    gpu::replace(with);
 }
 
 /// Whether the adapter, which is open, is a program on the processor; such a one has all that tests need.
@@ -42,6 +58,46 @@ pub fn is_software() -> bool {
 /// The variant in use.
 pub fn variant() -> Variant {
     gpu::variant()
+}
+
+/// Runs `work` and counts the kernels that it launches on the GPU, Burn's among them.
+pub fn count_launches<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl LaunchObserver for Counter {
+        fn launched(&self, _: &'static str) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    let counter = Arc::new(Counter::default());
+    let observation = LaunchObservation::new(counter.clone());
+    let done = work();
+    drop(observation);
+    (done, counter.0.load(Ordering::Relaxed))
+}
+
+/// Bytes that tensors take on the GPU now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Of tensors.
+    pub in_use: u64,
+    /// Of these, and of what is kept for the next ones.
+    pub reserved: u64,
+}
+
+/// The GPU's memory, once one of the project's own kernels has run there.
+pub fn memory() -> Option<Memory> {
+    let MemoryUsage {
+        bytes_in_use,
+        bytes_reserved,
+        ..
+    } = gpu::client()?.memory_report(MemoryScope::Device).usage();
+    Some(Memory {
+        in_use: bytes_in_use,
+        reserved: bytes_reserved,
+    })
 }
 
 /// Bytes of the largest buffer that a kernel can be given by the adapter, which is open.
@@ -100,6 +156,7 @@ fn open_first() -> Result<Gpu, DeviceError> {
             description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
         },
         is_software,
+        subgroups,
         largest_buffer: limits
             .max_storage_buffer_binding_size
             .min(limits.max_buffer_size),

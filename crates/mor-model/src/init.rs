@@ -1,6 +1,7 @@
 //! Initial values, a pure function of the seed and the tensor's name.
 
 use mor_config::{Architecture, Component, ModelConfig, TensorSpec};
+use mor_math::{SplitMix64, fnv1a};
 
 /// Initial values of one tensor.
 ///
@@ -35,9 +36,9 @@ pub(crate) fn initial_values(config: &ModelConfig, spec: &TensorSpec, seed: u64)
             (inputs as f64 * shrink as f64).sqrt().recip()
         }
     };
-    let mut random = Random(seed ^ hash(name));
+    let mut draw = SplitMix64::new(seed ^ fnv1a(name.as_bytes()));
     (0..count)
-        .map(|_| (random.normal() * deviation) as f32)
+        .map(|_| (normal(&mut draw) * deviation) as f32)
         .collect()
 }
 
@@ -53,35 +54,12 @@ fn writes_to_stream(config: &ModelConfig) -> usize {
     }
 }
 
-/// FNV-1a.
-fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// SplitMix64: tiny, and the same for ever, so that a seed keeps its meaning.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// In (0, 1].
-    fn uniform(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Standard normal (Box–Muller).
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
+/// Standard normal (Box–Muller).
+fn normal(draw: &mut SplitMix64) -> f64 {
+    /// One step above 0, of which there is no logarithm.
+    const STEP: f64 = 1.0 / (1_u64 << 53) as f64;
+    let radius = (-2.0 * (draw.uniform() + STEP).ln()).sqrt();
+    radius * (std::f64::consts::TAU * (draw.uniform() + STEP)).cos()
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod layer;
 mod model;
 mod modules;
 mod objective;
+pub mod operations;
 pub mod ops;
 mod parameters;
 mod pooling;

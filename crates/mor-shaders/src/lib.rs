@@ -6,12 +6,14 @@
 
 mod adapter;
 mod attention;
+mod copy;
 mod decision;
 mod element;
 mod gelu;
 mod linear;
 pub mod needs;
 mod optimizer;
+mod replacement;
 mod routing;
 mod row_losses;
 mod rows;
@@ -22,10 +24,12 @@ mod variant;
 
 pub use adapter::{MissingSubgroupsError, VARIANT_VARIABLE, may_have_hardware};
 pub use attention::Attention;
+pub use copy::copy;
 pub use decision::{Arguments, Decide, Decision, Dense, Pool, Route};
 pub use gelu::Gelu;
 pub use linear::{Activation, Matmul, Matvec, Residual, Target};
 pub use optimizer::{SUM_SQUARES_CHUNK, adamw, momentum, scaled_sum, sum_squares};
+pub use replacement::Replacement;
 pub use routing::{Gather, Scatter, select};
 pub use row_losses::RowLosses;
 pub use rows::{AttentionDecode, Embed, Finish, LayerNorm, Rotary, Sample};

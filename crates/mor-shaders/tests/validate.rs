@@ -4,7 +4,7 @@ mod common;
 
 use mor_shaders::{
     Activation, Arguments, AttentionDecode, Decide, Decision, Dense, Embed, Finish, LayerNorm,
-    Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Shader, Storage, Target, Variant,
+    Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Shader, Storage, Target, Variant, copy,
 };
 
 /// As the engine asks an adapter for no more buffers than WebGPU promises.
@@ -93,6 +93,11 @@ fn products() {
             }
         }
     }
+}
+
+#[test]
+fn copies() {
+    check(&copy());
 }
 
 #[test]

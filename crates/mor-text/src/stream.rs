@@ -1,5 +1,7 @@
 //! Whole characters out of tokens that arrive one at a time.
 
+use std::ops::Deref;
+
 use crate::Tokenizer;
 
 /// Turns tokens into text as they come. A token may end inside a character; its bytes wait here for the rest.
@@ -23,14 +25,14 @@ use crate::Tokenizer;
 /// # Ok::<(), mor_text::TextError>(())
 /// ```
 #[derive(Debug)]
-pub struct TokenStream<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct TokenStream<T> {
+    tokenizer: T,
     pending: Vec<u8>,
 }
 
-impl<'a> TokenStream<'a> {
-    /// A stream with nothing pending.
-    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+impl<T: Deref<Target = Tokenizer>> TokenStream<T> {
+    /// A stream with nothing pending, by a reference to a tokenizer of any kind.
+    pub fn new(tokenizer: T) -> Self {
         Self {
             tokenizer,
             pending: Vec::new(),
@@ -79,4 +81,28 @@ pub(crate) fn drain_complete(pending: &mut Vec<u8>) -> Option<String> {
     };
     pending.drain(..keep_from);
     (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::drain_complete;
+
+    #[test]
+    fn characters_come_whole() {
+        let text = "naïve 語 🙂";
+        for size in 1..5 {
+            let (mut pending, mut out) = (Vec::new(), String::new());
+            for part in text.as_bytes().chunks(size) {
+                pending.extend_from_slice(part);
+                out += &drain_complete(&mut pending).unwrap_or_default();
+            }
+            assert_eq!((out.as_str(), pending.len()), (text, 0));
+        }
+        let mut damaged = vec![b'a', 0xff, 0xe8, 0xaa];
+        assert_eq!(drain_complete(&mut damaged).unwrap(), "a\u{fffd}");
+        assert_eq!(damaged, [0xe8, 0xaa]);
+        assert_eq!(drain_complete(&mut damaged), None);
+        damaged.push(b'b');
+        assert_eq!(drain_complete(&mut damaged).unwrap(), "\u{fffd}b");
+    }
 }

@@ -245,7 +245,7 @@ impl Tokenizer {
     }
 
     /// Decodes tokens that arrive one at a time.
-    pub fn stream(&self) -> TokenStream<'_> {
+    pub fn stream(&self) -> TokenStream<&Self> {
         TokenStream::new(self)
     }
 

@@ -3,7 +3,7 @@
 use mor_config::Depth;
 use serde::{Deserialize, Serialize};
 
-use crate::rng::Rng;
+use mor_math::SplitMix64;
 
 /// One stage of the curriculum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl DepthPlan {
             return Depth::Configured;
         };
         let total: f64 = stage.weights.iter().sum();
-        let mut draw = Rng::new(seed ^ STREAM, step).uniform() * total;
+        let mut draw = SplitMix64::of_stream(seed ^ STREAM, step).uniform() * total;
         let mut last = None;
         for (depth, &weight) in stage.weights.iter().enumerate() {
             if weight <= 0.0 {

@@ -13,9 +13,9 @@ use mor_text::Tokenizer;
 use crate::data::{Batch, Dataset, IGNORE, Overlong, Reading, Targets, measured_batches};
 use crate::ranks::{Alone, Ranks};
 use crate::recipe::Learn;
-use crate::rng::Rng;
 use crate::trainer::check_tokenizer;
 use crate::{Result, TrainError};
+use mor_math::SplitMix64;
 
 /// What was measured on some text.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -318,7 +318,7 @@ fn forward_options(
         },
         EvaluateDepth::Random(seed) => {
             let classes = routing.steps_of_classes();
-            let mut rng = Rng::new(seed, at as u64);
+            let mut rng = SplitMix64::of_stream(seed, at as u64);
             let layers = config.routed_depths();
             let mut draw = || classes[rng.below(classes.len())];
             let steps = (0..layers).map(|_| (0..rows).map(|_| draw()).collect());

@@ -13,9 +13,9 @@ pub mod export;
 pub mod optimizer;
 mod ranks;
 pub mod recipe;
-mod rng;
 mod run;
 pub mod schedule;
+pub mod steps;
 mod trainer;
 
 pub use burn::tensor::Device;

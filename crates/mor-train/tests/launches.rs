@@ -1,16 +1,15 @@
 //! What a training step asks of a GPU: kernels, submits of the queue, and read-backs, which the host waits for. That
 //! decides the speed of small models there, whichever GPU it is.
 //!
-//! Alone in its file: what Burn logs, here every launch, is settled once in a process.
+//! Alone in its file: a process has one logger, and launches of all its threads are counted.
 #![cfg(feature = "gpu")]
 
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use common::{CONVERSATIONAL, run_on};
+use mor_model::gpu::count_launches;
 use mor_train::{Device, DeviceChoice, open_device};
 
 /// The most launches, submits and read-backs of a step of each recipe: a twentieth more than there were when this was
@@ -22,7 +21,6 @@ const MOST: [(&str, [usize; 3]); 3] = [
     ("real", [1240, 50, 5]),
 ];
 
-static LAUNCHES: AtomicUsize = AtomicUsize::new(0);
 static SUBMITS: AtomicUsize = AtomicUsize::new(0);
 static READS: AtomicUsize = AtomicUsize::new(0);
 /// Whether buffers are being mapped: all that are between two submits are read at once.
@@ -38,7 +36,6 @@ impl log::Log for Counter {
     fn log(&self, record: &log::Record<'_>) {
         let says = |start: &str| record.args().to_string().starts_with(start);
         match record.target() {
-            "cubecl::profiling" => _ = LAUNCHES.fetch_add(1, Ordering::Relaxed),
             "wgpu_core::device::queue" if says("Queue::submit returned") => {
                 SUBMITS.fetch_add(1, Ordering::Relaxed);
                 READING.store(false, Ordering::Relaxed);
@@ -54,28 +51,25 @@ impl log::Log for Counter {
     fn flush(&self) {}
 }
 
-/// Launches, submits and read-backs so far, when no more are reported: Burn does that in a thread of its own.
-fn counts() -> [usize; 3] {
-    let now = || [&LAUNCHES, &SUBMITS, &READS].map(|count| count.load(Ordering::Relaxed));
-    let mut before = now();
-    loop {
-        std::thread::sleep(Duration::from_millis(300));
-        let now = now();
-        if now == before {
-            return now;
-        }
-        before = now;
-    }
+/// Launches, submits and read-backs of `work`, all of it done.
+fn count(device: &Device, work: impl FnOnce()) -> [usize; 3] {
+    let so_far = || [&SUBMITS, &READS].map(|count| count.load(Ordering::Relaxed));
+    device.sync().expect("the GPU works");
+    let before = so_far();
+    let ((), launches) = count_launches(work);
+    device.sync().expect("the GPU works");
+    let after = so_far();
+    [launches, after[0] - before[0], after[1] - before[1]]
 }
 
 /// What a step of a recipe asks for, given its text for a number of steps.
 fn of_a_step(device: &Device, recipe: impl Fn(usize) -> String) -> [usize; 3] {
     let of_a_run = |steps: usize| {
         let dir = tempfile::tempdir().expect("a folder");
-        let before = counts();
-        run_on(device, &recipe(steps), &dir.path().join("run"), false, None);
-        let after = counts();
-        [0, 1, 2].map(|at| after[at] - before[at])
+        let run = dir.path().join("run");
+        count(device, || {
+            run_on(device, &recipe(steps), &run, false, None);
+        })
     };
     // What begins and ends a run is the same.
     let (more, fewer) = (of_a_run(4), of_a_run(2));
@@ -110,8 +104,6 @@ kind = "KIND"
 fn a_step_asks_for_little() {
     log::set_logger(&Counter).expect("no other logger");
     log::set_max_level(log::LevelFilter::Trace);
-    let config = "[profiling]\nlogger = { level = 'minimal', log = 'info' }";
-    CubeClRuntimeConfig::set(toml::from_str(config).expect("a configuration"));
     let gpu = open_device(DeviceChoice::Gpu).unwrap_or_else(|error| panic!("{error}"));
 
     for (name, most) in MOST {

@@ -10,6 +10,7 @@ mod dist;
 mod lint;
 mod notices;
 mod phases;
+mod slowest;
 mod test;
 mod tools;
 mod vulkan;
@@ -42,6 +43,12 @@ enum Task {
     Bench(bench::Args),
     /// Check formatting, Clippy and TypeScript.
     Lint,
+    /// Build the page and check its types; a part of `test`.
+    #[command(hide = true)]
+    PageBuild,
+    /// Test the page in a browser, as built; a part of `test`.
+    #[command(hide = true)]
+    PageTest,
     /// Pack the program for this platform into target/dist, with the model that ships and all licences.
     Dist(dist::Args),
 }
@@ -53,6 +60,8 @@ fn main() -> ExitCode {
         Task::Web => web::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Lint => lint::run(),
+        Task::PageBuild => test::page_build(),
+        Task::PageTest => test::page_test(),
         Task::Dist(args) => dist::run(&args),
     };
     match outcome {

@@ -75,6 +75,14 @@ impl Background {
         Ok(Self { line, child })
     }
 
+    /// Starts a command that writes into the file `log`.
+    pub(crate) fn start_logged(command: &mut Command, log: &Path) -> Result<Self> {
+        let file =
+            fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let output = file.try_clone()?;
+        Self::start(command.stdin(Stdio::null()).stdout(output).stderr(file))
+    }
+
     /// Waits for the end; an exit code other than 0 is an error that names the command.
     pub(crate) fn finish(mut self) -> Result<()> {
         let status = self.child.wait()?;

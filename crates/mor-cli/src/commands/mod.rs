@@ -28,6 +28,8 @@ pub(crate) mod logits;
 mod probe;
 #[cfg(feature = "train")]
 mod ranks;
+#[cfg(feature = "selftest")]
+pub(crate) mod selftest;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
 #[cfg(feature = "model")]

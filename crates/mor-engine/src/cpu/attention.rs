@@ -3,7 +3,7 @@
 
 use super::math;
 use super::matmul::panel_vector;
-use super::simd::{LANES, Simd, largest, sum};
+use super::simd::{LANES, Widen, largest};
 
 /// Added to the score of a hidden key.
 pub(crate) const HIDDEN: f32 = -1e30;
@@ -35,7 +35,7 @@ pub(crate) struct Query {
 /// # Safety
 /// The pointers are valid for the shapes above.
 #[inline(always)]
-pub(crate) unsafe fn attend<S: Simd, const ACC: usize>(query: &Query) {
+pub(crate) unsafe fn attend<S: Widen, const ACC: usize>(query: &Query) {
     let Query {
         len,
         head_dim,
@@ -76,7 +76,7 @@ pub(crate) unsafe fn attend<S: Simd, const ACC: usize>(query: &Query) {
             S::store(at, e);
             total = S::add(total, e);
         }
-        let scale = S::splat(1.0 / sum::<S>(total));
+        let scale = S::splat(1.0 / S::sum(total));
         for channel in 0..channels {
             let values = query.values.add(channel * query.capacity * LANES);
             let mixed = panel_vector::<S, f32, ACC>(values, scores, len);

@@ -11,7 +11,7 @@ use super::matmul::{Activation, Product};
 use super::matrix::{Matrix, Values, padded};
 use super::q8::InputBlock;
 use crate::model::{Linear, Norm};
-use crate::pool::{Pool, Shared, share};
+use crate::pool::{Pool, SharedPointer, share};
 
 /// Least bytes of weights, times tokens, that a part of a product reads.
 const PART_BYTES: usize = 96 << 10;
@@ -72,7 +72,7 @@ impl<I: Copy> Product<I> {
         let work = matrix.bytes() * self.tokens / PART_BYTES;
         let parts = work.clamp(1, pool.threads() * PARTS_PER_THREAD);
         let groups = matrix.panels().div_ceil(group);
-        let product = Shared((&raw const self).cast_mut());
+        let product = SharedPointer((&raw const self).cast_mut());
         pool.run(parts, |part, _| {
             let groups = share(groups, part, parts);
             let panels = groups.start * group..(groups.end * group).min(matrix.panels());
@@ -201,7 +201,7 @@ impl Kernels {
     ) {
         let blocks = rows.cols.div_ceil(BLOCK);
         make_room(out, rows.tokens, tile, blocks);
-        let out = Shared(out.as_mut_ptr());
+        let out = SharedPointer(out.as_mut_ptr());
         each_token(pool, rows.tokens, |token| {
             // SAFETY: the instruction set was detected. Each token writes its own blocks, of which there are enough.
             unsafe {
@@ -247,7 +247,7 @@ impl<I> Product<I> {
 /// Interleaves rows, `[tile][column][token]`, so that the kernels read them as one stream.
 fn tiled(pool: Option<&mut Pool>, rows: Rows<'_>, tile: usize, out: &mut Vec<f32>) {
     make_room(out, rows.tokens, tile, rows.cols);
-    let out = Shared(out.as_mut_ptr());
+    let out = SharedPointer(out.as_mut_ptr());
     each_token(pool, rows.tokens, |token| {
         let start = token / tile * tile * rows.cols + token % tile;
         for (col, x) in rows.row(token).iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Exponential and error function on vectors, accurate to a few units in the last place of f32.
 #![allow(unsafe_code)]
 
-use super::simd::Simd;
+use mor_math::simd::Simd;
 
 /// eˣ. Below -87 the result is eˉ⁸⁷, about 1e-38; above 88 it is e⁸⁸.
 ///
@@ -14,11 +14,11 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic only; the caller has enabled the instruction set.
     unsafe {
         let x = S::max(S::min(x, S::splat(88.0)), S::splat(-87.0));
-        let shifted = S::fma(x, S::splat(std::f32::consts::LOG2_E), S::splat(ROUND));
+        let shifted = S::mul_add(x, S::splat(std::f32::consts::LOG2_E), S::splat(ROUND));
         let n = S::sub(shifted, S::splat(ROUND));
         // ln 2 in two parts, so that n · ln 2 is subtracted without losing bits.
-        let r = S::fma(n, S::splat(-355.0 / 512.0), x);
-        let r = S::fma(n, S::splat(2.121_944_4e-4), r);
+        let r = S::mul_add(n, S::splat(-355.0 / 512.0), x);
+        let r = S::mul_add(n, S::splat(2.121_944_4e-4), r);
         let mut p = S::splat(1.987_569_1e-4);
         for c in [
             1.398_199_9e-3,
@@ -27,10 +27,10 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
             1.666_666_5e-1,
             0.5,
         ] {
-            p = S::fma(p, r, S::splat(c));
+            p = S::mul_add(p, r, S::splat(c));
         }
-        let p = S::fma(S::mul(p, r), r, S::add(r, S::splat(1.0)));
-        S::mul(p, S::pow2(n))
+        let p = S::mul_add(S::mul(p, r), r, S::add(r, S::splat(1.0)));
+        S::scale_by_power(p, n)
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
             0.185_208_32,
             std::f32::consts::FRAC_2_SQRT_PI,
         ] {
-            p = S::fma(p, x2, S::splat(c));
+            p = S::mul_add(p, x2, S::splat(c));
         }
         let mut q = S::splat(-1.179_160_3e-7);
         for c in [
@@ -60,7 +60,7 @@ pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
             0.497_469_25,
             1.0,
         ] {
-            q = S::fma(q, x2, S::splat(c));
+            q = S::mul_add(q, x2, S::splat(c));
         }
         S::div(S::mul(x, p), q)
     }
@@ -73,14 +73,14 @@ pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
     unsafe {
         let e = erf::<S>(S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2)));
         let half = S::mul(x, S::splat(0.5));
-        S::fma(half, e, half)
+        S::mul_add(half, e, half)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::simd::{LANES, Scalar};
+    use mor_math::simd::Portable;
 
     /// erf by its Taylor series around 0 (|x| ≤ 3.9, 80 terms), in f64.
     fn erf_series(x: f64) -> f64 {
@@ -97,7 +97,7 @@ mod tests {
         for i in 0..4000 {
             let x = -4.0 + i as f32 * 0.002;
             // SAFETY: scalar code needs no instruction set.
-            let (e, f) = unsafe { (exp::<Scalar>([x * 20.0; LANES]), erf::<Scalar>([x; LANES])) };
+            let (e, f) = unsafe { (exp::<Portable>([x * 20.0; 8]), erf::<Portable>([x; 8])) };
             let expected = f64::from(x * 20.0).exp();
             assert!((f64::from(e[0]) / expected - 1.0).abs() < 3e-7, "exp {x}");
             assert!(

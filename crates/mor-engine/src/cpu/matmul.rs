@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::math;
-use super::simd::{LANES, Simd, Weight};
+use super::simd::{LANES, Weight, Widen};
+use mor_math::simd::Simd;
 
 /// What is applied to a product before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl<I> Product<I> {
 /// # Safety
 /// `weights` is valid for `cols * LANES` values and `x` for `cols`.
 #[inline(always)]
-pub(crate) unsafe fn panel_vector<S: Simd, W: Weight, const ACC: usize>(
+pub(crate) unsafe fn panel_vector<S: Widen, W: Weight, const ACC: usize>(
     weights: *const W,
     x: *const f32,
     cols: usize,
@@ -71,13 +72,13 @@ pub(crate) unsafe fn panel_vector<S: Simd, W: Weight, const ACC: usize>(
         while col < whole {
             for (lane, sum) in sums.iter_mut().enumerate() {
                 let w = W::load::<S>(weights.add((col + lane) * LANES));
-                *sum = S::fma(w, S::splat(*x.add(col + lane)), *sum);
+                *sum = S::mul_add(w, S::splat(*x.add(col + lane)), *sum);
             }
             col += ACC;
         }
         while col < cols {
             let w = W::load::<S>(weights.add(col * LANES));
-            sums[0] = S::fma(w, S::splat(*x.add(col)), sums[0]);
+            sums[0] = S::mul_add(w, S::splat(*x.add(col)), sums[0]);
             col += 1;
         }
         let mut width = ACC / 2;
@@ -97,7 +98,7 @@ pub(crate) unsafe fn panel_vector<S: Simd, W: Weight, const ACC: usize>(
 /// # Safety
 /// `weights` is valid for `P * cols * LANES` values and `x` for `cols * T`.
 #[inline(always)]
-unsafe fn panels_tile<S: Simd, W: Weight, const P: usize, const T: usize>(
+unsafe fn panels_tile<S: Widen, W: Weight, const P: usize, const T: usize>(
     weights: *const W,
     x: *const f32,
     cols: usize,
@@ -113,7 +114,7 @@ unsafe fn panels_tile<S: Simd, W: Weight, const P: usize, const T: usize>(
             for token in 0..T {
                 let x = S::splat(*x.add(col * T + token));
                 for panel in 0..P {
-                    sums[panel][token] = S::fma(w[panel], x, sums[panel][token]);
+                    sums[panel][token] = S::mul_add(w[panel], x, sums[panel][token]);
                 }
             }
         }
@@ -126,7 +127,7 @@ unsafe fn panels_tile<S: Simd, W: Weight, const P: usize, const T: usize>(
 /// # Safety
 /// As for [`matmul`].
 #[inline(always)]
-unsafe fn panels_tiles<S: Simd, W: Weight, const P: usize, const T: usize>(
+unsafe fn panels_tiles<S: Widen, W: Weight, const P: usize, const T: usize>(
     weights: *const W,
     panel: usize,
     product: &Product<f32>,
@@ -155,7 +156,7 @@ unsafe fn panels_tiles<S: Simd, W: Weight, const P: usize, const T: usize>(
 /// its shape. Nobody else touches these panels' part of the output meanwhile.
 #[inline(always)]
 pub(crate) unsafe fn matmul<
-    S: Simd,
+    S: Widen,
     W: Weight,
     const ACC: usize,
     const P: usize,

@@ -21,78 +21,23 @@ mod x86;
 
 use std::ops::Range;
 
+use mor_math::Isa;
+use mor_math::simd::Simd;
+
 use attention::Query;
 use matmul::Product;
 use matrix::Line;
 use q8::InputBlock;
 
-/// An instruction set the kernels exist for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isa {
-    /// 512-bit vectors (x86-64).
-    Avx512,
-    /// 256-bit vectors with fused multiply-add and f16 conversion (x86-64).
-    Avx2,
-    /// 128-bit vectors (aarch64).
-    Neon,
-    /// 128-bit vectors (WebAssembly).
-    Simd128,
-    /// Plain code, as the compiler vectorises it.
-    Scalar,
-}
-
-impl Isa {
-    /// Those this processor has, best first; never empty.
-    pub fn available() -> Vec<Self> {
-        let all = [
-            Self::Avx512,
-            Self::Avx2,
-            Self::Neon,
-            Self::Simd128,
-            Self::Scalar,
-        ];
-        all.into_iter().filter(|isa| isa.is_available()).collect()
-    }
-
-    fn is_available(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-                    && is_x86_feature_detected!("f16c")
-            }
-            Self::Neon => cfg!(target_arch = "aarch64"),
-            Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
-            Self::Scalar => true,
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512 | Self::Avx2 => false,
-        }
-    }
-
-    /// A short name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Avx512 => "avx512",
-            Self::Avx2 => "avx2",
-            Self::Neon => "neon",
-            Self::Simd128 => "simd128",
-            Self::Scalar => "scalar",
-        }
-    }
-
-    /// Whether f16 weights are widened by an instruction, so that keeping them is a gain.
-    pub(crate) fn widens_f16(self) -> bool {
-        matches!(self, Self::Avx512 | Self::Avx2 | Self::Neon)
-    }
+/// Whether f16 weights are widened by an instruction, so that keeping them is a gain.
+pub(crate) fn widens_f16(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx512 | Isa::Avx2 | Isa::Neon)
 }
 
 /// Whether the instructions of [`x86::Vnni`] are there.
 #[cfg(target_arch = "x86_64")]
 fn has_vnni() -> bool {
-    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+    is_x86_feature_detected!("avx512vnni")
 }
 
 type MatmulF32 = unsafe fn(*const f32, Range<usize>, &Product<f32>);
@@ -215,30 +160,30 @@ macro_rules! instantiate {
 
 #[cfg(target_arch = "x86_64")]
 instantiate!(
-    avx512 features "avx512f,avx2,fma,f16c", x86::Avx512,
+    avx512 features "avx512f,avx2,fma,f16c", mor_math::simd::Avx512,
     acc 8, tile 3 8,
     q8 x86::Vnni, tile 8, features "avx512f,avx512bw,avx512vnni,avx2,fma,f16c"
 );
 #[cfg(target_arch = "x86_64")]
 instantiate!(
-    avx2 features "avx2,fma,f16c", x86::Avx2,
+    avx2 features "avx2,fma,f16c", mor_math::simd::Wide<mor_math::simd::Avx2, 2>,
     acc 4, tile 1 4,
     q8 x86::PairSums, tile 4, features "avx2,fma,f16c"
 );
 #[cfg(target_arch = "aarch64")]
-instantiate!(neon_old, neon::Neon, acc 4, tile 1 4, q8 neon::Widening, tile 2);
+instantiate!(neon_old, mor_math::simd::Wide<mor_math::simd::Neon, 4>, acc 4, tile 1 4, q8 neon::Widening, tile 2);
 #[cfg(target_arch = "aarch64")]
 instantiate!(
-    neon_dot, neon::Neon, acc 4, tile 1 4,
+    neon_dot, mor_math::simd::Wide<mor_math::simd::Neon, 4>, acc 4, tile 1 4,
     q8 neon::DotProduct, tile 4, features "dotprod"
 );
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-instantiate!(simd128, wasm::Simd128, acc 2, tile 1 2, q8 wasm::Widening, tile 2);
+instantiate!(simd128, mor_math::simd::Wide<mor_math::simd::Simd128, 4>, acc 2, tile 1 2, q8 wasm::Widening, tile 2);
 instantiate!(scalar, simd::Scalar, acc 1, tile 1 2, q8 q8::Plain, tile 2);
 
 /// Sums `vectors * LANES` values: as fast as memory can be read.
 #[inline(always)]
-unsafe fn stream_sum<S: simd::Simd>(from: *const f32, vectors: usize) -> f32 {
+unsafe fn stream_sum<S: Simd>(from: *const f32, vectors: usize) -> f32 {
     const WAYS: usize = 8;
     // SAFETY: the caller's slice has that many values.
     unsafe {
@@ -249,7 +194,7 @@ unsafe fn stream_sum<S: simd::Simd>(from: *const f32, vectors: usize) -> f32 {
                 *sum = S::add(*sum, S::load(from.add(at)));
             }
         }
-        sums.into_iter().map(|v| simd::sum::<S>(v)).sum()
+        sums.into_iter().map(|v| S::sum(v)).sum()
     }
 }
 

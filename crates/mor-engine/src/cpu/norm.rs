@@ -1,7 +1,8 @@
 //! Layer normalisation.
 #![allow(unsafe_code)]
 
-use super::simd::{LANES, Simd, sum};
+use super::simd::LANES;
+use mor_math::simd::Simd;
 
 /// `out = (y - mean(y)) / sqrt(var(y) + eps) * gain + bias` with `y = x + add`, over `dim` values.
 /// `add` may be null; `out` may be `x`.
@@ -38,21 +39,21 @@ pub(crate) unsafe fn add_norm<S: Simd>(
             *out.add(i) = y;
             tail_total += y;
         }
-        let mean = (sum::<S>(total) + tail_total) / dim as f32;
+        let mean = (S::sum(total) + tail_total) / dim as f32;
 
         let mut squares = S::splat(0.0);
         let mut tail_squares = 0.0;
         let mut i = 0;
         while i < whole {
             let centred = S::sub(S::load(out.add(i)), S::splat(mean));
-            squares = S::fma(centred, centred, squares);
+            squares = S::mul_add(centred, centred, squares);
             i += LANES;
         }
         for i in whole..dim {
             let centred = *out.add(i) - mean;
             tail_squares += centred * centred;
         }
-        let variance = (sum::<S>(squares) + tail_squares) / dim as f32;
+        let variance = (S::sum(squares) + tail_squares) / dim as f32;
         let scale = 1.0 / (variance + eps).sqrt();
 
         let mut i = 0;

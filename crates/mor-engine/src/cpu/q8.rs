@@ -15,7 +15,8 @@ use mor_config::QUANTIZED_BLOCK as BLOCK;
 
 use super::matmul::Product;
 use super::matrix::Line;
-use super::simd::{LANES, Simd};
+use super::simd::{LANES, Scalar, Widen};
+use mor_math::simd::Simd;
 
 /// Columns that one 32-bit element covers.
 pub(crate) const QUAD: usize = 4;
@@ -126,7 +127,7 @@ pub(crate) unsafe fn quantize(x: *const f32, cols: usize, out: *mut InputBlock, 
 /// # Safety
 /// `values` and `scales` are a panel of `blocks` blocks, and `inputs` has `blocks * T` of them.
 #[inline(always)]
-unsafe fn panel<S: Simd, D: Dot<S>, const T: usize>(
+unsafe fn panel<S: Widen, D: Dot<S>, const T: usize>(
     values: *const i8,
     scales: *const f16,
     inputs: *const InputBlock,
@@ -148,7 +149,7 @@ unsafe fn panel<S: Simd, D: Dot<S>, const T: usize>(
             let scale = S::load_f16(scales.add(block * LANES));
             for token in 0..T {
                 let scale = S::mul(scale, S::splat((*inputs.add(token)).scale));
-                sums[token] = S::fma(dots[token], scale, sums[token]);
+                sums[token] = S::mul_add(dots[token], scale, sums[token]);
             }
         }
         sums
@@ -161,7 +162,7 @@ unsafe fn panel<S: Simd, D: Dot<S>, const T: usize>(
 /// `weights` is the whole matrix, `panels` lies inside it, and the pointers of `product` are valid for its shape.
 /// Nobody else touches these panels' part of the output meanwhile.
 #[inline(always)]
-pub(crate) unsafe fn matmul<S: Simd, D: Dot<S>, const T: usize>(
+pub(crate) unsafe fn matmul<S: Widen, D: Dot<S>, const T: usize>(
     weights: *const Line,
     panels: Range<usize>,
     product: &Product<InputBlock>,
@@ -194,13 +195,13 @@ pub(crate) unsafe fn matmul<S: Simd, D: Dot<S>, const T: usize>(
 /// Plain loops: the reference, and the fallback.
 pub(crate) struct Plain;
 
-impl Dot<super::simd::Scalar> for Plain {
+impl Dot<Scalar> for Plain {
     #[inline(always)]
     unsafe fn block<const T: usize>(
         weights: *const i8,
         inputs: *const InputBlock,
-    ) -> [[f32; LANES]; T] {
-        let mut sums = [[0.0; LANES]; T];
+    ) -> [[[f32; LANES / 2]; 2]; T] {
+        let mut sums = [[[0.0; LANES / 2]; 2]; T];
         // SAFETY: by the trait's contract.
         let weights = unsafe { &*weights.cast::<[[[i8; QUAD]; LANES]; QUADS]>() };
         // SAFETY: likewise; the caller has `T` inputs there.
@@ -215,7 +216,9 @@ impl Dot<super::simd::Scalar> for Plain {
                     }
                 }
             }
-            *sums = whole.map(|sum| sum as f32);
+            for (sum, whole) in sums.as_flattened_mut().iter_mut().zip(whole) {
+                *sum = whole as f32;
+            }
         }
         sums
     }

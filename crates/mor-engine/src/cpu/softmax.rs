@@ -2,7 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::math;
-use super::simd::{LANES, Simd, sum};
+use super::simd::LANES;
+use mor_math::simd::Simd;
 
 /// Writes `exp((x - top) * scale)` for `len` values and returns their sum.
 ///
@@ -38,6 +39,6 @@ pub(crate) unsafe fn exponentials<S: Simd>(
             *out.add(i) = tail[i - whole];
             rest += tail[i - whole];
         }
-        sum::<S>(total) + rest
+        S::sum(total) + rest
     }
 }

@@ -10,10 +10,10 @@ use super::tensor::Tensor;
 use super::{Isa, Kernels};
 use crate::model::Linear;
 use crate::pool::Pool;
-use crate::random::Rng;
+use mor_math::SplitMix64;
 
-fn values(rng: &mut Rng, len: usize) -> Vec<f32> {
-    (0..len).map(|_| rng.uniform() * 4.0 - 2.0).collect()
+fn values(rng: &mut SplitMix64, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.uniform_f32() * 4.0 - 2.0).collect()
 }
 
 fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
@@ -46,11 +46,11 @@ fn run(isa: Isa, linear: &Linear, input: &[f32], activation: Activation) -> Vec<
 
 #[test]
 fn products_match_the_formula() {
-    let mut rng = Rng::new(1);
+    let mut rng = SplitMix64::new(1);
     for (rows, cols) in [(1, 1), (16, 16), (97, 50), (40, 131)] {
         // Short binary fractions: the same in f16.
         let weights: Vec<f32> = (0..rows * cols)
-            .map(|_| (rng.uniform() * 64.0).floor() / 32.0 - 1.0)
+            .map(|_| (rng.uniform_f32() * 64.0).floor() / 32.0 - 1.0)
             .collect();
         let mut bias = values(&mut rng, rows);
         bias.resize(padded(rows), 0.0);
@@ -117,7 +117,7 @@ fn every_f16_is_widened() {
 
 /// Int8 products against sums of the very same rounded numbers.
 fn check_q8(rows: usize, cols: usize, tokens: usize, seed: u64) {
-    let mut rng = Rng::new(seed);
+    let mut rng = SplitMix64::new(seed);
     let weights = values(&mut rng, rows * cols);
     let mut input = values(&mut rng, tokens * cols);
     // Blocks of very different sizes, and one of zeros.
@@ -234,7 +234,7 @@ fn exact_gelu(x: f32) -> f32 {
 
 #[test]
 fn norms_match_the_formula() {
-    let mut rng = Rng::new(2);
+    let mut rng = SplitMix64::new(2);
     for dim in [1, 5, 16, 48, 50, 384] {
         let [x, add, gain, bias] = [(); 4].map(|()| values(&mut rng, dim));
         for with_add in [false, true] {
@@ -269,7 +269,7 @@ fn norms_match_the_formula() {
 
 #[test]
 fn attention_matches_the_formula() {
-    let mut rng = Rng::new(3);
+    let mut rng = SplitMix64::new(3);
     for (head_dim, len, capacity) in [(12, 1, 32), (64, 16, 16), (20, 33, 48), (64, 100, 128)] {
         let q = values(&mut rng, head_dim);
         let keys: Vec<Vec<f32>> = (0..capacity).map(|_| values(&mut rng, head_dim)).collect();
@@ -328,7 +328,7 @@ fn attention_matches_the_formula() {
 
 #[test]
 fn exponentials_and_sums_match() {
-    let mut rng = Rng::new(4);
+    let mut rng = SplitMix64::new(4);
     for len in [1, 16, 97] {
         let x = values(&mut rng, len);
         let expected: Vec<f32> = x.iter().map(|x| ((x - 2.0) * 3.0).exp()).collect();

@@ -1,4 +1,4 @@
-//! WebAssembly's 128-bit SIMD.
+//! What WebAssembly's 128-bit SIMD does beyond arithmetic on f32: f16, and products of bytes.
 #![allow(unsafe_code)]
 // Adapters of iterators are not always inlined into code for an instruction set.
 #![allow(clippy::needless_range_loop)]
@@ -6,99 +6,16 @@
 use std::arch::wasm32::*;
 
 use half::f16;
+use mor_math::simd::{Simd128, Wide};
 
 use super::q8::{Dot, InputBlock, QUADS};
-use super::simd::Simd;
+use super::simd::Widen;
 
-/// Four 128-bit values.
-#[derive(Clone, Copy)]
-pub(crate) struct Simd128;
-
-/// Applies an intrinsic to each of four parts. Spelled out: `array::map` is not inlined here, and a call
-/// for each vector makes the kernels ten times slower.
-macro_rules! each {
-    ($f:expr, $($v:ident),+) => {
-        [$f($($v[0]),+), $f($($v[1]),+), $f($($v[2]),+), $f($($v[3]),+)]
-    };
-}
-
-// SAFETY of every function: the trait's contract gives valid pointers; the module is built with
-// `simd128`, and its loads and stores need no alignment.
-#[allow(
-    clippy::undocumented_unsafe_blocks,
-    reason = "each block is intrinsics within the contract of the trait's function around it"
-)]
-impl Simd for Simd128 {
-    type V = [v128; 4];
-
+impl Widen for Simd128 {
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::V {
-        [f32x4_splat(value); 4]
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self::V {
-        unsafe {
-            [
-                v128_load(from.cast()),
-                v128_load(from.add(4).cast()),
-                v128_load(from.add(8).cast()),
-                v128_load(from.add(12).cast()),
-            ]
-        }
-    }
-    #[inline(always)]
-    unsafe fn load_f16(from: *const f16) -> Self::V {
-        unsafe {
-            [
-                widened(u32x4_load_extend_u16x4(from.cast())),
-                widened(u32x4_load_extend_u16x4(from.add(4).cast())),
-                widened(u32x4_load_extend_u16x4(from.add(8).cast())),
-                widened(u32x4_load_extend_u16x4(from.add(12).cast())),
-            ]
-        }
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, v: Self::V) {
-        unsafe {
-            v128_store(to.cast(), v[0]);
-            v128_store(to.add(4).cast(), v[1]);
-            v128_store(to.add(8).cast(), v[2]);
-            v128_store(to.add(12).cast(), v[3]);
-        }
-    }
-    #[inline(always)]
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-        each!(f32x4_add, a, b)
-    }
-    #[inline(always)]
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-        each!(f32x4_sub, a, b)
-    }
-    #[inline(always)]
-    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
-        each!(f32x4_mul, a, b)
-    }
-    #[inline(always)]
-    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
-        each!(f32x4_div, a, b)
-    }
-    #[inline(always)]
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-        each!(f32x4_pmax, a, b)
-    }
-    #[inline(always)]
-    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
-        each!(f32x4_pmin, a, b)
-    }
-    #[inline(always)]
-    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        let product = each!(f32x4_mul, a, b);
-        each!(f32x4_add, product, c)
-    }
-    #[inline(always)]
-    unsafe fn pow2(n: Self::V) -> Self::V {
-        let exponent = |n| i32x4_shl(i32x4_add(i32x4_trunc_sat_f32x4(n), i32x4_splat(127)), 23);
-        each!(exponent, n)
+    unsafe fn load_f16(from: *const f16) -> v128 {
+        // SAFETY: by the trait's contract; the load needs no alignment.
+        widened(unsafe { u32x4_load_extend_u16x4(from.cast()) })
     }
 }
 
@@ -120,7 +37,7 @@ fn widened(halves: v128) -> v128 {
 /// Products of bytes widened to 16 bits, in sums of two.
 pub(crate) struct Widening;
 
-impl Dot<Simd128> for Widening {
+impl Dot<Wide<Simd128, 4>> for Widening {
     #[inline(always)]
     unsafe fn block<const T: usize>(
         weights: *const i8,

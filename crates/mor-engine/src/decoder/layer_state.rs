@@ -2,7 +2,7 @@
 
 use mor_config::{ModelConfig, Pooling};
 
-use super::pass::{Pass, blocks};
+use super::forward::{Forward, blocks};
 use super::prefix::PrefixRouting;
 use super::sequence::SequenceRouting;
 use crate::Result;
@@ -60,25 +60,25 @@ impl LayerState {
     pub(super) fn run(
         &mut self,
         layer: &Layer,
-        pass: &mut Pass<'_>,
+        forward: &mut Forward<'_>,
         hidden: &mut [f32],
         start: usize,
     ) -> usize {
         match &mut self.depth {
             LayerDepth::Sequence(routing) => {
-                routing.run(layer, &mut self.caches, pass, hidden, start)
+                routing.run(layer, &mut self.caches, forward, hidden, start)
             }
             LayerDepth::Prefix(routing) => {
-                routing.run(layer, &mut self.caches, pass, hidden, start);
+                routing.run(layer, &mut self.caches, forward, hidden, start);
                 start
             }
             LayerDepth::Fixed(_) => {
-                let (mask, positions) = (pass.pooled.mask, pass.positions);
-                for block in blocks(start..pass.len) {
-                    let rows = &mut hidden[block.start * pass.width..];
+                let (mask, positions) = (forward.pooled.mask, forward.positions);
+                for block in blocks(start..forward.len) {
+                    let rows = &mut hidden[block.start * forward.width..];
                     let positions = &positions[block];
                     for (step, cache) in self.caches.iter_mut().enumerate() {
-                        pass.step((layer, step), cache, mask, positions, rows);
+                        forward.step((layer, step), cache, mask, positions, rows);
                     }
                 }
                 start

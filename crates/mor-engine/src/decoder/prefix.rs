@@ -5,7 +5,7 @@
 
 use mor_config::ModelConfig;
 
-use super::pass::{BLOCK, Pass, blocks};
+use super::forward::{BLOCK, Forward, blocks};
 use crate::Result;
 use crate::cache::{StepCache, zeroed};
 use crate::cpu::attention::HIDDEN;
@@ -50,16 +50,16 @@ impl PrefixRouting {
         &mut self,
         layer: &Layer,
         caches: &mut [StepCache],
-        pass: &mut Pass<'_>,
+        forward: &mut Forward<'_>,
         hidden: &mut [f32],
         start: usize,
     ) {
-        let (width, pooled) = (pass.width, pass.pooled);
-        let new = start * width..pass.len * width;
+        let (width, pooled) = (forward.width, forward.pooled);
+        let new = start * width..forward.len * width;
         self.inputs[new.clone()].copy_from_slice(&hidden[new]);
         self.mean.rewind(start, &self.inputs, width, pooled);
-        for block in blocks(start..pass.len) {
-            self.route(layer, pass, block.clone());
+        for block in blocks(start..forward.len) {
+            self.route(layer, forward, block.clone());
             for (step, cache) in caches.iter_mut().enumerate() {
                 self.taking.clear();
                 for position in block.clone() {
@@ -78,7 +78,7 @@ impl PrefixRouting {
                         .copy_from_slice(&hidden[position * width..][..width]);
                 }
                 let (mask, taking) = (&self.masks[step], &self.taking);
-                pass.step((layer, step), cache, mask, taking, &mut self.rows);
+                forward.step((layer, step), cache, mask, taking, &mut self.rows);
                 for (position, row) in rows() {
                     hidden[position * width..][..width]
                         .copy_from_slice(&self.rows[row * width..][..width]);
@@ -88,24 +88,25 @@ impl PrefixRouting {
     }
 
     /// Decides the depths of a block's positions.
-    fn route(&mut self, layer: &Layer, pass: &mut Pass<'_>, block: std::ops::Range<usize>) {
-        let (width, pooled, model) = (pass.width, pass.pooled, pass.model);
-        let means = pass.router.pooled.chunks_exact_mut(width);
+    fn route(&mut self, layer: &Layer, forward: &mut Forward<'_>, block: std::ops::Range<usize>) {
+        let (width, pooled, model) = (forward.width, forward.pooled, forward.model);
+        let means = forward.router.pooled.chunks_exact_mut(width);
         for (position, mean) in block.clone().zip(means) {
             let row = &self.inputs[position * width..][..width];
             self.mean.add(row, pooled.counts(position));
             self.mean.write(mean);
         }
-        let Some(router) = layer.router.as_ref().filter(|_| pass.decide) else {
+        let Some(router) = layer.router.as_ref().filter(|_| forward.decide) else {
             return self.steps[block].fill(self.last);
         };
-        let rows = pass.product_rows(block.len());
-        pass.router.classify(model, pass.pool, router, rows);
+        let rows = forward.product_rows(block.len());
+        forward.router.classify(model, forward.pool, router, rows);
         for (position, row) in block.clone().zip(0..) {
-            self.steps[position] = pass.router.steps(row, &model.class_steps);
+            self.steps[position] = forward.router.steps(row, &model.class_steps);
         }
         self.last = self.steps[block.end - 1];
-        pass.router
+        forward
+            .router
             .probabilities(block.len() - 1, &mut self.probabilities);
     }
 

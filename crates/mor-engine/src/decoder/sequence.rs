@@ -7,7 +7,7 @@
 
 use mor_config::ModelConfig;
 
-use super::pass::{Pass, blocks};
+use super::forward::{Forward, blocks};
 use crate::Result;
 use crate::cache::{StepCache, zeroed};
 use crate::cpu::matrix::padded;
@@ -43,19 +43,19 @@ impl SequenceRouting {
         &mut self,
         layer: &Layer,
         caches: &mut [StepCache],
-        pass: &mut Pass<'_>,
+        forward: &mut Forward<'_>,
         hidden: &mut [f32],
         start: usize,
     ) -> usize {
-        let (width, len) = (pass.width, pass.len);
+        let (width, len) = (forward.width, forward.len);
         let new = start * width..len * width;
         self.states[0][new.clone()].copy_from_slice(&hidden[new]);
         for done in &mut self.done {
             *done = start.min(*done);
         }
         let before = self.steps;
-        self.route(layer, pass, start);
-        let (mask, positions) = (pass.pooled.mask, pass.positions);
+        self.route(layer, forward, start);
+        let (mask, positions) = (forward.pooled.mask, forward.positions);
         for step in 0..usize::from(self.steps) {
             let (inputs, outputs) = self.states.split_at_mut(step + 1);
             let (input, output) = (&inputs[step], &mut outputs[0]);
@@ -63,7 +63,7 @@ impl SequenceRouting {
                 let rows = block.start * width..block.end * width;
                 output[rows.clone()].copy_from_slice(&input[rows.clone()]);
                 let rows = &mut output[rows];
-                pass.step(
+                forward.step(
                     (layer, step),
                     &mut caches[step],
                     mask,
@@ -80,21 +80,21 @@ impl SequenceRouting {
     }
 
     /// Decides the depth; inputs from `start` on are new.
-    fn route(&mut self, layer: &Layer, pass: &mut Pass<'_>, start: usize) {
-        let (width, pooled) = (pass.width, pass.pooled);
+    fn route(&mut self, layer: &Layer, forward: &mut Forward<'_>, start: usize) {
+        let (width, pooled) = (forward.width, forward.pooled);
         self.mean.rewind(start, &self.states[0], width, pooled);
         let inputs = self.states[0].chunks_exact(width).enumerate();
-        for (position, row) in inputs.take(pass.len).skip(start) {
+        for (position, row) in inputs.take(forward.len).skip(start) {
             self.mean.add(row, pooled.counts(position));
         }
-        let Some(router) = layer.router.as_ref().filter(|_| pass.decide) else {
+        let Some(router) = layer.router.as_ref().filter(|_| forward.decide) else {
             return;
         };
-        let model = pass.model;
-        self.mean.write(&mut pass.router.pooled);
-        pass.router.classify(model, pass.pool, router, 1);
-        self.steps = pass.router.steps(0, &model.class_steps);
-        pass.router.probabilities(0, &mut self.probabilities);
+        let model = forward.model;
+        self.mean.write(&mut forward.router.pooled);
+        forward.router.classify(model, forward.pool, router, 1);
+        self.steps = forward.router.steps(0, &model.class_steps);
+        forward.router.probabilities(0, &mut self.probabilities);
     }
 
     pub(super) fn steps(&self) -> u8 {

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_channel::oneshot;
-use mor_shaders::{Shader, Variant};
+use mor_shaders::{Replacement, Shader, Variant};
 
 use super::limits::check_limits;
 use super::pipeline::Pipeline;
@@ -42,6 +42,19 @@ pub async fn adapters() -> Vec<AdapterDescription> {
     found.iter().map(describe).collect()
 }
 
+/// The adapter that is opened.
+pub(super) async fn fastest() -> Result<wgpu::Adapter> {
+    instance()
+        .request_adapter(&wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..wgpu::RequestAdapterOptions::default()
+        })
+        .await
+        .map_err(|error| EngineError::NoAdapter {
+            found: error.to_string(),
+        })
+}
+
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     // Not OpenGL, which others in a program may have switched on: its compute shaders lack too much.
@@ -51,7 +64,7 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
+pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
     let info = adapter.get_info();
     AdapterDescription {
         name: info.name,
@@ -77,6 +90,7 @@ pub struct Gpu {
     pub(super) waiting: AtomicUsize,
     pub(super) poll: Poll,
     pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
+    replacement: OnceLock<Replacement>,
 }
 
 /// What the driver reported outside of any call.
@@ -112,15 +126,7 @@ impl Gpu {
     /// # Errors
     /// As for [`Self::open`].
     pub async fn open_with(variant: Option<Variant>) -> Result<Arc<Self>> {
-        let adapter = instance()
-            .request_adapter(&wgpu::RequestAdapterOptions {
-                power_preference: wgpu::PowerPreference::HighPerformance,
-                ..wgpu::RequestAdapterOptions::default()
-            })
-            .await
-            .map_err(|error| EngineError::NoAdapter {
-                found: error.to_string(),
-            })?;
+        let adapter = fastest().await?;
         let description = describe(&adapter);
         let downlevel = adapter.get_downlevel_capabilities();
         let limits = adapter.limits();
@@ -171,6 +177,7 @@ impl Gpu {
             waiting: AtomicUsize::new(0),
             poll: until_idle,
             pipelines: Mutex::new(HashMap::new()),
+            replacement: OnceLock::new(),
         }))
     }
 
@@ -182,6 +189,11 @@ impl Gpu {
     /// The kernels it runs.
     pub fn variant(&self) -> Variant {
         self.variant
+    }
+
+    /// Whether its shaders can read weights that are stored as f16.
+    pub fn unpacks_f16(&self) -> bool {
+        self.unpacks_f16
     }
 
     /// Drops what the driver has reported, where it follows from what is known already.
@@ -224,6 +236,12 @@ impl Gpu {
         self.close();
     }
 
+    /// Compiles another text for the shaders of an operation from now on, for tests of what notices a broken kernel. The
+    /// first call counts.
+    pub fn replace(&self, replacement: Replacement) {
+        self.replacement.get_or_init(|| replacement);
+    }
+
     /// What the driver has reported since the last call, if anything.
     pub(super) fn check(&self) -> Result<()> {
         let mut faults = lock(&self.faults);
@@ -249,7 +267,11 @@ impl Gpu {
     /// A shader, compiled once.
     pub(super) fn pipeline(&self, shader: Shader) -> Arc<Pipeline> {
         let mut pipelines = lock(&self.pipelines);
-        let make = |shader: &Shader| Arc::new(Pipeline::new(&self.device, shader));
+        let make = |shader: &Shader| {
+            let replaced = self.replacement.get().and_then(|with| with.apply(shader));
+            let shader = replaced.as_ref().unwrap_or(shader);
+            Arc::new(Pipeline::new(&self.device, shader))
+        };
         let entry = pipelines.entry(shader);
         Arc::clone(match entry {
             std::collections::hash_map::Entry::Occupied(made) => made.into_mut(),

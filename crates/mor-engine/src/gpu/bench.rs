@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mor_config::{Architecture, Component};
-use mor_shaders::Storage;
+use mor_shaders::{Storage, copy};
 
 use super::model::GpuMatrix;
-use super::{Counters, GpuDecoder, GpuModel};
+use super::record::{Grid, Params, Recorder};
+use super::{Counters, Gpu, GpuDecoder, GpuModel};
 use crate::bench::{BenchOptions, made_up_prompt};
 use crate::{EngineError, Result, SamplingOptions};
 
@@ -114,6 +115,53 @@ pub async fn decode(model: &Arc<GpuModel>, options: BenchOptions) -> Result<GpuB
     let recursive = decoder.steps().len().max(1) as f64;
     report.depth = depths as f64 / report.tokens as f64 / recursive;
     Ok(report)
+}
+
+/// Bytes a second that a plain copy kernel moves, what it reads and what it writes counted: the best of repeated copies of
+/// `bytes` bytes, or of as many as the adapter allows, within about `seconds`, but of no fewer than one.
+///
+/// # Errors
+/// [`EngineError::GpuLimit`], [`EngineError::GpuOutOfMemory`] or the device's.
+pub async fn copy_bandwidth(gpu: &Arc<Gpu>, bytes: u64, seconds: f64) -> Result<f64> {
+    let limits = &gpu.limits;
+    let allowed = limits
+        .max_buffer_size
+        .min(limits.max_storage_buffer_binding_size);
+    let elements = (bytes.min(allowed) / 16).max(16) as usize * 4;
+    let what = format!("two buffers of {} bytes", elements * 4);
+    let (from, to, mut recorder) = gpu
+        .allocate(&what, || {
+            let (from, to) = (gpu.storage("from", elements)?, gpu.storage("to", elements)?);
+            Ok((from, to, Recorder::new(Arc::clone(gpu))?))
+        })
+        .await?;
+    let pipeline = gpu.pipeline(copy());
+    let grid = pipeline.grid((elements / 4) as u32);
+    let mut copies = 1_u32;
+    let mut best = 0.0_f64;
+    let until = Instant::now();
+    // The first round compiles; from then on each is as long as a tenth of the time.
+    for round in 0.. {
+        for _ in 0..copies {
+            let known = Grid::Known(grid);
+            recorder.launch(&pipeline, &[&from, &to], Params::default(), known, &[]);
+        }
+        let start = Instant::now();
+        recorder.submit();
+        gpu.settle().await?;
+        let took = start.elapsed().as_secs_f64().max(1e-9);
+        if round > 0 {
+            let moved = 2.0 * f64::from(copies) * elements as f64 * 4.0;
+            best = best.max(moved / took);
+            if until.elapsed().as_secs_f64() >= seconds {
+                break;
+            }
+            let wanted = f64::from(copies) * seconds / 10.0 / took;
+            copies = wanted.clamp(1.0, 1e4) as u32;
+        }
+    }
+    gpu.check()?;
+    Ok(best)
 }
 
 /// Bytes of the weights that take part when a token's recursive layers take `steps` steps, each once a step, and the

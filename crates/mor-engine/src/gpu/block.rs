@@ -22,7 +22,7 @@ impl Product {
 }
 
 /// The kernels of one step of many rows.
-pub(super) struct BlockKernels {
+pub(super) struct BlockPipelines {
     pub(super) projection: Option<Product>,
     pub(super) qkv: Product,
     pub(super) output: Product,
@@ -37,7 +37,7 @@ pub(super) struct BlockKernels {
     pub(super) move_slices: u32,
 }
 
-/// The launches of a step of many rows, as indices into [`BlockKernels::grids`].
+/// The launches of a step of many rows, as indices into [`BlockPipelines::grids`].
 #[derive(Clone, Copy)]
 pub(super) enum BlockOp {
     Projection,
@@ -52,7 +52,7 @@ pub(super) enum BlockOp {
     Move,
 }
 
-impl BlockKernels {
+impl BlockPipelines {
     /// For each [`BlockOp`]: rows of a workgroup, and workgroups along y and z.
     pub(super) fn grids(&self) -> [[u32; 3]; 9] {
         let projection = self.projection.as_ref().map_or([1, 1, 1], Product::per_row);

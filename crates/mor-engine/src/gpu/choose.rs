@@ -86,7 +86,7 @@ impl GpuDecoder {
         self.score();
         let params = self.params(1, last);
         let buffers = &self.buffers;
-        let sampler = &self.kernels.sample;
+        let sampler = &self.pipelines.sample;
         self.recorder.launch(
             sampler,
             &[
@@ -123,7 +123,7 @@ impl GpuDecoder {
 
     /// Launches the output head on `last`.
     fn score(&mut self) {
-        let (model, buffers, head) = (&self.model, &self.buffers, &self.kernels.head);
+        let (model, buffers, head) = (&self.model, &self.buffers, &self.pipelines.head);
         self.recorder.launch(
             &head.pipeline,
             &[

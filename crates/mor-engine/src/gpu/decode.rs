@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::buffer::{ALIGN, Slice};
 use super::buffers::Cache;
 use super::decoder::{GpuDecoder, Mode};
-use super::kernels::{Kernel, StepKernels};
 use super::model::{GpuLayer, GpuPositions};
+use super::pipelines::{SizedPipeline, StepPipelines};
 use super::record::{Grid, Params, Recorder};
 use crate::model::NormOrder;
 
@@ -100,7 +100,7 @@ impl GpuDecoder {
         }
         bound.extend(&model.embedding_norm);
         bound.push(to);
-        let embed = &self.kernels.embed;
+        let embed = &self.pipelines.embed;
         let grid = Grid::Known(embed.grid(params.rows));
         self.recorder.launch(embed, &bound, params, grid, &partly);
     }
@@ -190,13 +190,13 @@ impl GpuDecoder {
                 output: &buffers.x,
             },
         };
-        let kernels = match row.owed.is_some() {
+        let pipelines = match row.owed.is_some() {
             true => &self.layers[index].owed,
             false => &self.layers[index].plain,
         };
         let decision = self.router.as_ref().filter(|_| routed);
         let arguments = &buffers.arguments.buffer;
-        let grid = |operation: usize, kernel: &Kernel| match decision {
+        let grid = |operation: usize, kernel: &SizedPipeline| match decision {
             None => Grid::Known(kernel.grid),
             Some(router) => Grid::Decided(
                 arguments.clone(),
@@ -217,7 +217,7 @@ impl GpuDecoder {
         let next_route = next_route.map(|sizes| sizes.from((index - first) * ALIGN).first(ALIGN));
         let reads = launch_step(
             &mut self.recorder,
-            kernels,
+            pipelines,
             &StepBuffers {
                 layer,
                 step,
@@ -256,9 +256,9 @@ impl GpuDecoder {
         let layers = self.model.layers.iter().zip(&self.layers).zip(&self.reads);
         let recursive = layers.filter(|((layer, _), _)| layer.recurs);
         let mut left = self.steps.len();
-        for (((_, kernels), reads), steps) in recursive.zip(&self.steps) {
+        for (((_, pipelines), reads), steps) in recursive.zip(&self.steps) {
             let steps = usize::from(*steps);
-            launches += kernels.plain.grids().len() as u64 * steps as u64;
+            launches += pipelines.plain.grids().len() as u64 * steps as u64;
             bytes += reads.iter().take(steps).sum::<u64>();
             left -= 1;
             // The row is settled before the next router is asked.
@@ -297,10 +297,10 @@ struct StepBuffers<'a> {
 /// Launches a step, and returns the bytes that it reads.
 fn launch_step(
     recorder: &mut Recorder,
-    kernels: &StepKernels,
+    pipelines: &StepPipelines,
     with: &StepBuffers<'_>,
     params: Params,
-    grid: impl Fn(usize, &Kernel) -> Grid,
+    grid: impl Fn(usize, &SizedPipeline) -> Grid,
 ) -> u64 {
     let StepBuffers {
         layer,
@@ -331,13 +331,14 @@ fn launch_step(
     // A cosine and a sine for every pair of a head, which all heads share.
     partly.extend(angles.map(|angles| (angles, *head_dim as u64 * 4)));
     let (mut operation, mut reads) = (0, 0);
-    let mut launch = |kernel: &Kernel, bound: &[&Slice]| {
+    let mut launch = |kernel: &SizedPipeline, bound: &[&Slice]| {
         let grid = grid(operation, kernel);
         reads += recorder.launch(&kernel.pipeline, bound, params, grid, &partly);
         operation += 1;
     };
     let mut input = from.input;
-    if let (Some(kernel), Some(projection)) = (&kernels.projection, layer.projections.get(*step)) {
+    if let (Some(kernel), Some(projection)) = (&pipelines.projection, layer.projections.get(*step))
+    {
         let mut bound = vec![from.input, &projection.matrix.slice];
         bound.extend(&projection.bias);
         bound.extend(from.owed);
@@ -351,21 +352,21 @@ fn launch_step(
     }
     bound.extend([*queries, &cache.keys, &cache.values]);
     bound.extend(*angles);
-    launch(&kernels.qkv, &bound);
+    launch(&pipelines.qkv, &bound);
     let mut bound = vec![*queries, &cache.keys, &cache.values, *visible, *mixed];
     bound.extend(*next_route);
-    launch(&kernels.attention, &bound);
+    launch(&pipelines.attention, &bound);
     let mut bound = vec![*mixed, &block.output.matrix.slice];
     bound.extend(&block.output.bias);
     bound.push(from.input);
     bound.extend(from.owed);
     bound.push(attended);
-    launch(&kernels.output, &bound);
+    launch(&pipelines.output, &bound);
     let mut bound = vec![*attended, &block.linear1.matrix.slice];
     bound.extend(&block.linear1.bias);
     bound.push(if *post { &block.norm1 } else { &block.norm2 });
     bound.push(inner);
-    launch(&kernels.linear1, &bound);
+    launch(&pipelines.linear1, &bound);
     let mut bound = vec![*inner, &block.linear2.matrix.slice];
     bound.extend(&block.linear2.bias);
     bound.push(attended);
@@ -373,6 +374,6 @@ fn launch_step(
         bound.push(&block.norm1);
     }
     bound.push(from.output);
-    launch(&kernels.linear2, &bound);
+    launch(&pipelines.linear2, &bound);
     reads
 }

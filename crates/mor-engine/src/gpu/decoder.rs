@@ -6,9 +6,9 @@ use mor_config::{ModelConfig, Pooling};
 
 use super::buffer::{Slice, stride};
 use super::buffers::{Buffers, CHOICE_BYTES, LayerNeeds, header};
-use super::kernels::{Kernel, Kernels, Maker, RouterKernels};
 use super::model::GpuModel;
-use super::programs::{LayerKernels, Programs};
+use super::pipelines::{Maker, Pipelines, RouterPipelines, SizedPipeline};
+use super::programs::{LayerPipelines, Programs};
 use super::record::{Params, Recorder};
 use super::{Counters, Gpu};
 use crate::{DecodeOptions, Result, Routing};
@@ -46,10 +46,10 @@ pub struct GpuDecoder {
     pub(super) options: DecodeOptions,
     pub(super) mode: Mode,
     pub(super) buffers: Buffers,
-    pub(super) kernels: Kernels,
-    pub(super) layers: Vec<LayerKernels>,
-    pub(super) router: Option<RouterKernels>,
-    pub(super) finish: Kernel,
+    pub(super) pipelines: Pipelines,
+    pub(super) layers: Vec<LayerPipelines>,
+    pub(super) router: Option<RouterPipelines>,
+    pub(super) finish: SizedPipeline,
     pub(super) recorder: Recorder,
     pub(super) ids: Vec<u32>,
     /// Which of them can be seen as keys.
@@ -104,13 +104,13 @@ impl GpuDecoder {
         .check_rounds()?;
         let Programs {
             layers,
-            kernels,
+            pipelines,
             router,
             finish,
         } = Programs::compile(&model, mode);
         let operations = layers
             .last()
-            .map_or(0, |kernels| kernels.plain.grids().len());
+            .map_or(0, |pipelines| pipelines.plain.grids().len());
         let needs: Vec<_> = model
             .layers
             .iter()
@@ -145,7 +145,7 @@ impl GpuDecoder {
         Ok(Self {
             options,
             mode,
-            kernels,
+            pipelines,
             finish,
             layers,
             router,

@@ -14,30 +14,38 @@ pub mod bench;
 mod block;
 mod buffer;
 mod buffers;
+#[cfg(not(target_arch = "wasm32"))]
+mod capabilities;
 mod choose;
 mod decode;
 mod decoder;
 mod grow;
-mod kernels;
 mod limits;
 mod live;
 mod model;
 mod pipeline;
+mod pipelines;
 mod prefill;
 mod programs;
 mod record;
 mod rounds;
 #[cfg(test)]
 mod tests;
+#[cfg(not(target_arch = "wasm32"))]
+mod trial;
 mod upload;
 mod wait;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;
 pub use adapter::{AdapterDescription, Gpu};
+#[cfg(not(target_arch = "wasm32"))]
+pub use capabilities::{Capabilities, capabilities};
 pub use decoder::GpuDecoder;
 pub use model::GpuModel;
-pub use mor_shaders::{VARIANT_VARIABLE, Variant, may_have_hardware};
+pub use mor_shaders::{Replacement, VARIANT_VARIABLE, Variant, may_have_hardware};
+#[cfg(not(target_arch = "wasm32"))]
+pub use trial::{Numbers, run_shader};
 
 /// What a decoder asked of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,8 +11,8 @@ use safetensors::Dtype;
 
 use super::Gpu;
 use super::buffer::Slice;
-use super::kernels::attention;
 use super::limits::at_least;
+use super::pipelines::attention;
 use super::upload::GpuSource;
 use crate::cpu::tensor::{Stored, Tensor};
 use crate::model::{NormOrder, Parts, Source, TensorSource, WeightPrecision, head_name};

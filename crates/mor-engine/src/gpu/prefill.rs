@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mor_config::Pooling;
 
-use super::block::{BlockKernels, BlockOp, Product};
+use super::block::{BlockOp, BlockPipelines, Product};
 use super::buffer::{Buffer, Slice};
 use super::buffers::{BLOCK, Cache};
 use super::decoder::{GpuDecoder, Mode};
@@ -195,9 +195,9 @@ impl GpuDecoder {
 
     /// One step of those of the rows of a block that take it: gather, run, scatter.
     fn step_selected(&mut self, index: usize, step: usize, hidden: &Slice, params: Params) {
-        let (Some(router), Some(kernels), Some(arguments)) = (
+        let (Some(router), Some(pipelines), Some(arguments)) = (
             &self.router,
-            &self.kernels.selection,
+            &self.pipelines.selection,
             &self.layers[index].arguments,
         ) else {
             return;
@@ -216,15 +216,15 @@ impl GpuDecoder {
         let grid = Grid::Known([1, 1, 1]);
         let bound = [&depths, &buffers.list, &buffers.counts];
         self.recorder
-            .launch(&kernels.select, &bound, select, grid.clone(), &[]);
+            .launch(&pipelines.select, &bound, select, grid.clone(), &[]);
         let bound = [&buffers.counts, &buffers.sizes, &buffers.numbers];
         self.recorder.launch(arguments, &bound, params, grid, &[]);
         let (list, counts) = (&buffers.list, &buffers.counts);
         let moves = |op: BlockOp| Grid::Decided(buffers.sizes.buffer.clone(), op as u64 * 12);
         let bound = [hidden, list, counts, &buffers.gathered];
         self.recorder
-            .launch(&kernels.gather, &bound, params, moves(BlockOp::Move), &[]);
-        let scatter = Arc::clone(&kernels.scatter);
+            .launch(&pipelines.gather, &bound, params, moves(BlockOp::Move), &[]);
+        let scatter = Arc::clone(&pipelines.scatter);
         let gathered = buffers.gathered.clone();
         self.run_rows(
             &RowsStep {
@@ -252,20 +252,21 @@ impl GpuDecoder {
         let model = Arc::clone(&self.model);
         let layer = &model.layers[at.layer];
         let post = model.norm_order == NormOrder::Post;
-        let kernels = &self.layers[at.layer].block;
+        let pipelines = &self.layers[at.layer].block;
         let buffers = &self.buffers;
         let mut launches = Launches {
             recorder: &mut self.recorder,
-            kernels,
+            pipelines,
             params: at.params,
             count,
             numbers: &buffers.numbers,
             sizes: &buffers.sizes.buffer,
         };
         let block = &layer.block;
-        let norm = &self.kernels.layer_norm;
+        let norm = &self.pipelines.layer_norm;
         let mut input = at.input;
-        if let (Some(product), Some(linear)) = (&kernels.projection, layer.projections.get(at.step))
+        if let (Some(product), Some(linear)) =
+            (&pipelines.projection, layer.projections.get(at.step))
         {
             launches.product(
                 BlockOp::Projection,
@@ -282,7 +283,7 @@ impl GpuDecoder {
         }
         launches.product(
             BlockOp::Qkv,
-            &kernels.qkv,
+            &pipelines.qkv,
             &block.qkv,
             input,
             None,
@@ -304,7 +305,7 @@ impl GpuDecoder {
         );
         launches.product(
             BlockOp::Output,
-            &kernels.output,
+            &pipelines.output,
             &block.output,
             &buffers.mixed,
             Some(at.input),
@@ -314,7 +315,7 @@ impl GpuDecoder {
         launches.norm(norm, &buffers.attended, norm1, &buffers.normed);
         launches.product(
             BlockOp::Linear1,
-            &kernels.linear1,
+            &pipelines.linear1,
             &block.linear1,
             &buffers.normed,
             None,
@@ -326,7 +327,7 @@ impl GpuDecoder {
         };
         launches.product(
             BlockOp::Linear2,
-            &kernels.linear2,
+            &pipelines.linear2,
             &block.linear2,
             &buffers.inner,
             Some(residual),
@@ -341,7 +342,7 @@ impl GpuDecoder {
 /// Launches the parts of a step of many rows.
 struct Launches<'a> {
     recorder: &'a mut Recorder,
-    kernels: &'a BlockKernels,
+    pipelines: &'a BlockPipelines,
     params: Params,
     count: Count,
     numbers: &'a Slice,
@@ -352,7 +353,7 @@ impl Launches<'_> {
     fn launch(&mut self, op: BlockOp, pipeline: &Arc<Pipeline>, bound: &[&Slice]) {
         let (grid, numbers) = match self.count {
             Count::Known(rows) => {
-                let [per_group, y, z] = self.kernels.grids()[op as usize];
+                let [per_group, y, z] = self.pipelines.grids()[op as usize];
                 let grid = Grid::Known([rows.div_ceil(per_group), y, z]);
                 (grid, Numbers::Known(self.params))
             }
@@ -400,12 +401,12 @@ impl Launches<'_> {
         bound.extend(angles);
         bound.extend(listed);
         bound.extend([queries, &cache.keys, &cache.values]);
-        let rotary = Arc::clone(&self.kernels.rotary);
+        let rotary = Arc::clone(&self.pipelines.rotary);
         self.launch(BlockOp::Rotary, &rotary, &bound);
         let mut bound = vec![queries, &cache.keys, &cache.values, visible];
         bound.extend(listed);
         bound.push(mixed);
-        let attention = Arc::clone(&self.kernels.attention);
+        let attention = Arc::clone(&self.pipelines.attention);
         self.launch(BlockOp::Attention, &attention, &bound);
     }
 }

@@ -6,30 +6,30 @@ use std::sync::Arc;
 use mor_config::{CONFIG_FILE, ModelConfig, WeightsHeader};
 
 use super::Gpu;
-use super::block::BlockKernels;
+use super::block::BlockPipelines;
 use super::decoder::Mode;
-use super::kernels::{Kernel, Kernels, Maker, RouterKernels, StepKernels};
 use super::model::GpuModel;
 use super::pipeline::Pipeline;
+use super::pipelines::{Maker, Pipelines, RouterPipelines, SizedPipeline, StepPipelines};
 use crate::model::NormOrder;
 use crate::{DecodeOptions, EngineError, Result};
 
 /// The kernels of one layer.
-pub(super) struct LayerKernels {
+pub(super) struct LayerPipelines {
     /// Of a step whose input is as it is, and of one that is owed a norm.
-    pub(super) plain: StepKernels,
-    pub(super) owed: StepKernels,
+    pub(super) plain: StepPipelines,
+    pub(super) owed: StepPipelines,
     /// Of a step of many rows: of those that were selected where `arguments` sizes it.
-    pub(super) block: BlockKernels,
+    pub(super) block: BlockPipelines,
     pub(super) arguments: Option<Arc<Pipeline>>,
 }
 
 /// All kernels of a decoder.
 pub(super) struct Programs {
-    pub(super) layers: Vec<LayerKernels>,
-    pub(super) kernels: Kernels,
-    pub(super) router: Option<RouterKernels>,
-    pub(super) finish: Kernel,
+    pub(super) layers: Vec<LayerPipelines>,
+    pub(super) pipelines: Pipelines,
+    pub(super) router: Option<RouterPipelines>,
+    pub(super) finish: SizedPipeline,
 }
 
 impl Programs {
@@ -42,7 +42,7 @@ impl Programs {
             .map(|layer| {
                 let selected = mode == Mode::OnDevice && layer.recurs;
                 let block = maker.block(layer, selected);
-                LayerKernels {
+                LayerPipelines {
                     plain: maker.step(layer, false),
                     owed: maker.step(layer, post),
                     arguments: selected.then(|| maker.arguments(&block)),
@@ -52,14 +52,14 @@ impl Programs {
             .collect();
         let grids = layers
             .last()
-            .map_or_else(Vec::new, |kernels| kernels.plain.grids());
+            .map_or_else(Vec::new, |pipelines| pipelines.plain.grids());
         let router = match mode {
             Mode::Fixed(_) => None,
             Mode::OnDevice | Mode::Live => maker.router(grids),
         };
         Self {
             layers,
-            kernels: maker.kernels(mode == Mode::OnDevice),
+            pipelines: maker.pipelines(mode == Mode::OnDevice),
             router,
             finish: maker.finish(
                 post && mode != Mode::Fixed(0),

@@ -2,8 +2,8 @@
 
 use mor_shaders::MOST_ROUNDS;
 
-use super::kernels::{Maker, attention};
 use super::model::RouterLayout;
+use super::pipelines::{Maker, attention};
 use crate::{EngineError, Result};
 
 /// Columns that a single invocation adds up in several passes.

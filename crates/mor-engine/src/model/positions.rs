@@ -16,13 +16,9 @@ pub(crate) enum PositionTable {
 impl PositionTable {
     pub(crate) fn load(config: &ModelConfig, source: &impl Source) -> Result<Self> {
         let context = config.max_position_embeddings;
-        // Angles in f64: at long contexts f32 would be off by more than the tolerance of the goldens.
         let angles = |width: usize, base: f64| {
             let pairs = width.div_ceil(2);
-            (0..context * pairs).map(move |i| {
-                let (position, pair) = ((i / pairs) as f64, (i % pairs) as f64);
-                position * base.powf(-2.0 * pair / width as f64)
-            })
+            (0..context * pairs).map(move |i| mor_math::angle(i / pairs, i % pairs, width, base))
         };
         match config.positions {
             Positions::Learned => {

@@ -32,6 +32,11 @@ fn every_token_may_come_from_another_context() {
         for placed in on_every_device(&config, &weights) {
             for routing in [Routing::Live, Routing::Locked] {
                 for overflow in [Overflow::Slide, Overflow::Rewind] {
+                    // What a context does when it is full is no device's business: a GPU sees each once.
+                    let is_paired = (routing == Routing::Live) == (overflow == Overflow::Slide);
+                    if !is_paired && placed.is_gpu() {
+                        continue;
+                    }
                     let what = format!(
                         "{:?}, {:?}, {routing:?}, {overflow:?} on {}",
                         config.architecture, config.routing.pooling, placed.device

@@ -139,8 +139,7 @@ fn check_sinusoids(checkpoint: &Checkpoint, width: usize) -> Result<usize, Impor
     let rounding = rounding(&table);
     for (position, row) in table.chunks_exact(width).enumerate() {
         for (column, value) in row.iter().enumerate() {
-            let exponent = (column - column % 2) as f64 / width as f64;
-            let angle = position as f64 / 10_000_f64.powf(exponent);
+            let angle = mor_math::angle(position, column / 2, width, 10_000.0);
             let expected = if column % 2 == 0 {
                 angle.sin()
             } else {

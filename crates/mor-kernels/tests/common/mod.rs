@@ -3,7 +3,7 @@
 
 use mor_kernels::{
     Isa, LinearShape, MatmulPrecision, linear_backward_input, linear_backward_weight,
-    linear_forward,
+    linear_forward, with_isa,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -19,11 +19,9 @@ pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
 
 /// Runs `check` on every instruction set that this CPU has.
 pub(crate) fn on_every_isa(check: impl Fn()) {
-    for isa in [Isa::Avx512, Isa::Avx2, Isa::Scalar] {
-        if isa.is_available() {
-            println!("{isa:?}");
-            isa.force(&check);
-        }
+    for isa in Isa::available() {
+        println!("{isa:?}");
+        with_isa(isa, &check);
     }
 }
 

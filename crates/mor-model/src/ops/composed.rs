@@ -126,9 +126,13 @@ pub fn rotary(x: Tensor<3>, heads: usize, base: f32, positions: Option<&[u32]>) 
         let values: Vec<f32> = (0..rows * half)
             .map(|at| {
                 let row = at / half;
-                let position = positions.map_or(row as f64, |all| f64::from(all[row]));
-                let exponent = -2.0 * (at % half) as f64 / head_dim as f64;
-                f(position * f64::from(base).powf(exponent)) as f32
+                let position = positions.map_or(row, |all| all[row] as usize);
+                f(mor_math::angle(
+                    position,
+                    at % half,
+                    head_dim,
+                    f64::from(base),
+                )) as f32
             })
             .collect();
         let values = TensorData::new(values, [tables, seq, 1, half]);

@@ -1,7 +1,9 @@
 //! GELU and the rows' cross-entropy on a GPU, in every variant of their kernels, against their composed forms on the CPU
 //! and finite differences: values and the gradient of every operand.
-use crate::common::gpu::{check_half, gpu, on_every_variant};
-use crate::common::gradients::{check, check_within, differentiate, noise, tensor};
+use crate::common::gpu::{gpu, on_every_variant};
+use crate::common::gradients::{
+    check_operation, check_operation_in_half, differentiate, noise, tensor,
+};
 use crate::common::{distance, values};
 use burn::tensor::{Device, Int, Tensor};
 use mor_model::MatmulPrecision;
@@ -43,41 +45,9 @@ fn mean_loss(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
     mean.reshape([1, 1, 1])
 }
 
-/// Targets all over the vocabulary, its last token first; every third from the second on is ignored.
-fn targets(rows: usize, vocab: usize) -> Vec<i64> {
-    let target = |row: usize| match row % 3 {
-        1 => IGNORE,
-        _ => ((row * 31 + vocab - 1) % vocab) as i64,
-    };
-    (0..rows).map(target).collect()
-}
-
-fn scaled(mut values: Vec<f32>, by: f32) -> Vec<f32> {
-    values.iter_mut().for_each(|value| *value *= by);
-    values
-}
-
 fn gelu(variant: Variant) {
     let (device, _guard) = gpu(variant);
-    for (batch, seq, inputs, outputs) in [
-        (1, 1, 1, 1),
-        (2, 3, 4, 5),
-        (2, 7, 5, 33),
-        (1, 3, 3, 1025),
-        (3, 5, 7, 3072),
-    ] {
-        let x = scaled(noise(batch * seq * inputs, 1), 2.0);
-        let mut operands = vec![
-            (x, [batch, seq, inputs]),
-            (noise(outputs * inputs, 2), [1, outputs, inputs]),
-            (noise(outputs, 3), [1, 1, outputs]),
-        ];
-        let what = format!("{variant} gelu of {batch}, {seq}, {inputs}, {outputs}");
-        check(&what, &device, &operands, &linear_gelu);
-        operands.pop();
-        let what = format!("{what} without bias");
-        check(&what, &device, &operands, &linear_gelu);
-    }
+    check_operation("gelu", &device, variant);
     // Where the tails are; the product is the operand itself.
     let x: Vec<f32> = (-120..=120).map(|at| at as f32 / 8.0).collect();
     let operands = [(x, [1, 241, 1]), (vec![1.0], [1, 1, 1])];
@@ -92,29 +62,7 @@ fn gelu(variant: Variant) {
 
 fn losses(variant: Variant) {
     let (device, _guard) = gpu(variant);
-    for (rows, dim, vocab) in [
-        (1, 2, 1),
-        (4, 3, 7),
-        (5, 8, 6),
-        (9, 8, 257),
-        (37, 4, 1025),
-        (3, 4, 50_260),
-        (2, 1, 300_000),
-    ] {
-        let operands = [
-            (scaled(noise(rows * dim, 1), 2.0), [1, rows, dim]),
-            (scaled(noise(vocab * dim, 2), 2.0), [1, vocab, dim]),
-        ];
-        let targets = targets(rows, vocab);
-        // The gradient of `hidden` is a sum over the vocabulary, which each device adds up in its own order.
-        let tolerance = 2e-5_f32.max(vocab as f32 * 4e-9);
-        let check = |what: &str, f: &dyn Fn(&[Tensor<3>]) -> Tensor<3>| {
-            let what = format!("{variant} {what} of {rows}, {dim}, {vocab}");
-            check_within(tolerance, &what, &device, &operands, f);
-        };
-        check("losses", &|x| row_losses(x, &targets));
-        check("mean", &|x| mean_loss(x, &targets));
-    }
+    check_operation("cross-entropy", &device, variant);
 }
 
 /// The losses of four rows whose logits are `values`, and the gradient of their sum.
@@ -199,20 +147,6 @@ fn gelu_leaves_other_holders_of_its_gradient_alone() {
 
 #[test]
 fn half_precision_is_close() {
-    let operands = [
-        (noise(2 * 7 * 40, 1), [2, 7, 40]),
-        (noise(33 * 40, 2), [1, 33, 40]),
-        (noise(33, 3), [1, 1, 33]),
-    ];
-    check_half("gelu", &operands, 5e-3, |x, dtype| {
-        linear_gelu(&[x[0].clone().cast(dtype), x[1].clone(), x[2].clone()])
-    });
-    let operands = [
-        (noise(9 * 8, 1), [1, 9, 8]),
-        (noise(1025 * 8, 2), [1, 1025, 8]),
-    ];
-    check_half("losses", &operands, 5e-3, |x, dtype| {
-        let operands = [x[0].clone().cast(dtype), x[1].clone()];
-        row_losses(&operands, &targets(9, 1025))
-    });
+    check_operation_in_half("gelu");
+    check_operation_in_half("cross-entropy");
 }

@@ -1,20 +1,16 @@
 //! Rotary positions on a GPU against the CPU, their formula and finite differences: values and gradients.
 use std::sync::Arc;
 
-use crate::common::gpu::{check_half, gpu};
-use crate::common::gradients::{check, close, noise, tensor};
+use crate::common::gpu::gpu;
+use crate::common::gradients::{
+    check, check_operation, check_operation_in_half, close, noise, tensor,
+};
 use crate::common::values;
 use burn::tensor::{Device, Tensor};
 use mor_model::gpu::Variant;
 use mor_model::ops::{self, Positions};
 
 const BASE: f32 = 10_000.0;
-
-/// Positions that neither count up nor fit the length.
-fn scattered(count: usize) -> Arc<Positions> {
-    let positions = (0..count).map(|at| (at * 5 % 11 * 7) as u32);
-    Arc::new(positions.collect())
-}
 
 /// The rotation of the values of `[rows, dim]`, in f64.
 fn formula(x: &[f32], dim: usize, heads: usize, position: impl Fn(usize) -> usize) -> Vec<f64> {
@@ -37,33 +33,7 @@ fn formula(x: &[f32], dim: usize, heads: usize, position: impl Fn(usize) -> usiz
 fn values_and_gradients() {
     for variant in Variant::ALL {
         let (device, _guard) = gpu(variant);
-        // Tables grow, and serve shorter sequences. The last element of an odd head stays as it is.
-        for (shape, heads) in [
-            ([1, 1, 4], 2),
-            ([1, 3, 10], 2),
-            ([2, 19, 48], 4),
-            ([1, 70, 48], 4),
-            ([3, 5, 48], 4),
-            ([2, 9, 256], 1),
-        ] {
-            let [batch, seq, dim] = shape;
-            let x = [(noise(batch * seq * dim, 1), shape)];
-            let what = format!("{variant} rotary of {shape:?}, {heads} heads");
-            check(&what, &device, &x, &|x| {
-                ops::rotary(x[0].clone(), heads, BASE, None)
-            });
-            let positions = scattered(batch * seq);
-            check(&format!("{what}, scattered"), &device, &x, &|x| {
-                ops::rotary(x[0].clone(), heads, BASE, Some(&positions))
-            });
-        }
-        // On views: neither is contiguous, the other starts within its buffer.
-        let x = [(noise(3 * 8 * 6, 1), [3, 8, 6])];
-        check(&format!("{variant} rotary of views"), &device, &x, &|x| {
-            let turned = ops::rotary(x[0].clone().swap_dims(1, 2), 2, BASE, None);
-            let part = ops::rotary(x[0].clone().narrow(0, 1, 2), 1, BASE, None);
-            turned.swap_dims(1, 2).narrow(0, 0, 2) * part
-        });
+        check_operation("rotary", &device, variant);
     }
 }
 
@@ -128,10 +98,5 @@ fn other_holders_of_the_tensor_keep_it() {
 
 #[test]
 fn half_precision_is_close() {
-    for positions in [None, Some(scattered(63))] {
-        let x = [(noise(9 * 7 * 10, 1), [9, 7, 10])];
-        check_half("rotary", &x, 2e-3, |x, dtype| {
-            ops::rotary(x[0].clone().cast(dtype), 1, BASE, positions.as_ref())
-        });
-    }
+    check_operation_in_half("rotary");
 }

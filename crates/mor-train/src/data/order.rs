@@ -3,7 +3,7 @@
 
 use crate::data::{Dataset, Row};
 use crate::recipe::BatchSize;
-use crate::rng::Rng;
+use mor_math::SplitMix64;
 
 /// Batches' worth of sequences that are sorted by length together. Larger pools pad less, smaller
 /// ones mix better; at 64 about two positions in a hundred are padding.
@@ -73,7 +73,8 @@ impl Order {
                 data.release();
             }
         }
-        let mut rng = Rng::new(self.seed ^ STREAM ^ epoch.rotate_left(32), pool as u64 + 1);
+        let mut rng =
+            SplitMix64::of_stream(self.seed ^ STREAM ^ epoch.rotate_left(32), pool as u64 + 1);
         rng.shuffle(&mut rows);
         rows.sort_by_key(|row| row.inputs());
         let mut batches = fill(&rows, self.size);
@@ -135,7 +136,7 @@ impl Permutation {
     fn new(len: usize, seed: u64, stream: u64) -> Self {
         let len = len as u64;
         let bits = u64::BITS - len.saturating_sub(1).leading_zeros();
-        let mut rng = Rng::new(seed, stream);
+        let mut rng = SplitMix64::of_stream(seed, stream);
         Self {
             len,
             half: bits.div_ceil(2).max(1),
@@ -158,7 +159,7 @@ impl Permutation {
         let mask = (1 << self.half) - 1;
         let (mut left, mut right) = (value >> self.half, value & mask);
         for key in self.keys {
-            let mixed = Rng::new(key, right).next_u64() & mask;
+            let mixed = SplitMix64::of_stream(key, right).next_u64() & mask;
             (left, right) = (right, left ^ mixed);
         }
         left << self.half | right
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
 
     fn data() -> Dataset {
-        let mut rng = Rng::new(5, 5);
+        let mut rng = SplitMix64::of_stream(5, 5);
         let sequences: Vec<Vec<u32>> = (0..3000)
             .map(|_| vec![1; 20 + (rng.uniform() * 100.0) as usize])
             .collect();

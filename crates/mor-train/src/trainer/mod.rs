@@ -1,7 +1,7 @@
 //! The training loop.
 
 mod average;
-mod pass;
+mod backward;
 mod plan;
 mod resume;
 mod samples;

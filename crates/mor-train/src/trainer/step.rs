@@ -29,48 +29,48 @@ impl Trainer {
         let started = Instant::now();
         let learning_rate = self.recipe.train.schedule().learning_rate(moment);
         let (loss_scale, matmul) = (self.loss_scale(), self.matmul());
-        let pass = self.pass(rows, moment.progress, loss_scale)?;
-        let norm = pass.norm / loss_scale;
-        let skipped = !(pass.loss.is_finite() && norm.is_finite());
+        let made = self.gradients(rows, moment.progress, loss_scale)?;
+        let norm = made.norm / loss_scale;
+        let skipped = !(made.loss.is_finite() && norm.is_finite());
         let mut spike = false;
         if skipped {
-            pass.gradients.recycle();
+            made.gradients.recycle();
             self.skip();
         } else {
             let scale = clip_scale(norm, self.recipe.train.clip_norm) / loss_scale;
             self.model =
                 self.optimizer
-                    .step(self.model, pass.gradients, learning_rate, scale, matmul);
+                    .step(self.model, made.gradients, learning_rate, scale, matmul);
             if let Some(average) = &mut self.average {
                 self.model = average.follow(self.model, self.state.step);
             }
-            self.state.tokens += pass.counted as u64;
+            self.state.tokens += made.counted as u64;
             self.state.skipped_in_a_row = 0;
             self.state.loss_scale_steps += 1;
-            spike = self.state.losses.is_spike(pass.loss);
+            spike = self.state.losses.is_spike(made.loss);
             if self.state.loss_scale_steps >= LOSS_SCALE_STEPS {
                 self.set_loss_scale(2.0);
             }
         }
         self.state.step += 1;
         self.state.seconds = clock.seconds();
-        let bits = pass.loss * pass.counted as f64 / std::f64::consts::LN_2;
-        let steps: u64 = pass.depths.iter().sum();
-        let taken = pass.depths.iter().enumerate();
+        let bits = made.loss * made.counted as f64 / std::f64::consts::LN_2;
+        let steps: u64 = made.depths.iter().sum();
+        let taken = made.depths.iter().enumerate();
         let taken: u64 = taken.map(|(depth, count)| depth as u64 * count).sum();
         let metrics = StepMetrics {
             step: self.state.step,
             tokens: self.state.tokens,
             seconds: self.state.seconds,
             progress: moment.progress,
-            loss: pass.loss,
-            bits_per_byte: bits / pass.bytes.max(1.0),
+            loss: made.loss,
+            bits_per_byte: bits / made.bytes.max(1.0),
             learning_rate,
             gradient_norm: norm,
-            tokens_per_second: pass.counted as f64 / started.elapsed().as_secs_f64().max(1e-9),
+            tokens_per_second: made.counted as f64 / started.elapsed().as_secs_f64().max(1e-9),
             depth: taken as f64 / steps.max(1) as f64,
-            depths: pass.depths,
-            router: pass.router,
+            depths: made.depths,
+            router: made.router,
             loss_scale: self.scales_loss().then_some(loss_scale),
             skipped,
             spike,

@@ -4,14 +4,12 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
-use burn::tensor::{Tensor, TensorData};
 use mor_config::{Depth, Preset};
 use mor_engine::bench::Memory;
 use mor_kernels::{start_profile, stop_profile};
-use mor_model::{ForwardOptions, Model, RouterLoss};
 use mor_train::ChosenDevice;
-use mor_train::optimizer::{Gradients, Optimizer, clip_scale};
 use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
+use mor_train::steps::{MadeUp, StepSettings, Steps};
 use serde::Serialize;
 
 use crate::commands::Usage;
@@ -95,44 +93,29 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
         let wrong = "on a GPU only f32 products are measured; leave --matmul out";
         return Err(Usage(wrong.to_owned()).into());
     }
-    let device = chosen.device.clone().autodiff();
-    let mut model = Model::new(&config, &device, 1)?;
     let adamw = AdamWSettings {
         betas: [0.9, 0.99],
         epsilon: 1e-6,
         weight_decay: 0.01,
     };
-    let mut optimizer = Optimizer::new(&config, &OptimizerSettings::AdamW(adamw));
-    if chosen.is_gpu {
-        optimizer = optimizer.on_device(&chosen.device);
-    }
-    let options = ForwardOptions {
+    let settings = StepSettings {
+        batch: args.batch,
+        seq: args.seq,
         depth: args.depth.map_or(Depth::Configured, Depth::Forced),
-        training: true,
-        matmul: args.matmul.into(),
-        ..ForwardOptions::default()
+        matmul: args.matmul,
+        optimizer: OptimizerSettings::AdamW(adamw),
+        learning_rate: 5e-4,
+        tokens: MadeUp::Noise,
     };
+    let mut training = Steps::new(&config, chosen, settings)?;
     let mut seconds = Vec::new();
     for step in 0..=args.steps.max(1) {
-        let ids = ids(args, config.vocab_size, step);
         if step == 1 {
             // The first pays for fresh memory.
             start_profile();
         }
         let started = Instant::now();
-        let count = args.batch * args.seq;
-        let inputs = TensorData::new(ids[..count].to_vec(), [args.batch, args.seq]);
-        let output = model.forward(Tensor::from_data(inputs, &device), &options)?;
-        let losses = model.objective(&output, &ids[1..=count], -1, &RouterLoss::default())?;
-        drop(output);
-        let gradients = Gradients::take(&model, &mut losses.total.backward(), chosen.is_gpu);
-        drop(losses.language);
-        let scale = clip_scale(gradients.norm(), 1.0);
-        model = optimizer.step(model, gradients, 5e-4, scale, args.matmul.into());
-        if chosen.is_gpu {
-            // What is queued counts when it is done.
-            chosen.device.sync()?;
-        }
+        (training, _) = training.step()?;
         seconds.push(started.elapsed().as_secs_f64());
     }
     let kernels = stop_profile();
@@ -188,14 +171,4 @@ fn measure(args: &Args, chosen: &ChosenDevice) -> Result<()> {
         writeln!(stdout, "{name:24} {:8.1} ms {share:5.1} %", seconds * 1e3)?;
     }
     Ok(())
-}
-
-/// Random tokens of a step, one more than a batch holds.
-fn ids(args: &Args, vocab: usize, step: usize) -> Vec<i64> {
-    let count = args.batch * args.seq + 1;
-    let mix = |at: usize| (at + step * count).wrapping_mul(2_654_435_761) >> 7;
-    // Id 0 may be a pad.
-    (0..count)
-        .map(|at| 1 + (mix(at) % (vocab - 2)) as i64)
-        .collect()
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use mor_config::{ModelConfig, Weights};
 use mor_engine::{Context, DecodeOptions, Decoder, LoadOptions, Model};
 
+const CPU: &str = "the CPU";
+
 /// A model on a device.
 pub(crate) struct Placed {
     pub(crate) device: String,
@@ -17,10 +19,15 @@ impl Placed {
         (self.make)(options)
     }
 
+    /// Whether it is not the CPU.
+    pub(crate) fn is_gpu(&self) -> bool {
+        self.device != CPU
+    }
+
     pub(crate) fn on_cpu(model: Model) -> Self {
         let model = Arc::new(model);
         Self {
-            device: "the CPU".to_owned(),
+            device: CPU.to_owned(),
             make: Box::new(move |options| {
                 let decoder = Decoder::new(Arc::clone(&model), options);
                 decoder.expect("a decoder").into()

@@ -4,16 +4,13 @@ pub(crate) mod devices;
 pub(crate) mod goldens;
 pub(crate) mod plain;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use half::f16;
-use mor_config::{
-    Architecture, ModelConfig, Pooling, Positions, Precision, Preset, WEIGHTS_FILE, Weights,
-    save_tensors,
-};
+use mor_config::{ModelConfig, Precision, Weights};
 use mor_engine::{DecodeOptions, Decoder, LoadOptions, Model};
-use safetensors::{Dtype, tensor::TensorView};
+use mor_goldens::GoldenSet;
+pub(crate) use mor_goldens::{conversational, routed_configs, technical};
+use safetensors::Dtype;
 
 use plain::Tensors;
 
@@ -25,35 +22,25 @@ pub(crate) fn golden_model(set: &str, options: LoadOptions) -> Arc<Model> {
     )
 }
 
+/// A golden model by the name that its files begin with: `m1_learned` or `m2`.
+pub(crate) fn golden_set(name: &str) -> GoldenSet {
+    let mut all = GoldenSet::ALL.into_iter();
+    all.find(|set| set.name() == name).expect("a golden set")
+}
+
 /// A golden model's configuration.
 pub(crate) fn golden_config(set: &str) -> ModelConfig {
-    let path = golden_path(&format!("{set}.config.json"));
-    let text = std::fs::read(&path).expect("a configuration");
-    ModelConfig::from_json(&text, &path).expect("valid")
+    golden_set(set).config().expect("a configuration")
 }
 
 /// `<set>.<name>.safetensors`.
 pub(crate) fn golden(set: &str, name: &str) -> Weights {
-    Weights::open(&golden_path(&format!("{set}.{name}.safetensors"))).expect("a golden file")
-}
-
-fn golden_path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/goldens")
-        .join(name)
+    golden_set(set).open(name).expect("a golden file")
 }
 
 /// Rows of an i64 tensor `[rows, cols]`, or its values one by one where it is `[rows]`.
 pub(crate) fn rows(file: &Weights, name: &str) -> Vec<Vec<u32>> {
-    let cols = match file.shape(name).expect("there") {
-        [_, cols] => *cols,
-        _ => 1,
-    };
-    let values = file.to_i64(name).expect("integers");
-    values
-        .chunks_exact(cols)
-        .map(|row| row.iter().map(|id| *id as u32).collect())
-        .collect()
+    mor_goldens::rows(file, name).expect("integers")
 }
 
 /// Steps at the last token.
@@ -115,34 +102,6 @@ pub(crate) fn read(
     decoder
 }
 
-/// A small technical model with routers.
-pub(crate) fn technical(positions: Positions, pooling: Pooling) -> ModelConfig {
-    ModelConfig {
-        positions,
-        ..small(Preset::TechnicalCard, pooling)
-    }
-}
-
-/// A small conversational model with a router.
-pub(crate) fn conversational(pooling: Pooling) -> ModelConfig {
-    ModelConfig {
-        pad_token_id: 0,
-        ..small(Preset::Conversational198m, pooling)
-    }
-}
-
-fn small(preset: Preset, pooling: Pooling) -> ModelConfig {
-    let mut config = preset.config();
-    config.vocab_size = 61;
-    config.hidden_size = 40;
-    config.num_hidden_layers = 2;
-    config.num_attention_heads = 2;
-    config.intermediate_size = 72;
-    config.max_position_embeddings = 48;
-    config.routing.pooling = pooling;
-    config
-}
-
 /// A technical model's weights whose routers take `depths`, by layer, whatever they see.
 pub(crate) fn with_depths(weights: &Weights, depths: &[usize]) -> Weights {
     edited(weights, |name, values| {
@@ -158,91 +117,20 @@ pub(crate) fn with_depths(weights: &Weights, depths: &[usize]) -> Weights {
     })
 }
 
-/// Both, for each way of pooling.
-pub(crate) fn routed_configs() -> Vec<ModelConfig> {
-    let pooling = [Pooling::Sequence, Pooling::Real, Pooling::Prefix];
-    let both = |pooling| {
-        [
-            technical(Positions::Rotary, pooling),
-            conversational(pooling),
-        ]
-    };
-    pooling.into_iter().flat_map(both).collect()
-}
-
 /// Random tensors whose values are exact in f16, and the file that holds them. Router outputs are large, so that
 /// every class is someone's.
 pub(crate) fn tensors(config: &ModelConfig, dtype: Dtype) -> (Tensors, Weights) {
-    let mut state = 12345_u64;
-    let mut random = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 40) as f64 / f64::from(1 << 24) - 0.5
-    };
-    let (mut named, mut encoded) = (Tensors::new(), Vec::new());
-    for spec in config.tensors() {
-        let gain = spec.shape.len() == 1 && spec.name.ends_with("weight");
-        let router = spec.name.contains("router");
-        let conversational = config.architecture == Architecture::Conversational;
-        let scale = match (router, conversational) {
-            _ if spec.shape.len() == 1 => 0.4,
-            (true, _) => 8.0,
-            // Without a norm after the embedding, small tokens would all look alike to the router.
-            (false, true) if spec.name.starts_with("embed") => 12.0,
-            _ => 2.5,
-        };
-        let scale = scale / (*spec.shape.last().expect("a shape") as f64).sqrt();
-        let values: Vec<f16> = (0..spec.shape.iter().product())
-            .map(|_| f16::from_f64(random() * scale + if gain { 1.0 } else { 0.0 }))
-            .collect();
-        let bytes: Vec<u8> = match dtype {
-            Dtype::F16 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            _ => values
-                .iter()
-                .flat_map(|v| v.to_f32().to_le_bytes())
-                .collect(),
-        };
-        named.insert(
-            spec.name.clone(),
-            values.iter().map(|v| v.to_f64()).collect(),
-        );
-        encoded.push((spec.name, spec.shape, bytes));
-    }
-    let views = encoded.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(dtype, shape.clone(), bytes).expect("bytes fit the shape");
-        (name.as_str(), view)
-    });
-    let file = safetensors::serialize(views, None).expect("serializable");
-    (
-        named,
-        Weights::from_bytes(file, Path::new("model.safetensors")).expect("whole"),
-    )
+    mor_goldens::random_weights(config, dtype).expect("encodable")
 }
 
 /// The same tensors in a file of int8.
 pub(crate) fn stored_as_int8(weights: &Weights) -> Weights {
-    stored(weights, Precision::Q8, |_, _| ())
+    mor_goldens::stored_as(weights, Precision::Q8, |_, _| ()).expect("encodable")
 }
 
 /// Other tensors in a file of f32: `edit` is given each one's name and values.
 pub(crate) fn edited(weights: &Weights, edit: impl Fn(&str, &mut [f32])) -> Weights {
-    stored(weights, Precision::F32, edit)
-}
-
-fn stored(weights: &Weights, precision: Precision, edit: impl Fn(&str, &mut [f32])) -> Weights {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join(WEIGHTS_FILE);
-    let named = weights.names().into_iter().map(|name| {
-        let shape = weights.shape(&name).expect("there").to_vec();
-        let mut values = weights.to_f32(&name).expect("floats");
-        edit(&name, &mut values);
-        (name, shape, values)
-    });
-    let named: Vec<_> = named.collect();
-    save_tensors(&path, &named, precision).expect("writable");
-    // Once open it needs its name no more.
-    Weights::open(&path).expect("weights")
+    mor_goldens::stored_as(weights, Precision::F32, edit).expect("encodable")
 }
 
 /// A model of those tensors.

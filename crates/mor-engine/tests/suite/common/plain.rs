@@ -1,10 +1,8 @@
 //! A plain f64 forward pass over a whole sequence, written from the formulas.
 
-use std::collections::HashMap;
-
 use mor_config::{Architecture, ModelConfig, Pooling, Positions};
 
-pub(crate) type Tensors = HashMap<String, Vec<f64>>;
+pub(crate) type Tensors = mor_goldens::Named;
 type Rows = Vec<Vec<f64>>;
 
 pub(crate) struct Plain<'a> {

@@ -10,7 +10,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::{BoolTensor, FloatTensor};
 
-use super::Kernels;
+use super::CustomBackend;
 use crate::ops::record;
 
 /// What the backward needs: weights are computed again, so nothing of size `[seq, seq]` is kept.
@@ -46,7 +46,7 @@ impl<B: Backend> fmt::Debug for Saved<B> {
     }
 }
 
-pub(super) fn record<B: Kernels, C: CheckpointStrategy>(
+pub(super) fn record<B: CustomBackend, C: CheckpointStrategy>(
     q: FloatTensor<Autodiff<B>>,
     k: FloatTensor<Autodiff<B>>,
     v: FloatTensor<Autodiff<B>>,
@@ -78,7 +78,7 @@ pub(super) fn record<B: Kernels, C: CheckpointStrategy>(
 #[derive(Debug)]
 struct AttentionBackward;
 
-impl<B: Kernels> Backward<B, 3> for AttentionBackward {
+impl<B: CustomBackend> Backward<B, 3> for AttentionBackward {
     type State = Saved<B>;
 
     fn backward(self, ops: Ops<Saved<B>, 3>, grads: &mut Gradients, _: &mut Checkpointer) {

@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
-use super::Kernels;
+use super::CustomBackend;
 use crate::ops::record;
 
 /// What the backward needs.
@@ -38,7 +38,7 @@ impl<B: Backend> fmt::Debug for Saved<B> {
     }
 }
 
-pub(super) fn forward<B: Kernels>(
+pub(super) fn forward<B: CustomBackend>(
     x: FloatTensor<B>,
     residual: Option<FloatTensor<B>>,
     gain: FloatTensor<B>,
@@ -49,7 +49,7 @@ pub(super) fn forward<B: Kernels>(
     B::layer_norm_forward(x, residual.map(B::contiguous), gain, bias, eps)
 }
 
-pub(super) fn record<B: Kernels, C: CheckpointStrategy>(
+pub(super) fn record<B: CustomBackend, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B>>,
     residual: Option<FloatTensor<Autodiff<B>>>,
     gain: FloatTensor<Autodiff<B>>,
@@ -77,7 +77,7 @@ pub(super) fn record<B: Kernels, C: CheckpointStrategy>(
 #[derive(Debug)]
 struct LayerNormBackward;
 
-impl<B: Kernels, const N: usize> Backward<B, N> for LayerNormBackward {
+impl<B: CustomBackend, const N: usize> Backward<B, N> for LayerNormBackward {
     type State = Saved<B>;
 
     fn backward(self, ops: Ops<Saved<B>, N>, grads: &mut Gradients, _: &mut Checkpointer) {

@@ -2,7 +2,7 @@
 //! definition for both.
 //!
 //! [`CustomOps`] is what Burn dispatches: to a backend, or, when a tensor is tracked, to `Autodiff`, which records the
-//! backward passes of the modules here. Those call [`Kernels`], which each backend has: the CPU in [`super::fused`] over
+//! backward passes of the modules here. Those call [`CustomBackend`], which each backend has: the CPU in [`super::fused`] over
 //! `mor-kernels`, GPUs in `super::gpu` over the shaders of `mor-shaders`.
 
 mod attention;
@@ -85,7 +85,7 @@ pub(super) trait CustomOps: Backend {
 }
 
 /// What a backend computes for [`CustomOps`]. Float tensors are contiguous.
-pub(super) trait Kernels: Backend {
+pub(super) trait CustomBackend: Backend {
     /// The tensor itself when its values lie in memory in row-major order, else a copy that does.
     fn contiguous(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -209,7 +209,7 @@ untracked!(Flex);
 #[cfg(feature = "gpu")]
 untracked!(CubeBackend);
 
-impl<B: Kernels, C: CheckpointStrategy> CustomOps for Autodiff<B, C> {
+impl<B: CustomBackend, C: CheckpointStrategy> CustomOps for Autodiff<B, C> {
     fn custom_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

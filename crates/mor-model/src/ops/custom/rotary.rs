@@ -9,7 +9,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 
-use super::Kernels;
+use super::CustomBackend;
 use crate::ops::{Positions, record};
 
 /// How vectors are rotated.
@@ -41,7 +41,7 @@ impl Rotation {
     }
 }
 
-pub(super) fn record<B: Kernels, C: CheckpointStrategy>(
+pub(super) fn record<B: CustomBackend, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B>>,
     rotation: Rotation,
 ) -> FloatTensor<Autodiff<B>> {
@@ -55,7 +55,7 @@ pub(super) fn record<B: Kernels, C: CheckpointStrategy>(
 #[derive(Debug)]
 struct RotaryBackward;
 
-impl<B: Kernels> Backward<B, 1> for RotaryBackward {
+impl<B: CustomBackend> Backward<B, 1> for RotaryBackward {
     type State = Rotation;
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {

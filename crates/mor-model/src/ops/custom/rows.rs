@@ -7,10 +7,10 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, TensorMetadata};
 
-use super::Kernels;
+use super::CustomBackend;
 use crate::ops::record;
 
-pub(super) fn record_gather<B: Kernels, C: CheckpointStrategy>(
+pub(super) fn record_gather<B: CustomBackend, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B>>,
     list: IntTensor<B>,
     count: usize,
@@ -27,7 +27,7 @@ pub(super) fn record_gather<B: Kernels, C: CheckpointStrategy>(
 #[derive(Debug)]
 struct GatherBackward;
 
-impl<B: Kernels> Backward<B, 1> for GatherBackward {
+impl<B: CustomBackend> Backward<B, 1> for GatherBackward {
     /// The list, and how many rows there were.
     type State = (IntTensor<B>, usize);
 
@@ -38,7 +38,7 @@ impl<B: Kernels> Backward<B, 1> for GatherBackward {
     }
 }
 
-pub(super) fn record_scatter<B: Kernels, C: CheckpointStrategy>(
+pub(super) fn record_scatter<B: CustomBackend, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B>>,
     rows: FloatTensor<Autodiff<B>>,
     list: IntTensor<B>,
@@ -56,7 +56,7 @@ pub(super) fn record_scatter<B: Kernels, C: CheckpointStrategy>(
 #[derive(Debug)]
 struct ScatterBackward;
 
-impl<B: Kernels> Backward<B, 2> for ScatterBackward {
+impl<B: CustomBackend> Backward<B, 2> for ScatterBackward {
     /// The list, and how many rows were replaced.
     type State = (IntTensor<B>, usize);
 

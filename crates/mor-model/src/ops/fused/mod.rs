@@ -6,11 +6,11 @@
 //! which records the hand-written backward.
 
 mod attention;
+mod backend;
 mod buffers;
 mod cross_entropy;
 mod dropout;
 mod embedding;
-mod kernels;
 mod layer_norm;
 mod linear;
 pub(crate) mod pool;

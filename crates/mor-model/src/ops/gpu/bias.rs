@@ -11,8 +11,8 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::{DType, Shape};
 use mor_shaders::{ColumnSums, chunks};
 
+use super::backend::{empty, is_half};
 use super::extension::Tracked;
-use super::kernels::{empty, is_half};
 use super::launch::{Op, launch};
 use crate::ops::record;
 

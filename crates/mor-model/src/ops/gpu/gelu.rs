@@ -8,9 +8,9 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use mor_shaders::Gelu;
 
+use super::backend::{empty, is_half, writable};
 use super::bias::column_sums;
 use super::extension::Tracked;
-use super::kernels::{empty, is_half, writable};
 use super::launch::{Op, launch, numbers};
 use crate::ops::record;
 

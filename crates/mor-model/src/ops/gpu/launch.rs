@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use burn::backend::wgpu::{CubeDim, KernelSource, SourceKernel, SourceTemplate};
 use burn::cubecl::CubeCount;
@@ -10,8 +10,8 @@ use burn::cubecl::client::Client;
 use burn::cubecl::prelude::KernelId;
 use burn::cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 use mor_shaders::{
-    Attention, ColumnSums, Gather, Gelu, LayerNormTraining, RotaryTraining, RowLosses, Scatter,
-    Shader, Variant, adamw, momentum, scaled_sum, select, sum_squares,
+    Attention, ColumnSums, Gather, Gelu, LayerNormTraining, Replacement, RotaryTraining, RowLosses,
+    Scatter, Shader, Variant, adamw, momentum, scaled_sum, select, sum_squares,
 };
 
 /// The variant of every kernel in this process, by its place among all.
@@ -27,6 +27,22 @@ pub(crate) fn set_variant(variant: Variant) {
 pub(crate) fn variant() -> Variant {
     let at = usize::from(VARIANT.load(Ordering::Relaxed));
     Variant::ALL.get(at).copied().unwrap_or(Variant::Portable)
+}
+
+/// Where kernels are launched: a process has one GPU.
+static CLIENT: OnceLock<Client> = OnceLock::new();
+
+/// Where kernels were launched, if any was.
+pub(crate) fn client() -> Option<&'static Client> {
+    CLIENT.get()
+}
+
+/// Another text for the shaders of an operation.
+static REPLACEMENT: Mutex<Option<Replacement>> = Mutex::new(None);
+
+/// Makes the kernels of an operation others, or what they are.
+pub(crate) fn replace(with: Option<Replacement>) {
+    *REPLACEMENT.lock().unwrap_or_else(PoisonError::into_inner) = with;
 }
 
 /// A shader by what it is made for, which is how Burn tells compiled kernels apart.
@@ -87,6 +103,8 @@ impl Op {
 struct Kernel {
     op: Op,
     variant: Variant,
+    /// Whether its text is a replacement.
+    replaced: bool,
     shader: Arc<Shader>,
 }
 
@@ -96,7 +114,7 @@ impl KernelSource for Kernel {
     }
 
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info((self.op, self.variant))
+        KernelId::new::<Self>().info((self.op, self.variant, self.replaced))
     }
 
     fn lang(&self) -> &'static str {
@@ -124,12 +142,20 @@ pub(super) fn launch(
     buffers: Vec<Handle>,
     params: &[u32],
 ) {
+    CLIENT.get_or_init(|| client.clone());
     let variant = variant();
-    let shader = shader(op, variant);
+    let mut shader = shader(op, variant);
+    let with = *REPLACEMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let replaced = with.and_then(|with| with.apply(&shader));
+    let is_replaced = replaced.is_some();
+    if let Some(replaced) = replaced {
+        shader = Arc::new(replaced);
+    }
     let size = CubeDim::new_1d(shader.workgroup_size);
     let kernel = Kernel {
         op,
         variant,
+        replaced: is_replaced,
         shader,
     };
     client.launch(

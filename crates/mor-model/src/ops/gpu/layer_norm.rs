@@ -5,7 +5,7 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::DType;
 use mor_shaders::{LayerNormTraining, chunks};
 
-use super::kernels::{empty, is_half};
+use super::backend::{empty, is_half};
 use super::launch::{Op, launch, launch_units, numbers};
 use crate::ops::custom::SavedLayerNorm;
 

@@ -1,10 +1,10 @@
 //! Attention, layer norm, rotary positions, biases, GELU, the rows' cross-entropy, routing and what optimizers do on a
 //! GPU, over the WGSL of `mor-shaders`.
 
+mod backend;
 mod bias;
 mod extension;
 mod gelu;
-mod kernels;
 mod launch;
 mod layer_norm;
 mod rotary;
@@ -12,5 +12,5 @@ mod row_losses;
 mod update;
 
 pub(super) use extension::{linear, linear_cross_entropy_losses, linear_gelu};
-pub(crate) use launch::{set_variant, variant};
+pub(crate) use launch::{client, replace, set_variant, variant};
 pub(super) use update::UpdateOps;

@@ -9,7 +9,7 @@ use burn::cubecl::Device;
 use burn::cubecl::server::Handle;
 use mor_shaders::RotaryTraining;
 
-use super::kernels::{is_half, writable};
+use super::backend::{is_half, writable};
 use super::launch::{Op, launch_units, numbers};
 use crate::ops::Positions;
 use crate::ops::custom::Rotation;
@@ -53,8 +53,7 @@ fn angles(like: &CubeTensor, base: f32, head_dim: usize, positions: usize) -> Ha
     let half = head_dim / 2;
     let table: Vec<[f32; 2]> = (0..positions * half)
         .map(|at| {
-            let exponent = -2.0 * (at % half) as f64 / head_dim as f64;
-            let angle = (at / half) as f64 * f64::from(base).powf(exponent);
+            let angle = mor_math::angle(at / half, at % half, head_dim, f64::from(base));
             [angle.cos() as f32, angle.sin() as f32]
         })
         .collect();

@@ -9,8 +9,8 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::DType;
 use mor_shaders::RowLosses;
 
+use super::backend::{empty, is_half, words, writable};
 use super::extension::Tracked;
-use super::kernels::{empty, is_half, words, writable};
 use super::launch::{Op, launch, variant};
 use crate::ops::record;
 

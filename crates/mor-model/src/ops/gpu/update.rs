@@ -6,7 +6,7 @@ use burn::backend::{Backend, TensorMetadata, backend_extension};
 use mor_kernels::AdamW;
 use mor_shaders::SUM_SQUARES_CHUNK;
 
-use super::kernels::writable;
+use super::backend::writable;
 use super::launch::{Op, launch_units, numbers};
 
 /// The operations of [`crate::ops::update`], arguments and shapes as there.

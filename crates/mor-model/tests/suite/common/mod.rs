@@ -2,6 +2,7 @@
 
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+#[cfg(feature = "gpu")]
 pub(crate) mod gradients;
 
 /// Makes tests of functions that take a device: each on the CPU, and all of them on the GPU with kernels of each

@@ -4,9 +4,9 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 
 use super::{attention, buffers, layer_norm, rotary, rows};
-use crate::ops::custom::{Kernels, Rotation, SavedAttention, SavedLayerNorm};
+use crate::ops::custom::{CustomBackend, Rotation, SavedAttention, SavedLayerNorm};
 
-impl Kernels for Flex {
+impl CustomBackend for Flex {
     fn contiguous(x: FlexTensor) -> FlexTensor {
         buffers::contiguous(x)
     }

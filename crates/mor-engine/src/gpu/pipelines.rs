@@ -1,4 +1,4 @@
-//! The kernels of a decoder, compiled, and how a step launches them.
+//! The compute pipelines of a decoder: its kernels, compiled, with the sizes of their launches.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use mor_shaders::{
     Variant, select,
 };
 
-use super::block::{BlockKernels, Product};
+use super::block::{BlockPipelines, Product};
 use super::buffer::stride;
 use super::buffers::{header, routes};
 use super::decoder::Mode;
@@ -18,24 +18,24 @@ use super::pipeline::Pipeline;
 use crate::model::NormOrder;
 
 /// A compiled kernel of a decoded token, and its size.
-pub(super) struct Kernel {
+pub(super) struct SizedPipeline {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) grid: [u32; 3],
 }
 
 /// The kernels of one step of a decoded token. Which norm a row is read through differs between the first step and the
 /// others, and so do kernels that read such rows.
-pub(super) struct StepKernels {
+pub(super) struct StepPipelines {
     /// The technical model's.
-    pub(super) projection: Option<Kernel>,
-    pub(super) qkv: Kernel,
-    pub(super) attention: Kernel,
-    pub(super) output: Kernel,
-    pub(super) linear1: Kernel,
-    pub(super) linear2: Kernel,
+    pub(super) projection: Option<SizedPipeline>,
+    pub(super) qkv: SizedPipeline,
+    pub(super) attention: SizedPipeline,
+    pub(super) output: SizedPipeline,
+    pub(super) linear1: SizedPipeline,
+    pub(super) linear2: SizedPipeline,
 }
 
-impl StepKernels {
+impl StepPipelines {
     /// In the order of their launches.
     pub(super) fn grids(&self) -> Vec<[u32; 3]> {
         let Self {
@@ -53,25 +53,25 @@ impl StepKernels {
 }
 
 /// Kernels of one kind of weights, for both ways of running a block.
-pub(super) struct Kernels {
+pub(super) struct Pipelines {
     pub(super) embed: Arc<Pipeline>,
     pub(super) layer_norm: Arc<Pipeline>,
-    pub(super) head: Kernel,
+    pub(super) head: SizedPipeline,
     pub(super) sample: Arc<Pipeline>,
-    pub(super) selection: Option<SelectionKernels>,
+    pub(super) selection: Option<SelectionPipelines>,
 }
 
 /// What brings the rows that take a step together, and back.
-pub(super) struct SelectionKernels {
+pub(super) struct SelectionPipelines {
     pub(super) select: Arc<Pipeline>,
     pub(super) gather: Arc<Pipeline>,
     pub(super) scatter: Arc<Pipeline>,
 }
 
 /// Kernels of a router.
-pub(super) struct RouterKernels {
-    pub(super) route: Kernel,
-    pub(super) follow: Kernel,
+pub(super) struct RouterPipelines {
+    pub(super) route: SizedPipeline,
+    pub(super) follow: SizedPipeline,
     pub(super) pool: Arc<Pipeline>,
     pub(super) pooler: Option<Product>,
     pub(super) hidden: Product,
@@ -127,10 +127,10 @@ impl Maker<'_> {
         self.model.gpu.pipeline(shader)
     }
 
-    fn units(&self, shader: Shader, units: u32) -> Kernel {
+    fn units(&self, shader: Shader, units: u32) -> SizedPipeline {
         let pipeline = self.compile(shader);
         let grid = pipeline.grid(units);
-        Kernel { pipeline, grid }
+        SizedPipeline { pipeline, grid }
     }
 
     fn plain(&self, matrix: &GpuMatrix, bias: bool) -> Matvec {
@@ -147,7 +147,7 @@ impl Maker<'_> {
         }
     }
 
-    fn matvec(&self, op: Matvec) -> Kernel {
+    fn matvec(&self, op: Matvec) -> SizedPipeline {
         self.units(op.shader(self.variant()), op.units(self.variant()))
     }
 
@@ -192,7 +192,7 @@ impl Maker<'_> {
     }
 
     /// `selects`: whether some rows of a block may take a step and others not.
-    pub(super) fn kernels(&self, selects: bool) -> Kernels {
+    pub(super) fn pipelines(&self, selects: bool) -> Pipelines {
         let (model, config, variant) = (self.model, self.config(), self.variant());
         let (dim, width, eps) = (self.dim(), self.stride(), config.layer_norm_eps);
         let embed = Embed {
@@ -212,7 +212,7 @@ impl Maker<'_> {
         let sample = Sample {
             vocab: config.vocab_size as u32,
         };
-        Kernels {
+        Pipelines {
             embed: self.compile(embed.shader(variant)),
             layer_norm: self.compile(self.layer_norm()),
             head: self.matvec(head),
@@ -221,14 +221,14 @@ impl Maker<'_> {
         }
     }
 
-    fn selection(&self) -> SelectionKernels {
+    fn selection(&self) -> SelectionPipelines {
         let variant = self.variant();
         let gather = self.gather();
         let scatter = Scatter {
             stride: self.stride(),
             half: false,
         };
-        SelectionKernels {
+        SelectionPipelines {
             select: self.compile(select(variant)),
             gather: self.compile(gather.shader()),
             scatter: self.compile(scatter.shader()),
@@ -252,7 +252,7 @@ impl Maker<'_> {
     }
 
     /// Kernels of a step of a decoded token whose input is read through a norm of the layer's own kind, or as it is.
-    pub(super) fn step(&self, layer: &GpuLayer, owed: bool) -> StepKernels {
+    pub(super) fn step(&self, layer: &GpuLayer, owed: bool) -> StepPipelines {
         let model = self.model;
         let (dim, width) = (self.dim(), self.stride());
         let block = &layer.block;
@@ -265,7 +265,7 @@ impl Maker<'_> {
             false => Residual::Plain,
         };
         let bias = |linear: &GpuLinear| linear.bias.is_some();
-        StepKernels {
+        StepPipelines {
             projection: layer.projections.first().map(|projection| {
                 self.matvec(Matvec {
                     norm: norm(owed),
@@ -302,7 +302,7 @@ impl Maker<'_> {
     }
 
     /// Kernels of a step of many rows, which follow one another or have positions of their own.
-    pub(super) fn block(&self, layer: &GpuLayer, indexed: bool) -> BlockKernels {
+    pub(super) fn block(&self, layer: &GpuLayer, indexed: bool) -> BlockPipelines {
         let (width, config) = (self.stride(), self.config());
         let block = &layer.block;
         let dim = config.hidden_size;
@@ -317,7 +317,7 @@ impl Maker<'_> {
         };
         let attention = attention(config, indexed);
         let inner = config.intermediate_size;
-        BlockKernels {
+        BlockPipelines {
             projection: layer
                 .projections
                 .first()
@@ -338,7 +338,7 @@ impl Maker<'_> {
 
     /// The kernel that brings a decoded row to its place. `owed`: whether a step may leave it a norm; `routed`: whether
     /// only the routing knows.
-    pub(super) fn finish(&self, owed: bool, routed: bool) -> Kernel {
+    pub(super) fn finish(&self, owed: bool, routed: bool) -> SizedPipeline {
         let op = Finish {
             dim: self.dim(),
             stride: self.stride(),
@@ -351,7 +351,7 @@ impl Maker<'_> {
     }
 
     /// Kernels of the routers, which all have the same shapes; `None` in a model without.
-    pub(super) fn router(&self, grids: Vec<[u32; 3]>) -> Option<RouterKernels> {
+    pub(super) fn router(&self, grids: Vec<[u32; 3]>) -> Option<RouterPipelines> {
         let config = self.config();
         let RouteWeights { layers, layout, .. } = self.model.routers.as_ref()?;
         let router = self.model.layers[layers.start].router.as_ref()?;
@@ -388,7 +388,7 @@ impl Maker<'_> {
             decision: decision.clone(),
         };
         let classes = self.model.class_steps.len();
-        Some(RouterKernels {
+        Some(RouterPipelines {
             route: route(false),
             follow: route(true),
             pool: self.compile(pool.shader()),
@@ -409,7 +409,7 @@ impl Maker<'_> {
     }
 
     /// The kernel that turns a number of rows into the sizes of a step's dispatches, by [`super::block::BlockOp`].
-    pub(super) fn arguments(&self, block: &BlockKernels) -> Arc<Pipeline> {
+    pub(super) fn arguments(&self, block: &BlockPipelines) -> Arc<Pipeline> {
         let grids = block.grids().to_vec();
         self.compile(Arguments { grids }.shader())
     }

@@ -11,7 +11,7 @@ use crate::cpu::matmul::Activation;
 use crate::cpu::matrix::padded;
 use crate::cpu::simd::LANES;
 use crate::model::{Block, Linear, Model, Norm, NormOrder, PositionTable};
-use crate::pool::{Pool, Shared};
+use crate::pool::{Pool, SharedPointer};
 
 /// Scratch memory of a decoder's steps.
 pub(crate) struct Buffers {
@@ -49,7 +49,7 @@ impl Buffers {
 }
 
 /// Everything one step needs.
-pub(crate) struct Stage<'a> {
+pub(crate) struct LayerStep<'a> {
     pub(crate) model: &'a Model,
     pub(crate) block: &'a Block,
     /// The technical model's projection for this step.
@@ -67,9 +67,9 @@ pub(crate) struct Stage<'a> {
     pub(crate) width: usize,
 }
 
-impl Stage<'_> {
+impl LayerStep<'_> {
     /// Applies the step to rows of the residual stream, `[row][width]`.
-    pub(crate) fn step(mut self, cache: &mut StepCache, rows: &mut [f32]) {
+    pub(crate) fn run(mut self, cache: &mut StepCache, rows: &mut [f32]) {
         let block = self.block;
         // A post-LN block reads its input through the step's projection, a pre-LN block through its norm.
         match self.projection {
@@ -171,11 +171,11 @@ impl Stage<'_> {
         let qkv_stride = padded(3 * dim);
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (kernels, positions) = (&self.model.kernels, &self.model.positions);
-        let qkv = Shared(self.buffers.qkv.as_mut_ptr());
-        let mixed = Shared(self.buffers.mixed.as_mut_ptr());
-        let keys = Shared(cache.keys.as_mut_ptr());
-        let values = Shared(cache.values.as_mut_ptr());
-        let scratches = Shared(self.buffers.scratch.as_mut_ptr());
+        let qkv = SharedPointer(self.buffers.qkv.as_mut_ptr());
+        let mixed = SharedPointer(self.buffers.mixed.as_mut_ptr());
+        let keys = SharedPointer(cache.keys.as_mut_ptr());
+        let values = SharedPointer(cache.values.as_mut_ptr());
+        let scratches = SharedPointer(self.buffers.scratch.as_mut_ptr());
         assert!(rows.len() <= self.product_rows && mask.len() == shape.capacity);
         assert!(rows.iter().all(|position| *position < shape.capacity));
         self.pool.run(heads, |head, thread| {

@@ -11,13 +11,13 @@ use crate::data::{Batch, IGNORE, Row, Targets};
 use crate::evaluate::{depths, device_of, matrix};
 use crate::optimizer::Gradients;
 use crate::recipe::Matmul;
-use crate::rng::Rng;
+use mor_math::SplitMix64;
 
 /// The stream of random numbers that noise is seeded from.
 const NOISE_STREAM: u64 = 0x6472_6F70;
 
 /// What the backward passes of a step give, over all processes.
-pub(super) struct Pass {
+pub(super) struct StepGradients {
     /// Mean loss over the targets.
     pub(super) loss: f64,
     pub(super) counted: usize,
@@ -47,7 +47,12 @@ struct Sums {
 
 impl Trainer {
     /// Forward and backward. The gradients are those of the mean loss over all targets, times `loss_scale`.
-    pub(super) fn pass(&self, rows: &[Vec<Row>], progress: f64, loss_scale: f64) -> Result<Pass> {
+    pub(super) fn gradients(
+        &self,
+        rows: &[Vec<Row>],
+        progress: f64,
+        loss_scale: f64,
+    ) -> Result<StepGradients> {
         let train = &self.recipe.train;
         let device = device_of(&self.model);
         let targets = Targets {
@@ -104,7 +109,7 @@ impl Trainer {
         }
         let mut gradients = gradients.unwrap_or(Gradients::Host(Vec::new()));
         self.sum_gradients(&mut gradients)?;
-        sums.pass(self, total as usize, gradients)
+        sums.finish(self, total as usize, gradients)
     }
 
     fn options(&self, progress: f64) -> ForwardOptions {
@@ -128,7 +133,7 @@ impl Trainer {
             return;
         }
         let stream = self.state.step * batches as u64 + batch as u64;
-        let seed = Rng::new(self.recipe.train.seed ^ NOISE_STREAM, stream).next_u64();
+        let seed = SplitMix64::of_stream(self.recipe.train.seed ^ NOISE_STREAM, stream).next_u64();
         device_of(&self.model).seed(seed);
     }
 
@@ -195,7 +200,12 @@ impl Sums {
     }
 
     /// The figures of all processes together.
-    fn pass(self, trainer: &Trainer, counted: usize, gradients: Gradients) -> Result<Pass> {
+    fn finish(
+        self,
+        trainer: &Trainer,
+        counted: usize,
+        gradients: Gradients,
+    ) -> Result<StepGradients> {
         let (depths, classes) = (self.depths.len(), self.classes.len());
         let batches = self.losses.len();
         let losses = self.losses.into_iter().chain(self.router_losses);
@@ -217,7 +227,7 @@ impl Sums {
         let (taken, all) = all.split_at(depths);
         let (chosen, targets) = all.split_at(classes);
         let routed = figures[2];
-        Ok(Pass {
+        Ok(StepGradients {
             loss: figures[0],
             counted,
             bytes: figures[1],

@@ -8,7 +8,7 @@ use mor_shaders::{Attention, Gather, Scatter};
 
 use super::launch::{Op, launch, numbers, variant};
 use super::{layer_norm, rotary};
-use crate::ops::custom::{Kernels, Rotation, SavedAttention, SavedLayerNorm};
+use crate::ops::custom::{CustomBackend, Rotation, SavedAttention, SavedLayerNorm};
 
 /// A tensor for a kernel to overwrite, on the device of another.
 pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
@@ -74,7 +74,7 @@ fn visible(key_mask: Option<CubeTensor>) -> Option<CubeTensor> {
     })
 }
 
-impl Kernels for CubeBackend {
+impl CustomBackend for CubeBackend {
     fn contiguous(x: CubeTensor) -> CubeTensor {
         into_contiguous(x)
     }

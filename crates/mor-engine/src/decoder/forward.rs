@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use crate::cache::{CacheShape, StepCache};
+use crate::layer_step::{Buffers, LayerStep};
 use crate::model::{Layer, Model};
 use crate::pool::Pool;
 use crate::routing::{Pooled, RouterBuffers};
-use crate::stage::{Buffers, Stage};
 
 /// Positions that pass through a layer together: each weight is read once for all of them. Even, see
-/// [`Pass::product_rows`].
+/// [`Forward::product_rows`].
 pub(super) const BLOCK: usize = 128;
 
 /// What every layer of a pass needs.
-pub(super) struct Pass<'a> {
+pub(super) struct Forward<'a> {
     pub(super) model: &'a Model,
     pub(super) pool: &'a mut Pool,
     pub(super) buffers: &'a mut Buffers,
@@ -35,7 +35,7 @@ pub(super) struct Pass<'a> {
     pub(super) computed: &'a mut u64,
 }
 
-impl Pass<'_> {
+impl Forward<'_> {
     /// Rows that a product of `rows` rows runs on.
     ///
     /// Kernels sum in another order for one row than for several. Where later tokens must not change a bit
@@ -59,7 +59,7 @@ impl Pass<'_> {
     ) {
         *self.computed += positions.len() as u64;
         let product_rows = self.product_rows(positions.len());
-        let stage = Stage {
+        let layer_step = LayerStep {
             model: self.model,
             block: &layer.block,
             projection: layer.step_projections.get(step),
@@ -71,7 +71,7 @@ impl Pass<'_> {
             product_rows,
             width: self.width,
         };
-        stage.step(cache, rows);
+        layer_step.run(cache, rows);
     }
 }
 
