@@ -1,5 +1,4 @@
-// y = x, four numbers a unit: how fast an adapter moves memory when it does nothing else. As nothing is shared, every
-// variant is this one.
+// y = x, four numbers for each invocation: how fast an adapter moves memory when it does nothing else. It has no variants.
 
 @group(0) @binding(next) var<storage, read> x: array<vec4<f32>>; // [len / 4]
 @group(0) @binding(next) var<storage, read_write> y: array<vec4<f32>>; // [len / 4]

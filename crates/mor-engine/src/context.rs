@@ -197,7 +197,7 @@ impl Context {
         match self {
             Self::Cpu(decoder) => decoder.model().kernels,
             #[cfg(feature = "gpu")]
-            Self::Gpu(_) => Kernels::new(crate::Isa::available()[0]),
+            Self::Gpu(_) => Kernels::new(crate::Isa::best()),
         }
     }
 }

@@ -151,7 +151,7 @@ impl Model {
         options: LoadOptions,
         tensor: &'a TensorSource<'a>,
     ) -> Result<Self> {
-        let isa = options.isa.unwrap_or(Isa::available()[0]);
+        let isa = options.isa.unwrap_or_else(Isa::best);
         let source = CpuSource {
             tensor,
             precision: options.precision,

@@ -5,7 +5,7 @@ use mor_config::{ConfigError, Depth, Weights};
 use crate::{GoldenSet, rows};
 
 /// Ids of the golden vocabulary.
-pub const VOCAB: usize = 97;
+const VOCAB: usize = 97;
 /// The conversational model's end token.
 pub const END: u32 = 95;
 

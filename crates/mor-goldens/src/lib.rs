@@ -1,6 +1,6 @@
 //! What every device is held to: the golden vectors of the two original models, and small random models of both
-//! families. The tests of other crates and `mor selftest` read them from here, so that both check the same numbers. They
-//! are compiled in: nothing is read from disk.
+//! families. `mor selftest` and the tests of the engine read them from here, so that both check the same numbers. They are
+//! compiled in: nothing is read from disk.
 //!
 //! - [`GoldenSet`]: weights and cases of an original model; `tests/goldens/README.md` lists their tensors.
 //! - [`GoldenRow`], [`GoldenText`]: those that a device without batches can run, as tables.
@@ -18,6 +18,6 @@ mod cases;
 mod files;
 mod small;
 
-pub use cases::{END, GoldenRow, GoldenText, VOCAB};
+pub use cases::{END, GoldenRow, GoldenText};
 pub use files::{GoldenSet, rows};
 pub use small::{Named, conversational, random_weights, routed_configs, stored_as, technical};

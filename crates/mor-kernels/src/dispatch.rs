@@ -3,7 +3,8 @@
 //! A kernel is an `#[inline(always)]` function generic over [`mor_math::simd::Simd`]; [`dispatch!`] compiles it once per
 //! instruction set and calls the right copy. Vectors have sixteen or eight lanes.
 
-/// Defines `fn name(isa, arguments…)` that runs `body::<S>(arguments…)` on the instruction set `isa`.
+/// Defines `fn name(isa, arguments…)` that runs `body::<S>(arguments…)` on the instruction set `isa`, which
+/// `current_isa` gave.
 macro_rules! dispatch {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
         $(#[$doc])*
@@ -37,7 +38,7 @@ macro_rules! dispatch {
                 // SAFETY: the caller's contract is the body's, and the program is compiled for the instruction set.
                 unsafe { $body::<mor_math::simd::Wide<mor_math::simd::Simd128, 2>>($($arg),*) }
             }
-            // SAFETY: an `Isa` is only had where the processor was found to have it; the rest is the caller's contract.
+            // SAFETY: callers pass what `current_isa` gave, which the processor has; the rest is the caller's contract.
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]

@@ -1,5 +1,5 @@
 //! What must be computed alike everywhere, on a processor and for a GPU, natively and in the browser, in training and
-//! when a model runs: vectors of the instruction sets, numbers drawn from a seed, and angles of positions. It depends on
+//! when a model runs: vectors of the instruction sets, numbers drawn from a seed, hashes, and angles of positions. It depends on
 //! nothing.
 
 mod isa;

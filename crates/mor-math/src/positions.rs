@@ -6,7 +6,7 @@
 /// In f64: at position 1000 an f32 angle has lost three digits.
 ///
 /// ```
-/// // The first pair turns by one radian a position, the last but slowly.
+/// // The first pair turns by one radian a position, the last hardly at all.
 /// assert_eq!(mor_math::angle(3, 0, 64, 10_000.0), 3.0);
 /// assert!(mor_math::angle(3, 31, 64, 10_000.0) < 0.001);
 /// ```

@@ -17,9 +17,9 @@ pub struct Check {
     pub storage: Option<String>,
     /// What came of it.
     pub status: Status,
-    /// Cases that were compared.
+    /// Comparisons that were made.
     pub cases: usize,
-    /// Cases that time did not suffice for.
+    /// Cases that were left out: for want of time, or because a software GPU takes minutes to compile them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cases_left_out: usize,
     /// The largest difference; absent where ids or steps alone were compared, or a number was not finite.
@@ -82,7 +82,9 @@ impl Check {
                 true => {
                     format!("{case} differs by {difference:.1e}, where {allowed:.1e} is allowed")
                 }
-                false => format!("{case} holds what is no number, or another number of values"),
+                false => format!(
+                    "{case} gave a number that is not finite, or the wrong number of values"
+                ),
             };
             self.fail(reason);
         }

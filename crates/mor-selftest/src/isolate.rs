@@ -22,14 +22,19 @@ pub(crate) fn isolated<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
                 return before(panic);
             }
             let text = panic.payload_as_str().unwrap_or("no reason given");
-            let place = panic.location().map(|place| format!(" ({place})"));
+            // The last two names: whole paths tell where the program was built.
+            let place = panic.location().map(|place| {
+                let mut names: Vec<&str> = place.file().rsplit(['/', '\\']).take(2).collect();
+                names.reverse();
+                format!(" ({}:{})", names.join("/"), place.line())
+            });
             let text = format!("{text}{}", place.unwrap_or_default());
             first().get_or_insert(text);
         }));
     });
     first().take();
     DEPTH.fetch_add(1, Ordering::SeqCst);
-    // What a part has found so far is plain data, whole at any time; devices are opened anew by whoever comes next.
+    // What a part has found so far is plain data, whole at any time. A device that was lost fails the cases after it too.
     let result = catch_unwind(AssertUnwindSafe(work));
     DEPTH.fetch_sub(1, Ordering::SeqCst);
     result.unwrap_or_else(|payload| {
@@ -63,7 +68,7 @@ mod tests {
         };
         let here = said(isolated(|| panic!("broken {}", 7)));
         assert!(
-            here.contains("broken 7") && here.contains(file!()),
+            here.contains("broken 7") && here.contains("(src/isolate.rs:"),
             "{here}"
         );
         let elsewhere = said(isolated(|| {

@@ -8,7 +8,7 @@ mod weights;
 
 use std::sync::Arc;
 
-use mor_engine::gpu::{Gpu, Numbers, Variant, run_shader};
+use mor_engine::gpu::{Gpu, TrialParams, Variant, run_shader};
 use mor_shaders::{Shader, Storage};
 use pollster::block_on;
 
@@ -47,7 +47,7 @@ struct Trial {
     name: &'static str,
     shader: Shader,
     buffers: Vec<Vec<u32>>,
-    numbers: Numbers,
+    numbers: TrialParams,
     grid: [u32; 3],
     /// By buffer that it writes.
     expected: Vec<Expected>,

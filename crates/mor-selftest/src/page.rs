@@ -69,7 +69,7 @@ impl PartReport {
         if !self.speeds.is_empty() {
             let _ = writeln!(
                 page,
-                "  {:<22}{:<6}{:<11}{:>11}{:>12}{:>9}{:>8}",
+                "  {:<28}{:<5}{:<10}{:>9}{:>10}{:>9}{:>9}",
                 "tokens a second", "", "", "decode", "prefill", "GB/s", "copy"
             );
         }
@@ -84,7 +84,7 @@ impl PartReport {
         if !self.training.is_empty() {
             let _ = writeln!(
                 page,
-                "  {:<22}{:<6}{:>11}{:>10}{:>12}{:>10}{:>9}",
+                "  {:<28}{:<5}{:>9}{:>10}{:>12}{:>10}{:>9}",
                 "training", "", "tokens/s", "launches", "memory", "GFLOP/s", "product"
             );
         }
@@ -161,7 +161,7 @@ impl Speed {
     fn write(&self, page: &mut String) {
         let _ = write!(
             page,
-            "  {:<26}{:<5}{:<10}",
+            "  {:<28}{:<5}{:<10}",
             name(&self.preset, self.whole),
             self.storage,
             self.variant
@@ -191,7 +191,7 @@ impl TrainingSpeed {
         if self.parameters > 0 {
             let _ = write!(
                 page,
-                "{:>6.0}{:>10}{:>9.0} MB{:>10.1}{:>7.1} %",
+                "{:>9.0}{:>10}{:>9.0} MB{:>10.1}{:>7.1} %",
                 self.tokens_per_second,
                 self.launches_per_step,
                 self.bytes_reserved as f64 / 1e6,

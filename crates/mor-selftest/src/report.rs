@@ -127,7 +127,7 @@ impl Report {
             system: System {
                 os: std::env::consts::OS.to_owned(),
                 arch: std::env::consts::ARCH.to_owned(),
-                isa: Isa::available()[0].name().to_owned(),
+                isa: Isa::best().name().to_owned(),
                 threads,
             },
             minutes,

@@ -23,7 +23,7 @@ const STORAGES: [(&str, WeightPrecision); 3] = [
 
 /// Bytes that the copy kernel copies: more than caches hold.
 const COPIED: u64 = 256 << 20;
-/// Bytes that it copies where the adapter is the processor or allows no more.
+/// Bytes that it copies on a software GPU.
 const COPIED_IN_SOFTWARE: u64 = 16 << 20;
 
 /// A model of a preset's shape and no more of it than time allows.

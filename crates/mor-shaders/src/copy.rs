@@ -3,7 +3,7 @@
 use crate::shader::Builder;
 use crate::{Shader, Variant};
 
-/// `y = x`, a unit four numbers: what other kernels' bytes a second are compared with. See `shaders/copy.wgsl`.
+/// `y = x`, four numbers for each invocation: what other kernels' bytes a second are compared with. See `shaders/copy.wgsl`.
 ///
 /// Bindings: `x` and `y: [len]` of f32, `len` a multiple of four.
 pub fn copy() -> Shader {

@@ -31,7 +31,7 @@ pub struct TokenStream<T> {
 }
 
 impl<T: Deref<Target = Tokenizer>> TokenStream<T> {
-    /// A stream with nothing pending, by a reference to a tokenizer of any kind.
+    /// A stream with nothing pending. `tokenizer` is any pointer to one, such as `&Tokenizer` or `Arc<Tokenizer>`.
     pub fn new(tokenizer: T) -> Self {
         Self {
             tokenizer,

@@ -82,7 +82,8 @@ impl Steps {
     }
 
     /// Forward, backward, clipping and the optimizer's step, and waits until a GPU has done all of it. Gives the mean loss
-    /// before the step. A step in f16 that overflows changes nothing, but the factor on the next loss.
+    /// before the step. A step whose gradients are not finite changes no
+    /// parameter; in f16 it halves the factor on the next loss.
     ///
     /// # Errors
     /// As [`Model::forward`], or the device's.
@@ -133,7 +134,10 @@ impl Steps {
                     .optimizer
                     .step(self.model, gradients, rate, scale, matmul);
             }
-            false => self.loss_scale = (self.loss_scale / 2.0).max(1.0),
+            false => {
+                gradients.recycle();
+                self.loss_scale = (self.loss_scale / 2.0).max(1.0);
+            }
         }
         if gpu {
             // What is queued counts when it is done.
@@ -148,11 +152,6 @@ impl Steps {
     /// Tokens of a step.
     pub fn tokens(&self) -> usize {
         self.settings.batch * self.settings.seq
-    }
-
-    /// What is trained.
-    pub fn config(&self) -> &ModelConfig {
-        self.model.config()
     }
 }
 
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_none_that_pads_have() {
+    fn no_token_is_a_pad() {
         for tokens in [MadeUp::Noise, MadeUp::Chains(16), MadeUp::Chains(1000)] {
             let settings = settings(tokens);
             for step in 0..3 {

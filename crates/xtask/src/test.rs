@@ -1,6 +1,6 @@
 //! Everything a change must pass.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -24,8 +24,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut phases = Phases::default();
     let outcome = all(&args, &mut phases);
     eprintln!("\n{}", phases.table());
-    slowest(started)?;
-    outcome
+    // The tests' own failure comes first.
+    let shown = slowest(started);
+    outcome.and(shown)
 }
 
 fn all(args: &Args, phases: &mut Phases) -> Result<()> {
@@ -42,14 +43,14 @@ fn all(args: &Args, phases: &mut Phases) -> Result<()> {
     let Some(page) = page else {
         return rust.and_then(|()| rust_tests(phases));
     };
-    page.finish(phases)?;
-    rust?;
+    let page = page.finish(phases);
+    rust.and(page)?;
     // A browser that computes a GPU's work leaves half a core to others, and so do tests that wait for one another.
     let page = Lane::start("page-test", "page in Chromium, beside")?;
     let rust = rust_tests(phases).and_then(|()| gpt2_vocabulary(phases));
-    // One failure does not hide the others.
-    page.finish(phases)?;
-    rust
+    // One failure does not hide the other.
+    let page = page.finish(phases);
+    rust.and(page)
 }
 
 /// A task that runs beside others. What it prints comes at its end, in one piece.
@@ -73,7 +74,8 @@ impl Lane {
     fn finish(self, phases: &mut Phases) -> Result<()> {
         phases.run(self.name, || {
             let outcome = self.task.finish();
-            eprint!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+            let log = std::fs::read(&self.log).unwrap_or_default();
+            eprint!("{}", String::from_utf8_lossy(&log));
             outcome
         })
     }
@@ -153,10 +155,7 @@ fn slowest(started: SystemTime) -> Result<()> {
         &tools::target_dir()?.join("nextest/default/junit.xml"),
         started,
     )?;
-    slowest.add(
-        &tools::web_dir().join(Path::new("test-results/junit.xml")),
-        started,
-    )?;
+    slowest.add(&tools::web_dir().join("test-results/junit.xml"), started)?;
     let table = slowest.table();
     if !table.is_empty() {
         eprintln!("slowest tests\n{table}");

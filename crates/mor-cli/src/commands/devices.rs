@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let gpu = block_on(Gpu::open());
     let chosen = gpu.as_ref().ok();
     let json = Json {
-        isa: Isa::available()[0].name(),
+        isa: Isa::best().name(),
         threads: DecodeOptions::default_threads(),
         adapters: found
             .iter()

@@ -8,22 +8,22 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use mor_files::{OutputStream, PathCheck, is_standard_output};
-use mor_selftest::{Options, Part, Report, Status, run_part};
+use mor_selftest::{Options, Part, Report, run_part};
 
 use crate::commands::MODEL_FILES;
 
 /// Where the shipped model is, beside the program or in the folder that one is in.
 const SHIPPED: &str = "models/technical-10m";
 
-/// Check this machine's GPU: everything that is computed there against the processor, and how fast it is.
+/// Check this machine's GPU: compare everything that is computed there with the CPU, and measure how fast it is.
 ///
-/// A page of text says what came of it, one JSON file with all figures is for reports of problems; docs/selftest.md
-/// tells how to read both. Each part runs in a process of its own, so that whatever goes wrong in it, a crash of the
+/// Prints a page of text, and with --json writes all figures to a file for reports of problems; docs/selftest.md
+/// explains both. Each part runs in a process of its own, so that whatever goes wrong in it, a crash of the
 /// driver included, is named and stops no other. Exit code 1 says that a part failed.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  mor selftest --device gpu --minutes 8 --json selftest.json")]
 pub(crate) struct Args {
-    /// What is tested; the processor is what it is compared with.
+    /// What is tested; it is compared with the CPU.
     #[arg(long, value_enum, default_value_t = Tested::Gpu)]
     device: Tested,
     /// About how long to take: more repetitions and larger models with more time.
@@ -85,36 +85,38 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // Before the work, so that a place that cannot be written costs no time.
     let output = args.json.as_deref().map(OutputStream::create).transpose()?;
     let json_is_printed = args.json.as_deref().is_some_and(is_standard_output);
-    let show = |text: &str| match json_is_printed {
-        true => write!(crate::output::stderr(), "{text}"),
-        false => {
-            let mut out = crate::output::stdout();
-            write!(out, "{text}").and_then(|()| out.flush())
-        }
+    // Whoever closes the page early still gets the JSON and the exit code.
+    let show = |text: &str| {
+        let _ = match json_is_printed {
+            true => write!(crate::output::stderr(), "{text}"),
+            false => {
+                let mut out = crate::output::stdout();
+                write!(out, "{text}").and_then(|()| out.flush())
+            }
+        };
     };
 
     let mut report = Report::new(args.minutes);
     let started = Instant::now();
-    show(&report.header())?;
+    show(&report.header());
     for part in Part::ALL {
         if !args.parts.is_empty() && !args.parts.contains(&part) {
             continue;
         }
         let found = child::run(part, args.minutes, options.model.as_deref());
-        show(&found.to_page())?;
+        show(&found.to_page());
         report.add(found);
     }
     report.seconds = started.elapsed().as_secs_f64();
-    show(&report.verdict())?;
+    show(&report.verdict());
     if let Some(mut output) = output {
         output.write_all(report.to_json().as_bytes())?;
         output.commit()?;
     }
-    let failed = report.parts.iter();
-    let failed = failed.filter(|part| part.status == Status::Failed).count();
-    if failed > 0 {
-        let (of, names) = (report.parts.len(), report.failed().join(", "));
-        bail!("{failed} of {of} parts failed: {names}");
+    let failed = report.failed();
+    if !failed.is_empty() {
+        let (count, of, names) = (failed.len(), report.parts.len(), failed.join(", "));
+        bail!("{count} of {of} parts failed: {names}");
     }
     Ok(())
 }

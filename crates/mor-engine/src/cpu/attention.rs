@@ -3,7 +3,7 @@
 
 use super::math;
 use super::matmul::panel_vector;
-use super::simd::{LANES, Widen, largest};
+use super::simd::{LANES, Widen};
 
 /// Added to the score of a hidden key.
 pub(crate) const HIDDEN: f32 = -1e30;
@@ -56,7 +56,7 @@ pub(crate) unsafe fn attend<S: Widen, const ACC: usize>(query: &Query) {
             }
         }
         // The last panel may hold positions after the query's own.
-        let mut top = largest::<S>(highest);
+        let mut top = S::max_lane(highest);
         for position in len - len % LANES..len {
             top = top.max(*scores.add(position));
         }

@@ -71,12 +71,3 @@ impl Weight for f16 {
         unsafe { S::load_f16(from) }
     }
 }
-
-/// Largest lane.
-#[inline(always)]
-pub(crate) unsafe fn largest<S: Simd>(v: S::V) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    // SAFETY: the array has exactly LANES elements.
-    unsafe { S::store(lanes.as_mut_ptr(), v) };
-    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
-}

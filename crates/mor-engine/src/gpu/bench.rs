@@ -139,7 +139,7 @@ pub async fn copy_bandwidth(gpu: &Arc<Gpu>, bytes: u64, seconds: f64) -> Result<
     let grid = pipeline.grid((elements / 4) as u32);
     let mut copies = 1_u32;
     let mut best = 0.0_f64;
-    let until = Instant::now();
+    let began = Instant::now();
     // The first round compiles; from then on each is as long as a tenth of the time.
     for round in 0.. {
         for _ in 0..copies {
@@ -153,7 +153,7 @@ pub async fn copy_bandwidth(gpu: &Arc<Gpu>, bytes: u64, seconds: f64) -> Result<
         if round > 0 {
             let moved = 2.0 * f64::from(copies) * elements as f64 * 4.0;
             best = best.max(moved / took);
-            if until.elapsed().as_secs_f64() >= seconds {
+            if began.elapsed().as_secs_f64() >= seconds {
                 break;
             }
             let wanted = f64::from(copies) * seconds / 10.0 / took;

@@ -236,7 +236,7 @@ mod tests {
     /// one or the other by rounding.
     fn compare(gpu: &mut OnGpu, logits: &[f32], options: SamplingOptions, draws: usize) {
         let context = [3, 1, 2, 1];
-        let kernels = Kernels::new(Isa::available()[0]);
+        let kernels = Kernels::new(Isa::best());
         let sampler = Sampler::with_kernels(kernels, logits.len(), options);
         let mut sampler = sampler.expect("in range");
         let mut same = 0;

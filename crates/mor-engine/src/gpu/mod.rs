@@ -45,7 +45,7 @@ pub use decoder::GpuDecoder;
 pub use model::GpuModel;
 pub use mor_shaders::{Replacement, VARIANT_VARIABLE, Variant, may_have_hardware};
 #[cfg(not(target_arch = "wasm32"))]
-pub use trial::{Numbers, run_shader};
+pub use trial::{TrialParams, run_shader};
 
 /// What a decoder asked of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

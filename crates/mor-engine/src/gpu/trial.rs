@@ -11,7 +11,7 @@ use crate::Result;
 
 /// The numbers that a kernel reads as `params`, as far as it reads them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Numbers {
+pub struct TrialParams {
     /// Rows of the launch.
     pub rows: u32,
     /// Position of the first row.
@@ -30,7 +30,7 @@ pub async fn run_shader(
     gpu: &Arc<Gpu>,
     shader: Shader,
     buffers: &[Vec<u32>],
-    numbers: Numbers,
+    numbers: TrialParams,
     grid: [u32; 3],
 ) -> Result<Vec<Vec<u32>>> {
     let pipeline = gpu.pipeline(shader);

@@ -58,9 +58,9 @@ pub trait Simd: Copy {
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// `a / b`.
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
-    /// The larger of each two; `b` where one is not a number, or on Arm what is not a number.
+    /// The larger of each two. Where one is NaN: `b` on x86, in WebAssembly and in plain Rust, NaN on Arm.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller of each two, likewise.
+    /// The smaller of each two; as [`Self::max`] where one is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// The square root.
     unsafe fn sqrt(x: Self::V) -> Self::V;

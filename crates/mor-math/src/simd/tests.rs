@@ -7,7 +7,7 @@
 use super::*;
 use crate::{Isa, SplitMix64};
 
-/// Two, three or no vectors of numbers between -8 and 8, and what they give.
+/// Holds every operation to a plain loop, on random numbers between -8 and 8.
 fn check<S: Simd>() {
     let mut draw = SplitMix64::new(9);
     let mut vector = || -> Vec<f32> {

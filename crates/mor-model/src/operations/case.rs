@@ -142,7 +142,7 @@ impl Case {
             Difference {
                 result,
                 largest,
-                allowed: largest < self.tolerance,
+                allowed: largest <= self.tolerance,
             }
         });
         differences.collect()

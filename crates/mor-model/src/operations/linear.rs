@@ -36,8 +36,9 @@ fn linear(x: &[Tensor<3>], rows: FloatDType) -> Tensor<3> {
     )
 }
 
-/// As [`linear`], with or without its bias.
-fn linear_gelu(x: &[Tensor<3>], rows: FloatDType) -> Tensor<3> {
+/// The GELU of a linear layer's output, `[batch, seq, out]`; on the CPU the composed form. `x` is rows `[batch, seq, in]`, a
+/// weight `[1, out, in]` and, if there is one, a bias `[1, 1, out]`; on a GPU rows are stored in the given precision.
+pub fn linear_gelu(x: &[Tensor<3>], rows: FloatDType) -> Tensor<3> {
     let weight = x[1].clone().squeeze_dim(0);
     let bias = x.get(2).map(|bias| bias.clone().flatten(0, 2));
     match ops::is_cpu(&x[0].device()) {

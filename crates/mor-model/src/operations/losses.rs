@@ -8,7 +8,8 @@ use crate::MatmulPrecision;
 use crate::ops::{self, RowLosses, composed};
 
 const F32: MatmulPrecision = MatmulPrecision::F32;
-const IGNORE: i64 = -100;
+/// Target of a row that has no loss.
+pub const IGNORE: i64 = -100;
 
 /// Targets all over the vocabulary, its last token first; every third from the second on is ignored.
 fn targets(rows: usize, vocab: usize) -> Vec<i64> {
@@ -19,8 +20,9 @@ fn targets(rows: usize, vocab: usize) -> Vec<i64> {
     (0..rows).map(target).collect()
 }
 
-/// Of `[1, rows, dim]` and `[1, vocab, dim]` the losses of the rows, `[1, 1, rows]`.
-fn row_losses(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
+/// The cross-entropy of rows `[1, rows, dim]` over the logits that a weight `[1, vocab, dim]` gives them, `[1, 1, rows]`; on
+/// the CPU the composed form.
+pub fn row_losses(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
     let [hidden, weight] = [0, 1].map(|at| x[at].clone().squeeze_dim(0));
     let targets = Tensor::<1, Int>::from_data(targets, &hidden.device());
     let losses = match ops::is_cpu(&hidden.device()) {
@@ -34,7 +36,7 @@ fn row_losses(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
 }
 
 /// As [`row_losses`], their mean over the rows that count, `[1, 1, 1]`.
-fn mean_loss(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
+pub fn mean_loss(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
     let [hidden, weight] = [0, 1].map(|at| x[at].clone().squeeze_dim(0));
     let targets = Tensor::<1, Int>::from_data(targets, &hidden.device());
     let (mean, _) = ops::linear_cross_entropy(F32, hidden, weight, targets, IGNORE);

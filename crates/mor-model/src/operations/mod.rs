@@ -10,6 +10,8 @@ mod routing;
 mod updates;
 
 pub use case::{Case, Difference, Function, Operand, differentiate, noise, tensor};
+pub use linear::linear_gelu;
+pub use losses::{IGNORE, mean_loss, row_losses};
 
 /// An operation, and what it is tried on.
 #[derive(Debug, Clone, Copy)]

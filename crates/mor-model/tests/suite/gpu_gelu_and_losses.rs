@@ -5,45 +5,13 @@ use crate::common::gradients::{
     check_operation, check_operation_in_half, differentiate, noise, tensor,
 };
 use crate::common::{distance, values};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use mor_model::MatmulPrecision;
 use mor_model::gpu::Variant;
-use mor_model::ops::{self, RowLosses, composed};
+use mor_model::operations::{IGNORE, linear_gelu, mean_loss, row_losses};
+use mor_model::ops;
 
 const F32: MatmulPrecision = MatmulPrecision::F32;
-const IGNORE: i64 = -100;
-
-/// Operands: `[batch, seq, in]`, `[1, out, in]`, and `[1, 1, out]` where there is a bias.
-fn linear_gelu(x: &[Tensor<3>]) -> Tensor<3> {
-    let weight = x[1].clone().squeeze_dim(0);
-    let bias = x.get(2).map(|bias| bias.clone().flatten(0, 2));
-    match ops::is_cpu(&x[0].device()) {
-        true => composed::linear_gelu(x[0].clone(), weight, bias),
-        false => ops::linear_gelu(F32, x[0].clone(), weight, bias),
-    }
-}
-
-/// Operands: `[1, rows, dim]` and `[1, vocab, dim]`. The losses of the rows, `[1, 1, rows]`.
-fn row_losses(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
-    let [hidden, weight] = [0, 1].map(|at| x[at].clone().squeeze_dim(0));
-    let targets = Tensor::<1, Int>::from_data(targets, &hidden.device());
-    let losses = match ops::is_cpu(&hidden.device()) {
-        true => composed::linear_cross_entropy_losses(hidden, weight, targets, IGNORE),
-        false => match ops::linear_cross_entropy(F32, hidden, weight, targets, IGNORE).1 {
-            RowLosses::Tensor(losses) => *losses,
-            RowLosses::Values(_) => panic!("read back from the GPU"),
-        },
-    };
-    losses.reshape([1, 1, -1])
-}
-
-/// As [`row_losses`], their mean over the rows that count, `[1, 1, 1]`.
-fn mean_loss(x: &[Tensor<3>], targets: &[i64]) -> Tensor<3> {
-    let [hidden, weight] = [0, 1].map(|at| x[at].clone().squeeze_dim(0));
-    let targets = Tensor::<1, Int>::from_data(targets, &hidden.device());
-    let (mean, _) = ops::linear_cross_entropy(F32, hidden, weight, targets, IGNORE);
-    mean.reshape([1, 1, 1])
-}
 
 fn gelu(variant: Variant) {
     let (device, _guard) = gpu(variant);
@@ -51,8 +19,8 @@ fn gelu(variant: Variant) {
     // Where the tails are; the product is the operand itself.
     let x: Vec<f32> = (-120..=120).map(|at| at as f32 / 8.0).collect();
     let operands = [(x, [1, 241, 1]), (vec![1.0], [1, 1, 1])];
-    let found = differentiate(&device, &operands, &linear_gelu);
-    let expected = differentiate(&Device::flex(), &operands, &linear_gelu);
+    let [found, expected] = [device, Device::flex()]
+        .map(|device| differentiate(&device, &operands, &|x| linear_gelu(x, FloatDType::F32)));
     for at in 0..2 {
         let worst = distance(&found[at], &expected[at]);
         println!("{variant} gelu from -15 to 15, result {at}: {worst:.1e}");

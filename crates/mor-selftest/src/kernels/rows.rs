@@ -1,6 +1,6 @@
 //! Kernels that read no weights.
 
-use mor_engine::gpu::{Numbers, Variant};
+use mor_engine::gpu::{TrialParams, Variant};
 use mor_shaders::{AttentionDecode, Finish, LayerNorm, Sample, Storage};
 
 use super::operands::{bits, noise, padded};
@@ -32,9 +32,9 @@ pub(super) fn layer_norm(variant: Variant, _: Storage) -> Trial {
             bits(&[gain, shift].concat()),
             vec![0; MANY * STRIDE],
         ],
-        numbers: Numbers {
+        numbers: TrialParams {
             rows: MANY as u32,
-            ..Numbers::default()
+            ..TrialParams::default()
         },
         expected: vec![Expected::Floats(y)],
     }
@@ -78,7 +78,7 @@ pub(super) fn attention_decode(variant: Variant, _: Storage) -> Trial {
             visible,
             vec![0; STRIDE],
         ],
-        numbers: Numbers {
+        numbers: TrialParams {
             rows: 1,
             first: POSITION as u32,
             step: 1,
@@ -110,9 +110,9 @@ pub(super) fn sample(variant: Variant, _: Storage) -> Trial {
             vec![0; 2],
             bits(&[0.0, 0.0, 1.0, 1.0, 0.0]),
         ],
-        numbers: Numbers {
+        numbers: TrialParams {
             first: 3,
-            ..Numbers::default()
+            ..TrialParams::default()
         },
         expected: vec![Expected::Any, Expected::Words(vec![best as u32])],
     }
@@ -147,9 +147,9 @@ pub(super) fn finish(variant: Variant, _: Storage) -> Trial {
             vec![0; (POSITION + 1) * STRIDE],
             vec![0; STRIDE],
         ],
-        numbers: Numbers {
+        numbers: TrialParams {
             first: POSITION as u32,
-            ..Numbers::default()
+            ..TrialParams::default()
         },
         expected: vec![Expected::Floats(rows), Expected::Floats(row)],
     }

@@ -1,6 +1,6 @@
 //! Kernels that read weights.
 
-use mor_engine::gpu::{Numbers, Variant};
+use mor_engine::gpu::{TrialParams, Variant};
 use mor_shaders::{Activation, Embed, Matmul, Matvec, Residual, Storage, Target};
 
 use super::operands::{Matrix, bits, noise, padded};
@@ -36,7 +36,7 @@ pub(super) fn matvec(variant: Variant, storage: Storage) -> Trial {
             bits(&residual),
             vec![0; ROWS],
         ],
-        numbers: Numbers::default(),
+        numbers: TrialParams::default(),
         expected: vec![Expected::Floats(y.collect())],
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn normed_matvec(variant: Variant, storage: Storage) -> Trial {
             bits(&[residual_gain, residual_shift].concat()),
             vec![0; ROWS],
         ],
-        numbers: Numbers::default(),
+        numbers: TrialParams::default(),
         expected: vec![Expected::Floats(y.collect())],
     }
 }
@@ -117,9 +117,9 @@ pub(super) fn matmul(variant: Variant, storage: Storage) -> Trial {
             bits(&residual),
             vec![0; MANY * STRIDE],
         ],
-        numbers: Numbers {
+        numbers: TrialParams {
             rows: MANY as u32,
-            ..Numbers::default()
+            ..TrialParams::default()
         },
         expected: vec![Expected::Floats(y)],
     }
@@ -168,10 +168,10 @@ pub(super) fn embed(variant: Variant, storage: Storage) -> Trial {
             bits(&[gain, shift].concat()),
             vec![0; MANY * STRIDE],
         ],
-        numbers: Numbers {
+        numbers: TrialParams {
             rows: MANY as u32,
             first: FIRST as u32,
-            ..Numbers::default()
+            ..TrialParams::default()
         },
         expected: vec![Expected::Floats(y)],
     }

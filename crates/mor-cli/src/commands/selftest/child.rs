@@ -2,14 +2,14 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use mor_selftest::{Part, PartReport};
 
-/// Seconds that a part may take beyond its time: what it always does takes as long as it takes.
+/// Seconds that a part may take beyond three times its share: what it always does takes as long as it takes.
 const PATIENCE: f64 = 240.0;
 
 /// Runs a part in another process of this program, and ends that where it does not answer.
@@ -43,17 +43,30 @@ fn answer(mut command: Command, seconds: f64) -> Result<PartReport> {
         let _ = sender.send(read);
     });
     let text = match receiver.recv_timeout(Duration::from_secs_f64(seconds)) {
-        Ok(read) => read?,
+        Ok(Ok(text)) => text,
+        Ok(Err(error)) => {
+            end(&mut child)?;
+            return Err(error).context("its answer could not be read");
+        }
         Err(RecvTimeoutError::Timeout) => {
-            child.kill()?;
-            child.wait()?;
-            bail!("it did not answer within {seconds:.0} s, and was ended");
+            end(&mut child)?;
+            bail!(
+                "it did not answer within {seconds:.0} s and was stopped; if the GPU is only slow, give more --minutes"
+            );
         }
         Err(RecvTimeoutError::Disconnected) => Vec::new(),
     };
     let status = child.wait()?;
     let text = String::from_utf8_lossy(&text);
-    PartReport::from_json(text.trim()).map_err(|_| without_answer(status))
+    // Drivers may print lines of their own.
+    let mut lines = text.lines().rev();
+    let report = lines.find_map(|line| PartReport::from_json(line.trim()).ok());
+    report.ok_or_else(|| without_answer(status))
+}
+
+fn end(child: &mut Child) -> std::io::Result<()> {
+    child.kill()?;
+    child.wait().map(|_| ())
 }
 
 fn without_answer(status: ExitStatus) -> anyhow::Error {
@@ -86,7 +99,7 @@ mod tests {
     fn a_report_is_read() {
         let report = PartReport::skipped(Part::Answers, "no model".to_owned());
         let mut command = Command::new("printf");
-        command.args(["%s\n", &report.to_json()]);
+        command.args(["a driver's words\n%s\n", &report.to_json()]);
         let found = answer(command, 60.0).expect("a report");
         assert_eq!(found.to_json(), report.to_json());
     }

@@ -103,8 +103,8 @@ impl Op {
 struct Kernel {
     op: Op,
     variant: Variant,
-    /// Whether its text is a replacement.
-    replaced: bool,
+    /// Address of the function that makes another text of it, if one does.
+    replaced: Option<usize>,
     shader: Arc<Shader>,
 }
 
@@ -147,7 +147,7 @@ pub(super) fn launch(
     let mut shader = shader(op, variant);
     let with = *REPLACEMENT.lock().unwrap_or_else(PoisonError::into_inner);
     let replaced = with.and_then(|with| with.apply(&shader));
-    let is_replaced = replaced.is_some();
+    let edit = replaced.as_ref().and(with).map(|with| with.edit as usize);
     if let Some(replaced) = replaced {
         shader = Arc::new(replaced);
     }
@@ -155,7 +155,7 @@ pub(super) fn launch(
     let kernel = Kernel {
         op,
         variant,
-        replaced: is_replaced,
+        replaced: edit,
         shader,
     };
     client.launch(
