@@ -11,6 +11,8 @@ use crate::{Context, Outcome, Problem};
 
 /// Why kernels of a variant do not run.
 const NO_SUBGROUPS: &str = "the adapter has no subgroup operations";
+/// Why nothing is stored as f16 in training.
+pub(crate) const NO_F16: &str = "the adapter has no shader-f16";
 
 /// A GPU for inference with kernels of a variant, opened anew.
 pub(crate) fn inference_gpu(context: &Context, variant: Option<Variant>) -> Outcome<Arc<Gpu>> {

@@ -61,6 +61,16 @@ enum Problem {
     Skipped(String),
 }
 
+impl Problem {
+    /// What it makes of the thing that it happened to.
+    fn into_status(self) -> (Status, Option<String>) {
+        match self {
+            Self::Failed(reason) => (Status::Failed, Some(reason)),
+            Self::Skipped(reason) => (Status::Skipped, Some(reason)),
+        }
+    }
+}
+
 impl<E: std::error::Error> From<E> for Problem {
     fn from(error: E) -> Self {
         let mut text = error.to_string();

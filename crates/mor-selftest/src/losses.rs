@@ -5,7 +5,7 @@ use mor_model::ChosenDevice;
 use mor_train::recipe::{AdamWSettings, Matmul, MuonSettings, OptimizerSettings};
 use mor_train::steps::{MadeUp, StepSettings, Steps};
 
-use crate::agreement::{TrainingGpu, training_cpu};
+use crate::agreement::{NO_F16, TrainingGpu, training_cpu};
 use crate::budget::Budget;
 use crate::isolate::isolated;
 use crate::{Check, Context, Outcome, Problem};
@@ -59,7 +59,7 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
         let mut check = Check::new(what, Some(variant), Some(storage));
         let budget = Budget::new(context.budget.left() / (count - at) as f64);
         let outcome = match half && !gpu.chosen.half {
-            true => Err(Problem::Skipped("the adapter has no shader-f16".to_owned())),
+            true => Err(Problem::Skipped(NO_F16.to_owned())),
             false => isolated(|| {
                 let settings = |matmul| StepSettings {
                     batch: 4,

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use mor_model::gpu::Variant;
 use mor_model::operations::{Case, OPERATIONS};
 
-use crate::agreement::TrainingGpu;
+use crate::agreement::{NO_F16, TrainingGpu};
 use crate::budget::NO_TIME;
 use crate::isolate::isolated;
 use crate::kernels;
@@ -101,7 +101,7 @@ fn compare(
 ) -> Outcome {
     gpu.use_variant(variant)?;
     if case.half && !gpu.chosen.half {
-        return Err(Problem::Skipped("the adapter has no shader-f16".to_owned()));
+        return Err(Problem::Skipped(NO_F16.to_owned()));
     }
     let found = case.run(&gpu.chosen.device);
     let differences = case.compare(&found, expected);

@@ -105,14 +105,8 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
                 measure(&gpu, &plan, share, copy, &mut speed)
             }),
         };
-        match outcome {
-            Ok(()) => {}
-            Err(Problem::Skipped(reason)) => {
-                (speed.status, speed.reason) = (Status::Skipped, Some(reason));
-            }
-            Err(Problem::Failed(reason)) => {
-                (speed.status, speed.reason) = (Status::Failed, Some(reason));
-            }
+        if let Err(problem) = outcome {
+            (speed.status, speed.reason) = problem.into_status();
         }
         context.found.speeds.push(speed);
     }

@@ -8,7 +8,7 @@ use mor_model::gpu::{count_launches, memory};
 use mor_train::recipe::{AdamWSettings, Matmul, OptimizerSettings};
 use mor_train::steps::{MadeUp, StepSettings, Steps};
 
-use crate::agreement::TrainingGpu;
+use crate::agreement::{NO_F16, TrainingGpu};
 use crate::budget::NO_TIME;
 use crate::isolate::isolated;
 use crate::{Context, Outcome, Problem, Status, TrainingSpeed};
@@ -37,7 +37,7 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
     for (precision, matmul) in kinds {
         let half = matmul == Matmul::F16;
         if half && !gpu.chosen.half {
-            let reason = "the adapter has no shader-f16".to_owned();
+            let reason = NO_F16.to_owned();
             for preset in presets {
                 let mut speed = unmeasured(preset, precision);
                 (speed.status, speed.reason) = (Status::Skipped, Some(reason.clone()));
@@ -71,14 +71,8 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
                     isolated(|| measure(&gpu, preset, matmul, share, *product, &mut speed))
                 }
             };
-            match outcome {
-                Ok(()) => {}
-                Err(Problem::Skipped(reason)) => {
-                    (speed.status, speed.reason) = (Status::Skipped, Some(reason));
-                }
-                Err(Problem::Failed(reason)) => {
-                    (speed.status, speed.reason) = (Status::Failed, Some(reason));
-                }
+            if let Err(problem) = outcome {
+                (speed.status, speed.reason) = problem.into_status();
             }
             context.found.training.push(speed);
         }
