@@ -1,5 +1,6 @@
 //! `config.json`: what a model is made of.
 
+mod budget;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -7,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::ConfigError;
+pub use budget::Budget;
 
-/// Which of the two families a model belongs to.
+/// Which family a model belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Architecture {
     /// Post-LN layers, each of which recurs by a router of its own, with a projection before each step.
@@ -17,6 +19,9 @@ pub enum Architecture {
     /// Pre-LN blocks, then one shared block that recurs as a single router decides for the whole sequence.
     #[serde(rename = "mor-conversational")]
     Conversational,
+    /// Pre-LN blocks: a prelude, a core that each position passes through as often as gates let it, and a coda.
+    #[serde(rename = "mor-recursive")]
+    Recursive,
 }
 
 impl Architecture {
@@ -25,6 +30,7 @@ impl Architecture {
         match self {
             Self::Technical => "mor-technical",
             Self::Conversational => "mor-conversational",
+            Self::Recursive => "mor-recursive",
         }
     }
 }
@@ -45,7 +51,8 @@ pub enum Positions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouterKind {
-    /// A router classifies its pooled input into one of [`RoutingConfig::steps_of_classes`].
+    /// A router classifies its pooled input into one of [`RoutingConfig::steps_of_classes`]; in the recursive model, a gate
+    /// after each loop says which positions go on.
     Adaptive,
     /// Always [`RoutingConfig::depth`] steps; the model has no router.
     Fixed,
@@ -74,8 +81,19 @@ pub enum HaltedRows {
     Renormalize,
 }
 
+/// What a later loop of the recursive model sees of a position that has halted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoopKeys {
+    /// The keys and values of the last loop that it took.
+    #[default]
+    Deepest,
+    /// Nothing: a loop sees the positions that take it.
+    Active,
+}
+
 /// Where and how depth is decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoutingConfig {
     /// How depth is decided.
@@ -96,6 +114,16 @@ pub struct RoutingConfig {
     /// What happens to halted rows of a batch.
     #[serde(default = "default_halted_rows")]
     pub halted_rows: HaltedRows,
+    /// What later loops of a recursive model see of halted positions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kv: LoopKeys,
+    /// What a gate of a recursive model must exceed for a position to go on: one number for each [`Budget`] from one loop to
+    /// `max_steps`, as calibration measured it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<f32>,
+    /// Mean loops of a recursive model where nothing else is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 impl RoutingConfig {
@@ -107,6 +135,10 @@ impl RoutingConfig {
             self.class_steps.clone()
         }
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_pooling() -> Pooling {
@@ -123,8 +155,10 @@ pub enum Depth {
     /// As the configuration says: routed, or its fixed depth.
     #[default]
     Configured,
-    /// This many steps in every layer, or of the shared block.
+    /// This many steps in every layer, or of the shared block, or loops of the core.
     Forced(usize),
+    /// As the gates of a recursive model decide, at this mean.
+    Budget(Budget),
 }
 
 /// Token embeddings whose width falls with the frequency of the token, each projected to the model's width
@@ -165,8 +199,17 @@ pub struct ModelConfig {
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Number of layers. The technical model's recur one by one; the conversational model's run once, before the
-    /// shared block.
+    /// shared block; the recursive model's are those of prelude, core and coda together.
     pub num_hidden_layers: usize,
+    /// Blocks of a recursive model that run once, before the core.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub num_prelude_layers: usize,
+    /// Blocks of a recursive model that loop.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub num_core_layers: usize,
+    /// Blocks of a recursive model that run once, after the core.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub num_coda_layers: usize,
     /// Attention heads per layer; divides `hidden_size`.
     pub num_attention_heads: usize,
     /// Width of the feed-forward's hidden layer.
@@ -235,10 +278,24 @@ impl ModelConfig {
     /// [`ConfigError::Json`] or [`ConfigError::Field`].
     pub fn from_json(text: &[u8], origin: &Path) -> Result<Self, ConfigError> {
         let text = crate::without_byte_order_mark(text);
-        let config: Self = serde_json::from_slice(text).map_err(|source| ConfigError::Json {
+        let json = |source| ConfigError::Json {
             path: origin.to_owned(),
             source,
-        })?;
+        };
+        // Before all else: a newer file may hold anything.
+        let version: Version = serde_json::from_slice(text).map_err(json)?;
+        if version.format_version > FORMAT_VERSION {
+            return Err(ConfigError::Field {
+                path: origin.to_owned(),
+                field: "format_version",
+                problem: format!(
+                    "is {}, and this program knows versions up to {FORMAT_VERSION}: the model is newer; update the program, or \
+                     reload the page",
+                    version.format_version
+                ),
+            });
+        }
+        let config: Self = serde_json::from_slice(text).map_err(json)?;
         config.validate(origin)?;
         Ok(config)
     }
@@ -276,10 +333,30 @@ impl ModelConfig {
 
     /// The file's text, pretty-printed, with a final newline.
     pub fn to_json(&self) -> String {
+        /// With the version that a program must know, if it is not the first.
+        #[derive(Serialize)]
+        struct Versioned<'a> {
+            #[serde(skip_serializing_if = "is_first")]
+            format_version: u32,
+            #[serde(flatten)]
+            config: &'a ModelConfig,
+        }
         // Plain structs of numbers and strings: serialization has nothing to fail on.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&Versioned {
+            format_version: self.format_version(),
+            config: self,
+        })
+        .unwrap_or_default();
         text.push('\n');
         text
+    }
+
+    /// The first version of the format that has what this configuration says.
+    pub fn format_version(&self) -> u32 {
+        match self.architecture {
+            Architecture::Technical | Architecture::Conversational => 1,
+            Architecture::Recursive => 2,
+        }
     }
 
     /// Width of one attention head.
@@ -287,11 +364,12 @@ impl ModelConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    /// Width of a router's hidden layer: a quarter of the model's in the technical model, half in the conversational.
+    /// Width of a router's hidden layer: a quarter of the model's in the technical model, half in the conversational. The
+    /// recursive model's gates have none.
     pub fn router_hidden(&self) -> usize {
         let part = match self.architecture {
             Architecture::Technical => 4,
-            Architecture::Conversational => 2,
+            Architecture::Conversational | Architecture::Recursive => 2,
         };
         (self.hidden_size / part).max(1)
     }
@@ -300,31 +378,74 @@ impl ModelConfig {
     pub fn routed_depths(&self) -> usize {
         match self.architecture {
             Architecture::Technical => self.num_hidden_layers,
-            Architecture::Conversational => 1,
+            Architecture::Conversational | Architecture::Recursive => 1,
         }
     }
 
     /// The fixed number of steps, or `None` where routers decide.
     ///
     /// # Errors
-    /// [`ConfigError::Field`] when a forced depth exceeds `routing.max_steps`.
+    /// [`ConfigError::Field`] when a forced depth is none that the model can take, or when a budget is asked of a model
+    /// without calibrated gates.
     pub fn resolve_depth(&self, depth: Depth) -> Result<Option<usize>, ConfigError> {
+        let fail = |field, problem| {
+            Err(ConfigError::Field {
+                path: PathBuf::from(field),
+                field,
+                problem,
+            })
+        };
         match depth {
-            Depth::Forced(steps) if steps > self.routing.max_steps => Err(ConfigError::Field {
-                path: PathBuf::from("depth"),
-                field: "depth",
-                problem: format!(
+            Depth::Forced(steps) if steps > self.routing.max_steps => fail(
+                "depth",
+                format!(
                     "is {steps}, but this model takes at most {}",
                     self.routing.max_steps
                 ),
-            }),
+            ),
+            Depth::Forced(0) if self.architecture == Architecture::Recursive => fail(
+                "depth",
+                "is 0, but this model takes at least one loop".to_owned(),
+            ),
             Depth::Forced(steps) => Ok(Some(steps)),
+            Depth::Budget(budget) => match self.routing.threshold(budget) {
+                Some(_) => Ok(None),
+                None if self.routing.thresholds.is_empty() => fail(
+                    "budget",
+                    format!("is {budget}, but this model has no gates that keep one"),
+                ),
+                None => fail(
+                    "budget",
+                    format!(
+                        "is {budget}, but this model takes from 1 to {} loops",
+                        self.routing.max_steps
+                    ),
+                ),
+            },
             Depth::Configured => Ok(match self.routing.kind {
                 RouterKind::Adaptive => None,
                 RouterKind::Fixed => Some(self.routing.depth.unwrap_or(self.routing.max_steps)),
             }),
         }
     }
+}
+
+/// The newest version of `config.json` that is understood here. A file that needs only what the first had says none.
+const FORMAT_VERSION: u32 = 2;
+
+/// What is read of a file first.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default = "first_version")]
+    format_version: u32,
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+fn is_first(version: &u32) -> bool {
+    *version == first_version()
 }
 
 #[cfg(test)]
@@ -340,5 +461,20 @@ mod tests {
         let marked = read(&format!("\u{feff}{json}")).unwrap();
         assert_eq!(marked.to_json(), json);
         assert!(read(&format!("\u{feff}\u{feff}{json}")).is_err());
+    }
+
+    #[test]
+    fn a_newer_file_is_told_from_a_damaged_one() {
+        let read = |json: &str| ModelConfig::from_json(json.as_bytes(), Path::new("config.json"));
+        let json = Preset::Recursive10m.config().to_json();
+        assert!(json.contains("\"format_version\": 2"), "{json}");
+        assert_eq!(read(&json).unwrap(), Preset::Recursive10m.config());
+        // Whatever else it may hold.
+        let newer = "{\"format_version\": 3, \"model_type\": \"mor-other\"}";
+        let error = read(newer).unwrap_err().to_string();
+        assert!(error.starts_with("config.json: `format_version` is 3"), "{error}");
+        assert!(error.contains("the model is newer"), "{error}");
+        // Those that older programs can read say nothing of versions.
+        assert!(!Preset::Technical10m.config().to_json().contains("format_version"));
     }
 }

@@ -7,8 +7,8 @@ impl ModelConfig {
     /// addition counting as two (as in Kaplan et al. 2020, "Scaling laws for neural language models"): products and
     /// attention, which is causal; norms and activations are left out. Pads cost nothing here.
     ///
-    /// `steps` holds the depths of each layer of a technical model, or of the shared block of a conversational one:
-    /// one number for the sequence, or one for each position.
+    /// `steps` holds the depths of each layer of a technical model, of the shared block of a conversational one, or of the
+    /// core of a recursive one: one number for the sequence, or one for each position.
     pub fn forward_flops<'a>(
         &self,
         positions: usize,
@@ -25,6 +25,14 @@ impl ModelConfig {
         let (once, before_step) = match self.architecture {
             Architecture::Technical => (0.0, 2.0 * d * d),
             Architecture::Conversational => (self.num_hidden_layers as f64 * block(length), 0.0),
+            Architecture::Recursive => {
+                let around = self.num_prelude_layers + self.num_coda_layers;
+                (around as f64 * block(length), 0.0)
+            }
+        };
+        let applied = match self.architecture {
+            Architecture::Technical | Architecture::Conversational => 1.0,
+            Architecture::Recursive => self.num_core_layers as f64,
         };
         let mut sum = once + 2.0 * length * d * self.vocab_size as f64;
         for depths in steps {
@@ -32,20 +40,35 @@ impl ModelConfig {
             for step in 0..deepest {
                 let active = depths.iter().filter(|depth| step < **depth).count();
                 let active = if depths.len() == 1 { positions } else { active } as f64;
-                sum += block(active) + active * before_step;
+                sum += applied * block(active) + active * before_step;
             }
-            if routed && self.routing.kind == RouterKind::Adaptive {
-                sum += self.router_flops(length);
+            if !routed || self.routing.kind == RouterKind::Fixed {
+                continue;
             }
+            sum += match self.architecture {
+                Architecture::Technical | Architecture::Conversational => self.router_flops(length),
+                Architecture::Recursive => self.gate_flops(positions, depths),
+            };
         }
         sum
+    }
+
+    /// Operations of the gates after loops that were not the last possible one, for each position that took them: the
+    /// norm of the state, how far the loop moved it, and a product.
+    fn gate_flops(&self, positions: usize, depths: &[usize]) -> f64 {
+        let asked = |depth: &usize| (*depth).min(self.routing.max_steps - 1);
+        let asked = match depths {
+            [depth] => positions * asked(depth),
+            depths => depths.iter().map(asked).sum(),
+        };
+        asked as f64 * 10.0 * self.hidden_size as f64
     }
 
     /// Operations of one router over a sequence.
     fn router_flops(&self, length: f64) -> f64 {
         let (d, hidden) = (self.hidden_size as f64, self.router_hidden() as f64);
         let pooler = match self.architecture {
-            Architecture::Technical => 0.0,
+            Architecture::Technical | Architecture::Recursive => 0.0,
             Architecture::Conversational => d * d,
         };
         let classes = self.routing.steps_of_classes().len() as f64;

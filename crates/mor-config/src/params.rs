@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{Architecture, ModelConfig, RouterKind};
 
 mod conversational;
+mod recursive;
 mod technical;
 
 /// Part of a model that parameters are counted by.
@@ -20,11 +21,11 @@ pub enum Component {
     Attention,
     /// Feed-forward networks.
     FeedForward,
-    /// The block that the conversational model applies as often as its router decides.
+    /// The block that the conversational model applies as often as its router decides, or the recursive model's core.
     RecursionBlock,
     /// Layer norms.
     LayerNorms,
-    /// Routers.
+    /// Routers and gates.
     Routers,
     /// Output head, when untied.
     Head,
@@ -74,6 +75,7 @@ impl ModelConfig {
         match self.architecture {
             Architecture::Technical => technical::add(self, &mut list),
             Architecture::Conversational => conversational::add(self, &mut list),
+            Architecture::Recursive => recursive::add(self, &mut list),
         }
         list.0
     }
@@ -87,6 +89,7 @@ impl ModelConfig {
                 name.starts_with("router."),
                 &[".rope.inv_freq", "router.steps_map"],
             ),
+            Architecture::Recursive => (name.starts_with("gates."), &[]),
         };
         (self.routing.kind == RouterKind::Fixed && router)
             || derived.iter().any(|suffix| name.ends_with(suffix))
@@ -156,6 +159,20 @@ impl TensorList {
         self.add(&format!("{name}.weight"), &[dim], component);
         self.add(&format!("{name}.bias"), &[dim], component);
     }
+}
+
+/// One pre-LN block, counted under the components of its attention, feed-forward and norms.
+fn add_block(config: &ModelConfig, list: &mut TensorList, name: &str, components: [Component; 3]) {
+    let (d, ffn) = (config.hidden_size, config.intermediate_size);
+    let at = |part: &str| format!("{name}.{part}");
+    let [attention, feed_forward, norms] = components;
+    list.add_norm(&at("ln1"), d, norms);
+    for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+        list.add_linear(&at(&format!("attn.{part}")), [d, d], false, attention);
+    }
+    list.add_norm(&at("ln2"), d, norms);
+    list.add_linear(&at("ff.fc1"), [ffn, d], false, feed_forward);
+    list.add_linear(&at("ff.fc2"), [d, ffn], false, feed_forward);
 }
 
 /// One table, or a table and a projection for each band of an adaptive embedding.

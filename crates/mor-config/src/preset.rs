@@ -1,6 +1,8 @@
 //! Named configurations.
 
-use crate::{Architecture, HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig};
+use crate::{
+    Architecture, HaltedRows, LoopKeys, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
+};
 use crate::{ConfigError, config};
 use std::str::FromStr;
 
@@ -14,14 +16,18 @@ pub enum Preset {
     /// The conversational model card's sizes: GPT-2's vocabulary and three tokens, 16 blocks of width 768 and a shared
     /// one, 198,464,259 parameters.
     Conversational198m,
+    /// A recursive model of at most 10.5 M parameters: two blocks that loop up to three times, between one before and one
+    /// after, with the vocabulary and context of [`Self::Technical10m`].
+    Recursive10m,
 }
 
 impl Preset {
     /// Every preset.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::TechnicalCard,
         Self::Technical10m,
         Self::Conversational198m,
+        Self::Recursive10m,
     ];
 
     /// The name used on the command line.
@@ -30,6 +36,7 @@ impl Preset {
             Self::TechnicalCard => "technical-card",
             Self::Technical10m => "technical-10m",
             Self::Conversational198m => "conversational-198m",
+            Self::Recursive10m => "recursive-10m",
         }
     }
 
@@ -40,6 +47,9 @@ impl Preset {
             vocab_size: 32_000,
             hidden_size: 384,
             num_hidden_layers: 6,
+            num_prelude_layers: 0,
+            num_core_layers: 0,
+            num_coda_layers: 0,
             num_attention_heads: 6,
             intermediate_size: 2048,
             max_position_embeddings: 128,
@@ -57,6 +67,9 @@ impl Preset {
                 depth: None,
                 pooling: Pooling::Sequence,
                 halted_rows: HaltedRows::Renormalize,
+                kv: LoopKeys::default(),
+                thresholds: Vec::new(),
+                budget: None,
             },
         };
         match self {
@@ -72,10 +85,9 @@ impl Preset {
                 routing: RoutingConfig {
                     kind: RouterKind::Fixed,
                     max_steps: 2,
-                    class_steps: Vec::new(),
                     depth: Some(2),
-                    pooling: Pooling::Sequence,
                     halted_rows: HaltedRows::Freeze,
+                    ..card.routing
                 },
                 ..card
             },
@@ -90,14 +102,27 @@ impl Preset {
                 positions: Positions::Rotary,
                 pad_token_id: 50_259,
                 routing: RoutingConfig {
-                    kind: RouterKind::Adaptive,
                     max_steps: 5,
                     class_steps: vec![1, 3, 5],
-                    depth: None,
                     pooling: Pooling::Real,
                     halted_rows: HaltedRows::Freeze,
+                    ..card.routing
                 },
                 ..card
+            },
+            Self::Recursive10m => ModelConfig {
+                architecture: Architecture::Recursive,
+                num_hidden_layers: 4,
+                num_prelude_layers: 1,
+                num_core_layers: 2,
+                num_coda_layers: 1,
+                intermediate_size: 1536,
+                routing: RoutingConfig {
+                    max_steps: 3,
+                    depth: Some(3),
+                    ..Self::Technical10m.config().routing
+                },
+                ..Self::Technical10m.config()
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{AdaptiveEmbedding, Architecture, Limits, ModelConfig, Positions};
+use super::{AdaptiveEmbedding, Architecture, Limits, ModelConfig, Positions, RouterKind};
 use crate::ConfigError;
 
 impl ModelConfig {
@@ -109,7 +109,24 @@ impl ModelConfig {
             })
         };
         let classes = &self.routing.class_steps;
+        let parts = [
+            ("num_prelude_layers", self.num_prelude_layers),
+            ("num_core_layers", self.num_core_layers),
+            ("num_coda_layers", self.num_coda_layers),
+        ];
+        if self.architecture != Architecture::Recursive {
+            if let Some((field, _)) = parts.into_iter().find(|(_, layers)| *layers > 0) {
+                return fail(field, "belongs to mor-recursive".to_owned());
+            }
+            if !self.routing.thresholds.is_empty() {
+                return fail("routing.thresholds", "belongs to mor-recursive".to_owned());
+            }
+            if self.routing.budget.is_some() {
+                return fail("routing.budget", "belongs to mor-recursive".to_owned());
+            }
+        }
         match self.architecture {
+            Architecture::Recursive => self.validate_recursive(origin)?,
             Architecture::Technical => {
                 if !classes.is_empty() {
                     return fail(
@@ -141,6 +158,94 @@ impl ModelConfig {
                 }
             }
         }
+        self.validate_adaptive_embedding(origin)
+    }
+
+    /// Prelude, core and coda, and what their gates are asked.
+    fn validate_recursive(&self, origin: &Path) -> Result<(), ConfigError> {
+        let fail = |field, problem: String| {
+            Err(ConfigError::Field {
+                path: PathBuf::from(origin),
+                field,
+                problem,
+            })
+        };
+        if self.positions != Positions::Rotary {
+            return fail(
+                "position_embedding_type",
+                "must be rotary in mor-recursive".to_owned(),
+            );
+        }
+        if self.num_core_layers == 0 {
+            return fail("num_core_layers", "is 0; something must loop".to_owned());
+        }
+        let parts = [
+            self.num_prelude_layers,
+            self.num_core_layers,
+            self.num_coda_layers,
+        ];
+        let sum = parts.iter().fold(0, |sum: usize, part| sum.saturating_add(*part));
+        if sum != self.num_hidden_layers {
+            return fail(
+                "num_hidden_layers",
+                format!(
+                    "is {}, but prelude, core and coda have {sum} layers together",
+                    self.num_hidden_layers
+                ),
+            );
+        }
+        let routing = &self.routing;
+        if !routing.class_steps.is_empty() {
+            return fail(
+                "routing.class_steps",
+                "belongs to mor-conversational; here gates decide loop by loop".to_owned(),
+            );
+        }
+        if routing.depth == Some(0) {
+            return fail("routing.depth", "is 0; it must be at least 1".to_owned());
+        }
+        let thresholds = &routing.thresholds;
+        if routing.kind == RouterKind::Fixed && thresholds.is_empty() && routing.budget.is_none() {
+            return Ok(());
+        }
+        // From "all go on" to "none does": a higher budget never asks more of a position.
+        let falls = thresholds.windows(2).all(|pair| pair[0] >= pair[1]);
+        let are_numbers = thresholds.iter().all(|at| (0.0..=1.0).contains(at));
+        if thresholds.len() != routing.budgets() || !falls || !are_numbers {
+            return fail(
+                "routing.thresholds",
+                format!(
+                    "has {} numbers; it must have {}, one for each tenth of a loop from 1 to max_steps, between 0 and 1 and \
+                     falling",
+                    thresholds.len(),
+                    routing.budgets()
+                ),
+            );
+        }
+        if routing
+            .budget
+            .is_none_or(|budget| routing.threshold(budget).is_none())
+        {
+            return fail(
+                "routing.budget",
+                format!(
+                    "must be a mean number of loops from 1 to {}",
+                    routing.max_steps
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// The bands of an adaptive embedding.
+    fn validate_adaptive_embedding(&self, origin: &Path) -> Result<(), ConfigError> {
+        let fail = |field, problem: String| {
+            Err(ConfigError::Field {
+                path: PathBuf::from(origin),
+                field,
+                problem,
+            })
+        };
         let Some(AdaptiveEmbedding { cutoffs, div_val }) = &self.adaptive_embedding else {
             return Ok(());
         };

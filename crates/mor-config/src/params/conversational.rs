@@ -1,6 +1,6 @@
 //! The conversational model's tensors, under the original's names.
 
-use super::{Component, TensorList, add_token_embedding};
+use super::{Component, TensorList, add_block, add_token_embedding};
 use crate::{ModelConfig, RouterKind};
 
 /// Adds every tensor of a conversational model.
@@ -36,18 +36,4 @@ pub(super) fn add(config: &ModelConfig, list: &mut TensorList) {
     if !config.tie_word_embeddings {
         list.add("lm_head.weight", &[config.vocab_size, d], Component::Head);
     }
-}
-
-/// One pre-LN block, counted under the components of its attention, feed-forward and norms.
-fn add_block(config: &ModelConfig, list: &mut TensorList, name: &str, components: [Component; 3]) {
-    let (d, ffn) = (config.hidden_size, config.intermediate_size);
-    let at = |part: &str| format!("{name}.{part}");
-    let [attention, feed_forward, norms] = components;
-    list.add_norm(&at("ln1"), d, norms);
-    for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-        list.add_linear(&at(&format!("attn.{part}")), [d, d], false, attention);
-    }
-    list.add_norm(&at("ln2"), d, norms);
-    list.add_linear(&at("ff.fc1"), [ffn, d], false, feed_forward);
-    list.add_linear(&at("ff.fc2"), [d, ffn], false, feed_forward);
 }

@@ -67,7 +67,7 @@ pub fn check_tensors(config: &ModelConfig, weights: &Weights) -> Result<(), Conf
 pub(super) fn least_tensors(config: &ModelConfig) -> usize {
     let repeats = match config.architecture {
         Architecture::Technical => config.routing.max_steps,
-        Architecture::Conversational => 1,
+        Architecture::Conversational | Architecture::Recursive => 1,
     };
     config.num_hidden_layers * repeats
 }
