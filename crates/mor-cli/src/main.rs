@@ -33,6 +33,8 @@ enum Command {
     Train(commands::train::Args),
     #[cfg(feature = "train")]
     Eval(commands::eval::Args),
+    #[cfg(feature = "train")]
+    Gate(commands::gate::Args),
     #[cfg(feature = "model")]
     Import(commands::import::Args),
     #[cfg(feature = "model")]
@@ -67,6 +69,8 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => commands::eval::run(args),
+        #[cfg(feature = "train")]
+        Command::Gate(args) => commands::gate::run(args),
         #[cfg(feature = "model")]
         Command::Import(args) => commands::import::run(args),
         #[cfg(feature = "model")]

@@ -351,6 +351,18 @@ impl ModelConfig {
         text
     }
 
+    /// What the gates of a recursive model must exceed for a position to go on, at a depth that leaves it to them.
+    pub fn gate_threshold(&self, depth: Depth) -> f32 {
+        let budget = match depth {
+            Depth::Budget(budget) => Some(budget),
+            Depth::Configured => self.routing.budget,
+            Depth::Forced(_) => None,
+        };
+        let threshold = budget.and_then(|budget| self.routing.threshold(budget));
+        // Above every probability: without gates nothing goes on.
+        threshold.unwrap_or(1.0)
+    }
+
     /// The first version of the format that has what this configuration says.
     pub fn format_version(&self) -> u32 {
         match self.architecture {

@@ -9,7 +9,7 @@ use mor_files::{AtomicFile, FileError};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::ConfigError;
+use crate::{ConfigError, Weights};
 use crate::weights::{QUANTIZED_BLOCK, quantize_block, scales_of};
 
 /// Element type of stored weights.
@@ -23,6 +23,24 @@ pub enum Precision {
     /// Matrices as int8 with an f16 scale for every [`QUANTIZED_BLOCK`] values of a row, a quarter of the size; the
     /// rest as f32.
     Q8,
+}
+
+impl Precision {
+    /// The narrowest that some tensor of a file has.
+    pub fn of(weights: &Weights) -> Self {
+        let names = weights.names();
+        let some = |wanted| {
+            let found = |name: &String| weights.dtype(name).is_ok_and(|dtype| dtype == wanted);
+            names.iter().any(found)
+        };
+        if some(Dtype::I8) {
+            Self::Q8
+        } else if some(Dtype::F16) {
+            Self::F16
+        } else {
+            Self::F32
+        }
+    }
 }
 
 /// Writes named f32 tensors as safetensors, whole or not at all.

@@ -14,6 +14,7 @@ mod conversational;
 mod embedding;
 mod layer;
 mod positions;
+mod recursive;
 mod technical;
 
 use embedding::TokenEmbedding;
@@ -264,6 +265,7 @@ impl<M> Parts<M> {
         match config.architecture {
             Architecture::Technical => technical::load(config, source),
             Architecture::Conversational => conversational::load(config, source),
+            Architecture::Recursive => recursive::load(config, source),
         }
     }
 }

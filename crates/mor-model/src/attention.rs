@@ -39,6 +39,19 @@ impl Attention {
         positions: Option<&Arc<Positions>>,
         matmul: MatmulPrecision,
     ) -> Tensor<3> {
+        self.forward_with(x, positions, matmul, |q, k, v| {
+            ops::causal_attention(q, k, v, key_mask.cloned(), self.heads)
+        })
+    }
+
+    /// As [`Self::forward`], where `attend` mixes values for queries, given queries, keys and values.
+    pub(crate) fn forward_with(
+        &self,
+        x: Tensor<3>,
+        positions: Option<&Arc<Positions>>,
+        matmul: MatmulPrecision,
+        attend: impl FnOnce(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
         let mut q = self.w_q.forward(x.clone(), matmul);
         let mut k = self.w_k.forward(x.clone(), matmul);
         let v = self.w_v.forward(x, matmul);
@@ -46,7 +59,6 @@ impl Attention {
             q = ops::rotary(q, self.heads, base, positions);
             k = ops::rotary(k, self.heads, base, positions);
         }
-        let attended = ops::causal_attention(q, k, v, key_mask.cloned(), self.heads);
-        self.w_o.forward(attended, matmul)
+        self.w_o.forward(attend(q, k, v), matmul)
     }
 }

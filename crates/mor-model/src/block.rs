@@ -1,4 +1,4 @@
-//! A block of the conversational model.
+//! A block of the conversational and of the recursive model.
 
 use std::sync::Arc;
 
@@ -34,11 +34,25 @@ impl Block {
         positions: Option<&Arc<Positions>>,
         mode: Mode,
     ) -> Tensor<3> {
+        let heads = self.attention.heads;
+        self.forward_with(x, positions, mode, |q, k, v| {
+            ops::causal_attention(q, k, v, key_mask.cloned(), heads)
+        })
+    }
+
+    /// As [`Self::forward`], where `attend` mixes values for queries, given queries, keys and values.
+    pub(crate) fn forward_with(
+        &self,
+        x: Tensor<3>,
+        positions: Option<&Arc<Positions>>,
+        mode: Mode,
+        attend: impl FnOnce(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
         let dropout = |branch| ops::dropout(branch, self.dropout, mode.training);
         let seen = self.ln1.forward(x.clone());
         let attended = self
             .attention
-            .forward(seen, key_mask, positions, mode.matmul);
+            .forward_with(seen, positions, mode.matmul, attend);
         let x = x + dropout(attended);
         let fed = self
             .feedforward

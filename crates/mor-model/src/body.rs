@@ -5,7 +5,8 @@ use burn::tensor::{Bool, Tensor};
 use mor_kernels::MatmulPrecision;
 
 use crate::recursion::recur;
-use crate::{Block, Layer, Router};
+use crate::recursive::Loops;
+use crate::{Block, Layer, Recursive, Router};
 
 /// The layers of a model.
 #[derive(Module, Debug)]
@@ -15,6 +16,8 @@ pub enum Body {
     Technical(Vec<Layer>),
     /// Blocks that run once, then one that recurs.
     Conversational(Conversational),
+    /// Blocks that run once, a core that loops as gates decide, and blocks that run once.
+    Recursive(Recursive),
 }
 
 /// The layers of a conversational model.
@@ -45,8 +48,10 @@ pub(crate) struct Routed {
 pub(crate) struct Run<'a> {
     /// `[batch, seq]`, true at the keys that may be seen, which are also the positions that are not pads.
     pub(crate) key_mask: Option<&'a Tensor<2, Bool>>,
-    /// The depths, `[layers][batch]`, unless routers decide.
+    /// The depths, `[layers][batch]`, or in a recursive model `[1][batch · seq]`, unless routers decide.
     pub(crate) fixed: Option<&'a [Vec<usize>]>,
+    /// What the gates of a recursive model must exceed for a position to go on, and its most loops.
+    pub(crate) gates: (f32, usize),
     /// Whether the routers of a technical model get a gradient.
     pub(crate) straight_through: bool,
     pub(crate) mode: Mode,
@@ -95,6 +100,24 @@ impl Body {
                     let (keys, positions) = (seen.key_mask.as_ref(), seen.positions.as_ref());
                     body.shared.forward(seen.x, keys, positions, mode)
                 });
+                state.steps.push(steps);
+            }
+            Self::Recursive(body) => {
+                let [batch, seq, _] = state.x.dims();
+                let loops = match run.fixed.and_then(<[_]>::first) {
+                    // A depth for each row.
+                    Some(depths) if depths.len() == batch => {
+                        let depths = depths.iter().flat_map(|depth| std::iter::repeat_n(*depth, seq));
+                        Loops::Given(depths.collect())
+                    }
+                    Some(depths) => Loops::Given(depths.clone()),
+                    None => Loops::Gated {
+                        threshold: run.gates.0,
+                        most: run.gates.1,
+                    },
+                };
+                let (x, steps) = body.forward(state.x, key_mask, loops, mode);
+                state.x = x;
                 state.steps.push(steps);
             }
         }

@@ -7,7 +7,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mor_config::{Component, HaltedRows, ModelConfig, Pooling, Positions, TensorSpec};
 
 use crate::embedding::{EmbeddingBand, Embeddings, PositionTable, TokenEmbedding};
-use crate::{Attention, Block, FeedForward, Layer, LayerNorm, Linear, ModelError, Router, Table};
+use crate::{
+    Attention, Block, FeedForward, Gate, Layer, LayerNorm, Linear, ModelError, Recursive, Router, Table,
+};
 
 /// Where initial values come from: a weights file or a seed.
 pub(crate) type Source<'a> = dyn FnMut(&TensorSpec) -> Result<Vec<f32>, ModelError> + 'a;
@@ -186,7 +188,37 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// A block of the conversational model.
+    /// The layers of the recursive model.
+    pub(crate) fn recursive(&mut self) -> Result<Recursive, ModelError> {
+        let config = self.config;
+        let mut blocks = |part: &str, layers: usize| {
+            (0..layers)
+                .map(|layer| self.block(&format!("{part}.{layer}")))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let prelude = blocks("prelude", config.num_prelude_layers)?;
+        let core = blocks("core", config.num_core_layers)?;
+        let coda = blocks("coda", config.num_coda_layers)?;
+        let mut gates = Vec::new();
+        for gate in 1..config.routing.max_steps {
+            let name = format!("gates.{gate}");
+            if self.has(&format!("{name}.weight")) {
+                gates.push(Gate {
+                    linear: self.linear(&name)?,
+                    eps: config.layer_norm_eps,
+                });
+            }
+        }
+        Ok(Recursive {
+            prelude,
+            core,
+            gates,
+            coda,
+            kv: config.routing.kv,
+        })
+    }
+
+    /// A block of the conversational or recursive model.
     pub(crate) fn block(&mut self, name: &str) -> Result<Block, ModelError> {
         let at = |part: &str| format!("{name}.{part}");
         let projections = ["q_proj", "k_proj", "v_proj", "out_proj"];

@@ -51,6 +51,7 @@ fn writes_to_stream(config: &ModelConfig) -> usize {
     2 * match config.architecture {
         Architecture::Technical => layers * steps,
         Architecture::Conversational => layers + steps,
+        Architecture::Recursive => layers + config.num_core_layers * (steps - 1),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The two families of mixture-of-recursions models in Burn: what training and evaluation run, and the reference
+//! The families of mixture-of-recursions models in Burn: what training and evaluation run, and the reference
 //! that the inference engine is checked against.
 //!
 //! ```text
@@ -26,6 +26,7 @@ mod device;
 mod embedding;
 mod error;
 mod feed_forward;
+mod gate;
 mod gathered;
 #[cfg(feature = "gpu")]
 pub mod gpu;
@@ -39,6 +40,7 @@ pub mod ops;
 mod parameters;
 mod pooling;
 mod recursion;
+mod recursive;
 mod router;
 
 pub use attention::Attention;
@@ -48,10 +50,12 @@ pub use device::{ChosenDevice, DeviceChoice, DeviceError, open_device, supports_
 pub use embedding::{EmbeddingBand, Embeddings, PositionTable, TokenEmbedding};
 pub use error::ModelError;
 pub use feed_forward::FeedForward;
+pub use gate::Gate;
 pub use layer::Layer;
 pub use model::{ForwardOptions, Model, Output};
 pub use modules::{LayerNorm, Linear, Table};
 pub use mor_kernels::MatmulPrecision;
 pub use objective::{Losses, RouterLoss};
 pub use parameters::{Parameter, read_together, recycle_gradients};
+pub use recursive::Recursive;
 pub use router::{Router, Routing};

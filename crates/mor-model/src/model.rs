@@ -23,8 +23,11 @@ pub struct ForwardOptions {
     pub attention_mask: Option<Tensor<2, Bool>>,
     /// Depth of every layer, or of the shared block.
     pub depth: Depth,
-    /// Depths of their own for each layer, or the shared block, and row, `[layers][batch]`, in place of `depth`.
+    /// Depths of their own for each layer, or the shared block, and row, `[layers][batch]`, in place of `depth`; in a recursive
+    /// model also for each position, `[1][batch · seq]`.
     pub steps: Option<Vec<Vec<usize>>>,
+    /// What the gates of a recursive model must exceed for a position to go on, in place of what `depth` stands for.
+    pub gate_threshold: Option<f32>,
     /// Whether dropout is active.
     pub training: bool,
     /// Whether the routers of a technical model get a gradient: in the backward pass, what a step changes is weighted
@@ -46,7 +49,8 @@ pub struct Output {
     /// Precision of the products that made it, and of those that [`Model::objective`] makes of it.
     pub matmul: MatmulPrecision,
     /// Steps taken by each layer of a technical model, or by the shared block of a conversational one, which is one
-    /// entry: `[layers][batch]`, or under prefix pooling `[layers][batch · seq]`, row by row.
+    /// entry: `[layers][batch]`, or under prefix pooling `[layers][batch · seq]`, row by row. Loops of each position of a
+    /// recursive model, `[1][batch · seq]`.
     pub steps: Vec<Vec<usize>>,
     /// For each router that decided, the logits of its classes: `[batch, 1, classes]`, or under prefix pooling
     /// `[batch, seq, classes]`.
@@ -58,7 +62,7 @@ pub struct Output {
     pub expected_computation_loss: Option<Tensor<1>>,
 }
 
-/// A mixture-of-recursions model of either family.
+/// A mixture-of-recursions model of any family.
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
@@ -87,7 +91,7 @@ pub struct Output {
 pub struct Model {
     /// Token ids to the residual stream.
     pub embeddings: Embeddings,
-    /// What lies between; the two families differ here only.
+    /// What lies between; the families differ here only.
     pub body: Body,
     /// Before the head.
     pub final_norm: LayerNorm,
@@ -165,6 +169,11 @@ impl Model {
                 }),
                 "ln_f",
             ),
+            Architecture::Recursive => (
+                tensors.embeddings("embed")?,
+                Body::Recursive(tensors.recursive()?),
+                "final_norm",
+            ),
         };
         Ok(Self {
             embeddings,
@@ -205,7 +214,7 @@ impl Model {
             });
         }
         let fixed = match &options.steps {
-            Some(steps) => Some(self.check_steps(steps, batch)?),
+            Some(steps) => Some(self.check_steps(steps, [batch, seq])?),
             None => self
                 .config
                 .resolve_depth(options.depth)?
@@ -223,6 +232,12 @@ impl Model {
         let run = Run {
             key_mask: key_mask.as_ref(),
             fixed: fixed.as_deref(),
+            gates: (
+                options
+                    .gate_threshold
+                    .unwrap_or_else(|| self.config.gate_threshold(options.depth)),
+                self.config.routing.max_steps,
+            ),
             straight_through: options.straight_through,
             mode,
         };
@@ -246,14 +261,66 @@ impl Model {
         })
     }
 
+    /// What a recursive model makes of `ids: [batch, seq]` before its core and after each of `max_steps` loops of all
+    /// positions, `[batch, seq, dim]` each; `None` for other families. Gates are fitted to these.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn loop_states(
+        &self,
+        ids: Tensor<2, Int>,
+        options: &ForwardOptions,
+    ) -> Result<Option<Vec<Tensor<3>>>, ModelError> {
+        let Body::Recursive(body) = &self.body else {
+            return Ok(None);
+        };
+        let key_mask = self.key_mask(&ids, options)?;
+        let mode = Mode {
+            training: false,
+            matmul: options.matmul,
+        };
+        let embedded = self.embeddings.forward(ids, mode);
+        let mut states = vec![body.enter(embedded, key_mask.as_ref(), mode)];
+        for _ in 0..self.config.routing.max_steps {
+            if let Some(last) = states.last().cloned() {
+                states.push(body.loop_once(last, key_mask.as_ref(), mode));
+            }
+        }
+        Ok(Some(states))
+    }
+
+    /// What [`Self::forward`] would give as `hidden` had all positions left the core with `state: [batch, seq, dim]`, one of
+    /// [`Self::loop_states`] of the same `ids`.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn after_loops(
+        &self,
+        state: Tensor<3>,
+        ids: &Tensor<2, Int>,
+        options: &ForwardOptions,
+    ) -> Result<Tensor<3>, ModelError> {
+        let key_mask = self.key_mask(ids, options)?;
+        let mode = Mode {
+            training: false,
+            matmul: options.matmul,
+        };
+        Ok(self.final_norm.forward(match &self.body {
+            Body::Recursive(body) => body.leave(state, key_mask.as_ref(), mode),
+            Body::Technical(_) | Body::Conversational(_) => state,
+        }))
+    }
+
     /// Depths that the caller chose.
     fn check_steps(
         &self,
         steps: &[Vec<usize>],
-        batch: usize,
+        [batch, seq]: [usize; 2],
     ) -> Result<Vec<Vec<usize>>, ModelError> {
         let layers = self.config.routed_depths();
-        let fits = steps.len() == layers && steps.iter().all(|steps| steps.len() == batch);
+        let by_position = self.config.architecture == Architecture::Recursive;
+        let each = |found: usize| found == batch || by_position && found == batch * seq;
+        let fits = steps.len() == layers && steps.iter().all(|steps| each(steps.len()));
         if !fits {
             return Err(ModelError::Shape {
                 what: "the depths",
@@ -261,8 +328,10 @@ impl Model {
                 expected: vec![layers, batch],
             });
         }
-        let deepest = steps.iter().flatten().copied().max().unwrap_or(0);
-        self.config.resolve_depth(Depth::Forced(deepest))?;
+        let depths = || steps.iter().flatten().copied();
+        for extreme in [depths().max(), depths().min()].into_iter().flatten() {
+            self.config.resolve_depth(Depth::Forced(extreme))?;
+        }
         Ok(steps.to_vec())
     }
 

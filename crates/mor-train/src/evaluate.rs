@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mor_config::{Depth, ModelConfig, RouterKind};
+use mor_config::{Architecture, Depth, ModelConfig, RouterKind};
 use mor_model::{ForwardOptions, Model, Output};
 use mor_report::metrics::Summary;
 use mor_text::Tokenizer;
@@ -160,6 +160,11 @@ impl Evaluator {
             model: Model::load(model, device)?,
             data,
         })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// The data that is measured on.
@@ -317,7 +322,11 @@ fn forward_options(
             ..ForwardOptions::default()
         },
         EvaluateDepth::Random(seed) => {
-            let classes = routing.steps_of_classes();
+            let mut classes = routing.steps_of_classes();
+            if config.architecture == Architecture::Recursive {
+                // It takes at least one loop.
+                classes.remove(0);
+            }
             let mut rng = SplitMix64::of_stream(seed, at as u64);
             let layers = config.routed_depths();
             let mut draw = || classes[rng.below(classes.len())];

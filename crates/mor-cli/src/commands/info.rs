@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
-use mor_config::{Architecture, ModelConfig, Preset, RouterKind, Weights, check_tensors};
+use mor_config::{Architecture, Budget, ModelConfig, Preset, RouterKind, Weights, check_tensors};
 use serde::Serialize;
 
 use super::inference::Subject;
@@ -125,11 +125,16 @@ fn routing(config: &ModelConfig) -> String {
             let classes: Vec<String> = routing.class_steps.iter().map(usize::to_string).collect();
             format!("chooses {} steps of the shared block", classes.join(", "))
         }
+        (RouterKind::Adaptive, Architecture::Recursive) => {
+            let budget = routing.budget.map_or(most as f64, Budget::mean);
+            format!("each token takes 1 to {most} loops of the core, {budget} on average")
+        }
         (RouterKind::Fixed, architecture) => {
             let depth = routing.depth.unwrap_or(most);
             let what = match architecture {
                 Architecture::Technical => "in each layer",
                 Architecture::Conversational => "of the shared block",
+                Architecture::Recursive => "of the core",
             };
             format!("fixed: {depth} of at most {most} steps {what}")
         }

@@ -125,11 +125,11 @@ fn read(path: &Path) -> Result<Input> {
     })
 }
 
-/// `[layers, batch]`, without the layers for a conversational model, which has one routed depth.
+/// `[layers, batch]`, without the layers for a model which has one routed depth.
 fn steps_shape(config: &ModelConfig, rows: usize) -> Vec<usize> {
     match config.architecture {
         Architecture::Technical => vec![config.num_hidden_layers, rows],
-        Architecture::Conversational => vec![rows],
+        Architecture::Conversational | Architecture::Recursive => vec![rows],
     }
 }
 

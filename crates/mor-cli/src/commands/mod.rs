@@ -14,6 +14,8 @@ pub(crate) mod devices;
 pub(crate) mod eval;
 #[cfg(feature = "model")]
 pub(crate) mod export;
+#[cfg(feature = "train")]
+pub(crate) mod gate;
 #[cfg(feature = "model")]
 pub(crate) mod generate;
 #[cfg(feature = "model")]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mor_config::{
-    Architecture, HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
+    Architecture, HaltedRows, LoopKeys, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
     without_byte_order_mark,
 };
 use serde_json::Value;
@@ -114,6 +114,9 @@ pub fn conversational(
         vocab_size,
         hidden_size,
         num_hidden_layers: count(checkpoint, "layers."),
+        num_prelude_layers: 0,
+        num_core_layers: 0,
+        num_coda_layers: 0,
         num_attention_heads: heads,
         intermediate_size,
         max_position_embeddings: options.context.unwrap_or(CONTEXT),
@@ -133,6 +136,9 @@ pub fn conversational(
             depth: None,
             pooling: Pooling::Real,
             halted_rows: HaltedRows::Freeze,
+            kv: LoopKeys::default(),
+            thresholds: Vec::new(),
+            budget: None,
         },
     };
     let config = checked(config, checkpoint, &[])?;

@@ -1,7 +1,7 @@
 //! The technical model: a router and step projections in every layer.
 
 use mor_config::{
-    Architecture, HaltedRows, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
+    Architecture, HaltedRows, LoopKeys, ModelConfig, Pooling, Positions, RouterKind, RoutingConfig,
 };
 
 use super::{check_heads, checked, count, is_tied, matrix, positions};
@@ -42,6 +42,9 @@ pub fn technical(
         vocab_size,
         hidden_size,
         num_hidden_layers: count(checkpoint, "layers."),
+        num_prelude_layers: 0,
+        num_core_layers: 0,
+        num_coda_layers: 0,
         num_attention_heads: options.heads,
         intermediate_size,
         max_position_embeddings: found.context,
@@ -63,6 +66,9 @@ pub fn technical(
             depth: None,
             pooling: Pooling::Sequence,
             halted_rows: HaltedRows::Renormalize,
+            kv: LoopKeys::default(),
+            thresholds: Vec::new(),
+            budget: None,
         },
     };
     checked(config, checkpoint, &found.derived)

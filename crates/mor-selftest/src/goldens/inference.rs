@@ -85,6 +85,7 @@ fn small(config: &ModelConfig) -> String {
     match config.architecture {
         Architecture::Technical => "small technical model".to_owned(),
         Architecture::Conversational => "small conversational model".to_owned(),
+        Architecture::Recursive => "small recursive model".to_owned(),
     }
 }
 

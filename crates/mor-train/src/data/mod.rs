@@ -8,4 +8,4 @@ mod order;
 pub use batch::{Batch, IGNORE, Targets};
 pub use dataset::{Dataset, Overlong, Reading, Row};
 pub use fit::Fit;
-pub use order::{Order, measured_batches};
+pub use order::{Order, measured_batches, sampled_batches};

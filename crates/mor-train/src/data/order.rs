@@ -98,6 +98,21 @@ pub fn measured_batches(data: &Dataset, tokens: usize) -> impl Iterator<Item = V
     })
 }
 
+/// Batches of documents drawn by `seed`, each at most once, until they have `wanted` inputs or none is left. `tokens` is the
+/// size of a batch.
+pub fn sampled_batches(data: &Dataset, wanted: usize, seed: u64, tokens: usize) -> Vec<Vec<Row>> {
+    let mut documents: Vec<usize> = (0..data.documents()).collect();
+    let mut draw = SplitMix64::new(seed);
+    let (mut rows, mut inputs): (Vec<Row>, usize) = (Vec::new(), 0);
+    while inputs < wanted && !documents.is_empty() {
+        let document = documents.swap_remove(draw.below(documents.len()));
+        let some = data.rows_of(document);
+        rows.extend(some.inspect(|row| inputs += row.inputs()));
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.inputs()));
+    fill(&rows, BatchSize::Tokens(tokens))
+}
+
 /// Cuts sequences into batches. One that exceeds the size by itself gets a batch of its own.
 fn fill(rows: &[Row], size: BatchSize) -> Vec<Vec<Row>> {
     let mut batches = Vec::new();

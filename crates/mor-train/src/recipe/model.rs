@@ -1,13 +1,18 @@
 //! The `[model]` table: a preset and what it overrides.
 
-use mor_config::{ModelConfig, Preset};
+use mor_config::{Architecture, ModelConfig, Preset};
 use serde_json::{Map, Value};
 
 use super::source::Source;
 use crate::{Result, TrainError};
 
 /// Keys that a configuration may have but that presets leave out.
-const OPTIONAL: [&str; 3] = ["adaptive_embedding", "routing.class_steps", "routing.depth"];
+const OPTIONAL: [&str; 4] = [
+    "adaptive_embedding",
+    "routing.class_steps",
+    "routing.depth",
+    "routing.kv",
+];
 
 /// The configuration that a `[model]` table describes.
 pub(super) fn resolve(mut table: toml::Table, source: &Source) -> Result<ModelConfig> {
@@ -39,11 +44,17 @@ pub(super) fn resolve(mut table: toml::Table, source: &Source) -> Result<ModelCo
         reason: format!("[model]: {error}"),
     };
     let mut config = serde_json::to_value(preset.config()).map_err(error)?;
+    // What a recursive model has in all follows from its parts.
+    let counted = table.contains_key("num_hidden_layers");
     let overrides = serde_json::to_value(table).map_err(error)?;
     if let (Value::Object(config), Value::Object(overrides)) = (&mut config, overrides) {
         merge(config, overrides, "").map_err(|(key, problem)| fail(&key, problem))?;
     }
-    let config: ModelConfig = serde_json::from_value(config).map_err(error)?;
+    let mut config: ModelConfig = serde_json::from_value(config).map_err(error)?;
+    if config.architecture == Architecture::Recursive && !counted {
+        config.num_hidden_layers =
+            config.num_prelude_layers + config.num_core_layers + config.num_coda_layers;
+    }
     config.validate(path)?;
     Ok(config)
 }

@@ -1,9 +1,10 @@
 //! Every value of a recipe against its range and against the others.
 
-use mor_config::RouterKind;
+use mor_config::{Architecture, RouterKind};
 
 use super::{OptimizerSettings, Recipe};
 use crate::Result;
+use crate::depth::Per;
 
 /// Largest batch in positions: bounds what a typing error can allocate.
 const MAX_BATCH_TOKENS: usize = 1 << 22;
@@ -172,6 +173,19 @@ impl Recipe {
                         "has {found} entries; depths 0..={steps} allow at most {}",
                         steps + 1
                     ),
+                );
+            }
+            let recursive = self.model.architecture == Architecture::Recursive;
+            if stage.per == Per::Token && !recursive {
+                return self.fail(
+                    "depth.per",
+                    "is \"token\", which needs a recursive model; others take \"batch\"",
+                );
+            }
+            if recursive && stage.weights.first().is_some_and(|weight| *weight > 0.0) {
+                return self.fail(
+                    "depth.weights",
+                    "begin above 0; a recursive model takes at least one loop",
                 );
             }
             for &weight in &stage.weights {

@@ -1,13 +1,14 @@
 //! Forward and backward over a step's batches.
 
 use burn::tensor::Tensor;
-use mor_config::{Architecture, RouterKind};
+use mor_config::{Architecture, Depth, RouterKind};
 use mor_model::{ForwardOptions, Losses, Output};
 use mor_report::metrics::RouterMetrics;
 
 use super::Trainer;
 use crate::Result;
 use crate::data::{Batch, IGNORE, Row, Targets};
+use crate::depth::BatchDepth;
 use crate::evaluate::{depths, device_of, matrix};
 use crate::optimizer::Gradients;
 use crate::recipe::Matmul;
@@ -90,7 +91,9 @@ impl Trainer {
             let share = batch.counted as f64 / total.max(1.0);
             self.seed_noise(*at, rows.len());
             let ids = matrix(&batch.inputs, batch, &device);
-            let output = self.model.forward(ids, &self.options(progress))?;
+            let output = self
+                .model
+                .forward(ids, &self.options(progress, *at, batch))?;
             let loss = train.router_loss();
             let losses = self
                 .model
@@ -112,10 +115,20 @@ impl Trainer {
         sums.finish(self, total as usize, gradients)
     }
 
-    fn options(&self, progress: f64) -> ForwardOptions {
+    fn options(&self, progress: f64, at: usize, batch: &Batch) -> ForwardOptions {
         let train = &self.recipe.train;
+        let positions = batch.rows * batch.width;
+        let step = self.state.step;
+        let drawn = self
+            .depths
+            .sample_batch(train.seed, step, at as u64, progress, positions);
+        let (depth, steps) = match drawn {
+            BatchDepth::One(depth) => (depth, None),
+            BatchDepth::Each(depths) => (Depth::Configured, Some(vec![depths])),
+        };
         ForwardOptions {
-            depth: self.depths.sample(train.seed, self.state.step, progress),
+            depth,
+            steps,
             training: true,
             straight_through: train.router.straight_through
                 && self.recipe.model.architecture == Architecture::Technical,
