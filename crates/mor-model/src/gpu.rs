@@ -10,7 +10,7 @@ use burn::tensor::wgpu::{WgpuBackend, WgpuInitError, WgpuSetup, wgpu};
 pub use mor_shaders::{Replacement, Variant};
 
 use crate::device::{ChosenDevice, DeviceError};
-use crate::ops::gpu;
+use crate::ops::backend::launch;
 
 /// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders
 /// lack too much, and it talks to the screen.
@@ -36,7 +36,7 @@ pub(crate) struct Gpu {
 
 /// Makes the project's own kernels use this variant from now on, in the whole process; for tests.
 pub fn set_variant(variant: Variant) {
-    gpu::set_variant(variant);
+    launch::set_variant(variant);
 }
 
 /// Whether the adapter, which is open, runs kernels of a variant.
@@ -47,7 +47,7 @@ pub fn supports(variant: Variant) -> bool {
 /// Makes the kernels of an operation others in the whole process, or with `None` what they are; for tests of what notices
 /// a broken one.
 pub fn replace(with: Option<Replacement>) {
-    gpu::replace(with);
+    launch::replace(with);
 }
 
 /// Whether the adapter, which is open, is a program on the processor; such a one has all that tests need.
@@ -57,7 +57,7 @@ pub fn is_software() -> bool {
 
 /// The variant in use.
 pub fn variant() -> Variant {
-    gpu::variant()
+    launch::variant()
 }
 
 /// Runs `work` and counts the kernels that it launches on the GPU, Burn's among them.
@@ -93,7 +93,7 @@ pub fn memory() -> Option<Memory> {
         bytes_in_use,
         bytes_reserved,
         ..
-    } = gpu::client()?.memory_report(MemoryScope::Device).usage();
+    } = launch::client()?.memory_report(MemoryScope::Device).usage();
     Some(Memory {
         in_use: bytes_in_use,
         reserved: bytes_reserved,
@@ -147,7 +147,7 @@ fn open_first() -> Result<Gpu, DeviceError> {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let variant = Variant::chosen(asked, is_software, subgroups)
         .map_err(|error| DeviceError::Variant(error.to_string()))?;
-    gpu::set_variant(variant);
+    launch::set_variant(variant);
     Ok(Gpu {
         device: ChosenDevice {
             device,

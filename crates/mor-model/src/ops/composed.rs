@@ -5,13 +5,7 @@ use burn::tensor::{
     Bool, DType, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation, module,
 };
 
-/// A parameter in the precision of the activations it meets; its gradient comes back in its own.
-pub(super) fn stored_as<const D: usize>(parameter: Tensor<D>, dtype: DType) -> Tensor<D> {
-    match parameter.dtype() == dtype {
-        true => parameter,
-        false => parameter.cast(dtype),
-    }
-}
+use super::backend::operands::stored_as;
 
 /// See [`super::linear`].
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {

@@ -2,13 +2,13 @@
 //! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention,
 //! layer norm, rotary positions, routing, GELU, the cross-entropy and biases have kernels on GPUs too.
 
+pub(crate) mod backend;
 pub mod composed;
 mod custom;
-pub(crate) mod fused;
+mod fused;
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu;
+mod gpu;
 mod positions;
-mod record;
 pub mod update;
 
 use std::sync::Arc;
@@ -18,27 +18,12 @@ use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 
 use mor_kernels::MatmulPrecision;
 
-use custom::{CustomOps, MaybeBool};
-use fused::{FusedOps, MaybeFloat, SharedLosses};
+pub use backend::is_cpu;
+use backend::operands::{maybe_bool, maybe_float};
+use backend::{has_cpu_kernels, has_kernels};
+use custom::CustomOps;
+use fused::{FusedOps, SharedLosses};
 pub use positions::Positions;
-
-/// Whether tensors of this device live in Burn's CPU backend, with or without autodiff.
-pub fn is_cpu(device: &Device) -> bool {
-    device.clone().inner() == Device::flex()
-}
-
-/// Whether a tensor is one for the kernels: in f32, on the CPU.
-fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && is_cpu(&x.device())
-}
-
-/// Whether a tensor is one for the kernels that GPUs have too: there also in f16.
-fn is_custom<const D: usize>(x: &Tensor<D>) -> bool {
-    match is_cpu(&x.device()) {
-        true => x.dtype() == DType::F32,
-        false => cfg!(feature = "gpu") && matches!(x.dtype(), DType::F32 | DType::F16),
-    }
-}
 
 /// The widest head of the attention shaders.
 const WIDEST_HEAD: usize = 256;
@@ -51,7 +36,7 @@ pub fn linear(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<3> {
-    if is_fused(&x) {
+    if has_cpu_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::fused_linear(
             x.into_dispatch(),
             weight.into_dispatch(),
@@ -60,7 +45,7 @@ pub fn linear(
         ));
     }
     #[cfg(feature = "gpu")]
-    if is_custom(&x) {
+    if has_kernels(&x) {
         return gpu::linear(x, weight, bias);
     }
     composed::linear(x, weight, bias)
@@ -73,7 +58,7 @@ pub fn linear_gelu(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<3> {
-    if is_fused(&x) {
+    if has_cpu_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::fused_linear_gelu(
             x.into_dispatch(),
             weight.into_dispatch(),
@@ -82,7 +67,7 @@ pub fn linear_gelu(
         ));
     }
     #[cfg(feature = "gpu")]
-    if is_custom(&x) {
+    if has_kernels(&x) {
         return gpu::linear_gelu(x, weight, bias);
     }
     composed::linear_gelu(x, weight, bias)
@@ -99,7 +84,7 @@ pub fn layer_norm(
 ) -> Tensor<3> {
     // Where activations are f16, parameters stay f32.
     let full = gain.dtype() == DType::F32 && bias.dtype() == DType::F32;
-    if full && is_custom(&x) {
+    if full && has_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::custom_layer_norm(
             x.into_dispatch(),
             maybe_float(residual),
@@ -122,16 +107,12 @@ pub fn causal_attention(
     heads: usize,
 ) -> Tensor<3> {
     let [.., dim] = q.dims();
-    if is_custom(&q) && (is_fused(&q) || dim <= WIDEST_HEAD * heads) {
-        let key_mask = match key_mask {
-            Some(mask) => MaybeBool::Given(mask.into_dispatch()),
-            None => MaybeBool::Absent,
-        };
+    if has_kernels(&q) && (has_cpu_kernels(&q) || dim <= WIDEST_HEAD * heads) {
         return Tensor::from_dispatch(Dispatch::custom_attention(
             q.into_dispatch(),
             k.into_dispatch(),
             v.into_dispatch(),
-            key_mask,
+            maybe_bool(key_mask),
             heads,
         ));
     }
@@ -147,7 +128,7 @@ pub fn select_rows(depths: Tensor<1, Int>, step: u32) -> (Tensor<1, Int>, Tensor
 
 /// The rows of `x: [rows, ..]` at the first `count` numbers of `list`, which must not repeat, `[count, ..]`.
 pub fn gather_rows<const D: usize>(x: Tensor<D>, list: Tensor<1, Int>, count: usize) -> Tensor<D> {
-    if is_custom(&x) {
+    if has_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::custom_gather(
             x.into_dispatch(),
             list.into_dispatch(),
@@ -164,7 +145,7 @@ pub fn scatter_rows<const D: usize>(
     rows: Tensor<D>,
     list: Tensor<1, Int>,
 ) -> Tensor<D> {
-    if is_custom(&x) {
+    if has_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::custom_scatter(
             x.into_dispatch(),
             rows.into_dispatch(),
@@ -182,7 +163,7 @@ pub fn rotary(
     base: f32,
     positions: Option<&Arc<Positions>>,
 ) -> Tensor<3> {
-    if is_custom(&x) {
+    if has_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::custom_rotary(
             x.into_dispatch(),
             heads,
@@ -200,7 +181,7 @@ pub fn rotary(
 
 /// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
-    if is_fused(&table) {
+    if has_cpu_kernels(&table) {
         return Tensor::from_dispatch(Dispatch::fused_embedding(
             table.into_dispatch(),
             ids.into_dispatch(),
@@ -219,7 +200,7 @@ pub fn linear_cross_entropy(
     targets: Tensor<1, Int>,
     ignore: i64,
 ) -> (Tensor<1>, RowLosses) {
-    if is_fused(&hidden) {
+    if has_cpu_kernels(&hidden) {
         let losses = SharedLosses::default();
         let mean = Tensor::from_dispatch(Dispatch::fused_cross_entropy(
             hidden.into_dispatch(),
@@ -245,7 +226,7 @@ fn linear_cross_entropy_losses(
     ignore: i64,
 ) -> Tensor<1> {
     #[cfg(feature = "gpu")]
-    if is_custom(&hidden) {
+    if has_kernels(&hidden) {
         return gpu::linear_cross_entropy_losses(hidden, weight, targets, ignore);
     }
     composed::linear_cross_entropy_losses(hidden, weight, targets, ignore)
@@ -279,7 +260,7 @@ pub fn dropout(x: Tensor<3>, probability: f32, training: bool) -> Tensor<3> {
     if !training || probability == 0.0 {
         return x;
     }
-    if is_fused(&x) {
+    if has_cpu_kernels(&x) {
         let seed = draw_seed(&x.device());
         return Tensor::from_dispatch(Dispatch::fused_dropout(
             x.into_dispatch(),
@@ -299,13 +280,6 @@ fn draw_seed(device: &Device) -> u64 {
     let drawn = drawn.as_slice::<f32>().unwrap_or_default();
     let halves = drawn.iter().map(|half| *half as u64 & 0xFFFF);
     halves.fold(0, |seed, half| seed << 16 | half)
-}
-
-fn maybe_float<const D: usize>(tensor: Option<Tensor<D>>) -> MaybeFloat<Dispatch> {
-    match tensor {
-        Some(tensor) => MaybeFloat::Given(tensor.into_dispatch()),
-        None => MaybeFloat::Absent,
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::{BoolTensor, FloatTensor};
 
 use super::CustomBackend;
-use crate::ops::record;
+use crate::ops::backend::record;
 
 /// What the backward needs: weights are computed again, so nothing of size `[seq, seq]` is kept.
 pub(in crate::ops) struct Saved<B: Backend> {

@@ -10,7 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
 use super::CustomBackend;
-use crate::ops::record;
+use crate::ops::backend::record;
 
 /// What the backward needs.
 pub(in crate::ops) struct Saved<B: Backend> {

@@ -16,28 +16,11 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 #[cfg(feature = "gpu")]
 use burn::backend::wgpu::CubeBackend;
-use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use super::Positions;
-use super::fused::MaybeFloat;
-
-/// A Boolean operand that may be absent.
-#[derive(ExtensionType)]
-pub(super) enum MaybeBool<B: Backend> {
-    /// It is there.
-    Given(BoolTensor<B>),
-    /// It is not.
-    Absent,
-}
-
-impl<B: Backend> MaybeBool<B> {
-    fn given(self) -> Option<BoolTensor<B>> {
-        match self {
-            Self::Given(tensor) => Some(tensor),
-            Self::Absent => None,
-        }
-    }
-}
+use super::backend::KernelBackend;
+use super::backend::operands::{MaybeBool, MaybeFloat};
 
 /// The operations of [`super`] that have kernels on every device; arguments and shapes as there.
 #[backend_extension(Autodiff, Flex, Cube: cfg(feature = "gpu"))]
@@ -85,10 +68,7 @@ pub(super) trait CustomOps: Backend {
 }
 
 /// What a backend computes for [`CustomOps`]. Float tensors are contiguous.
-pub(super) trait CustomBackend: Backend {
-    /// The tensor itself when its values lie in memory in row-major order, else a copy that does.
-    fn contiguous(x: FloatTensor<Self>) -> FloatTensor<Self>;
-
+pub(super) trait CustomBackend: KernelBackend {
     /// The output, and the logarithm of the summed exponentials of each row's scores, `[batch, heads, seq]`.
     fn attention_forward(
         q: FloatTensor<Self>,

@@ -10,7 +10,8 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 
 use super::CustomBackend;
-use crate::ops::{Positions, record};
+use crate::ops::Positions;
+use crate::ops::backend::record;
 
 /// How vectors are rotated.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, TensorMetadata};
 
 use super::CustomBackend;
-use crate::ops::record;
+use crate::ops::backend::record;
 
 pub(super) fn record_gather<B: CustomBackend, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B>>,

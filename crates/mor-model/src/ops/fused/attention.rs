@@ -2,24 +2,10 @@
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use mor_kernels::{AttentionShape, causal_attention_backward, causal_attention_forward};
+use mor_kernels::{causal_attention_backward, causal_attention_forward};
 
-use super::buffers::{buffer, dims, flags, floats, tensor};
+use crate::ops::backend::cpu::{attention_shape, buffer, dims, flags, floats, tensor};
 use crate::ops::custom::SavedAttention;
-
-/// The sizes behind `x: [batch, seq, heads · head_dim]`.
-pub(super) fn attention_shape(x: &FlexTensor, heads: usize) -> AttentionShape {
-    let (batch, seq, dim) = match dims(x).as_slice() {
-        &[batch, seq, dim] => (batch, seq, dim),
-        _ => (0, 0, 0),
-    };
-    AttentionShape {
-        batch,
-        seq,
-        heads,
-        head_dim: dim / heads,
-    }
-}
 
 /// The output, and the logarithm of the summed exponentials of each row's scores, `[batch, heads, seq]`.
 pub(super) fn forward(

@@ -3,14 +3,10 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 
-use super::{attention, buffers, layer_norm, rotary, rows};
+use super::{attention, layer_norm, rotary, rows};
 use crate::ops::custom::{CustomBackend, Rotation, SavedAttention, SavedLayerNorm};
 
 impl CustomBackend for Flex {
-    fn contiguous(x: FlexTensor) -> FlexTensor {
-        buffers::contiguous(x)
-    }
-
     fn attention_forward(
         q: FlexTensor,
         k: FlexTensor,

@@ -11,9 +11,11 @@ use mor_kernels::{
     CrossEntropyShape, MatmulPrecision, linear_cross_entropy, linear_cross_entropy_forward,
 };
 
-use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, scalar, tensor};
-use super::pool::Buffer;
-use super::{SharedLosses, register};
+use super::SharedLosses;
+use crate::ops::backend::cpu::{
+    buffer, contiguous, dims, floats, ids, register, rows_and_width, scalar, tensor,
+};
+use crate::ops::backend::pool::Buffer;
 
 /// The rows whose targets count, close together: pads and what is not to be learned cost nothing.
 struct Counted {

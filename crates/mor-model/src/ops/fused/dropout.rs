@@ -6,8 +6,8 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 
-use super::buffers::{buffer, contiguous, dims, floats, tensor};
-use super::register;
+use crate::ops::backend::cpu::register;
+use crate::ops::backend::cpu::{buffer, contiguous, dims, floats, tensor};
 
 pub(super) fn forward(x: FlexTensor, probability: f32, seed: u64) -> FlexTensor {
     let x = contiguous(x);

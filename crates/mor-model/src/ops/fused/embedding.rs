@@ -9,9 +9,9 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use mor_kernels::embedding_backward;
 
-use super::buffers::{buffer, contiguous, dims, floats, ids, rows_and_width, tensor};
-use super::pool::Buffer;
-use super::register;
+use crate::ops::backend::cpu::register;
+use crate::ops::backend::cpu::{buffer, contiguous, dims, floats, ids, rows_and_width, tensor};
+use crate::ops::backend::pool::Buffer;
 
 /// What the backward needs: the ids, and the shape of the table.
 type Saved = (Arc<Vec<i64>>, [usize; 2]);

@@ -4,7 +4,7 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use mor_kernels::{layer_norm_backward, layer_norm_forward};
 
-use super::buffers::{buffer, dims, floats, rows_and_width, tensor};
+use crate::ops::backend::cpu::{buffer, dims, floats, rows_and_width, tensor};
 use crate::ops::custom::SavedLayerNorm;
 
 pub(super) fn forward(

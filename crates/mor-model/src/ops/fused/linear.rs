@@ -10,8 +10,8 @@ use mor_kernels::{
     linear_backward_weight, linear_forward, linear_gelu_forward,
 };
 
-use super::buffers::{buffer, contiguous, dims, floats, rows_and_width, tensor};
-use super::register;
+use crate::ops::backend::cpu::register;
+use crate::ops::backend::cpu::{buffer, contiguous, dims, floats, rows_and_width, tensor};
 
 /// What the backward needs: the input and the weight.
 type Saved = (FlexTensor, FlexTensor);

@@ -1,19 +1,17 @@
 //! The operations on Burn's CPU backend, over the kernels of `mor-kernels`: forward and backward
 //! each in one pass, on the tensors' own memory, with only what the backward needs kept.
 //!
-//! Those that GPUs have too are in [`Kernels`](super::custom::Kernels), the others in [`FusedOps`], a backend extension:
+//! Those that GPUs have too are in [`CustomOps`](super::custom::CustomOps), the others in [`FusedOps`], a backend extension:
 //! Burn dispatches to the implementation for `Flex`, or, when a tensor is tracked, to the one for `Autodiff<Flex>`,
 //! which records the hand-written backward.
 
 mod attention;
 mod backend;
-mod buffers;
 mod cross_entropy;
 mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
-pub(crate) mod pool;
 mod rotary;
 mod rows;
 mod shared_losses;
@@ -21,33 +19,15 @@ mod shared_losses;
 pub(super) use shared_losses::SharedLosses;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use mor_kernels::MatmulPrecision;
 
-use super::record::{self, record};
-
-/// A float operand that may be absent.
-#[derive(ExtensionType)]
-pub(super) enum MaybeFloat<B: Backend> {
-    /// It is there.
-    Given(FloatTensor<B>),
-    /// It is not.
-    Absent,
-}
-
-impl<B: Backend> MaybeFloat<B> {
-    /// The operand, if it is there.
-    pub(super) fn given(self) -> Option<FloatTensor<B>> {
-        match self {
-            Self::Given(tensor) => Some(tensor),
-            Self::Absent => None,
-        }
-    }
-}
+use super::backend::cpu::Tracked;
+use super::backend::operands::MaybeFloat;
+use super::backend::record::record;
 
 /// The operations of [`super`] that have CPU kernels; arguments and shapes as there.
 #[backend_extension(Autodiff, Flex)]
@@ -122,9 +102,6 @@ impl FusedOps for Flex {
         cross_entropy::mean(matmul, hidden, weight, targets, ignore, &losses)
     }
 }
-
-/// A tracked tensor of the CPU backend.
-type Tracked = FloatTensor<Autodiff<Flex>>;
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     fn fused_linear(
@@ -211,14 +188,4 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
             )),
         }
     }
-}
-
-/// As [`record::register`], for the CPU.
-fn register<S, const N: usize>(
-    ops: &Ops<S, N>,
-    grads: &mut Gradients,
-    parent: usize,
-    gradient: impl FnOnce() -> FlexTensor,
-) {
-    record::register::<Flex, S, N>(ops, grads, parent, gradient);
 }

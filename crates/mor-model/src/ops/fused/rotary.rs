@@ -3,8 +3,8 @@
 use burn::backend::flex::FlexTensor;
 use mor_kernels::{rotary_backward, rotary_forward};
 
-use super::attention::attention_shape;
 use crate::ops::Positions;
+use crate::ops::backend::cpu::attention_shape;
 use crate::ops::custom::Rotation;
 
 pub(super) fn rotate(x: FlexTensor, rotation: &Rotation) -> FlexTensor {

@@ -3,8 +3,8 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
 
-use super::buffers::{buffer, dims, floats, ids, tensor};
-use super::pool::Buffer;
+use crate::ops::backend::cpu::{buffer, dims, floats, ids, tensor};
+use crate::ops::backend::pool::Buffer;
 
 /// The numbers of the entries above `step`, and how many there are, as [`crate::ops::select_rows`] has them.
 pub(super) fn select(depths: FlexTensor, step: u32) -> (FlexTensor, FlexTensor) {

@@ -1,41 +1,15 @@
 //! What a GPU computes, given Burn's tensors: attention and routing here, the rest in modules of its own.
 
 use burn::backend::TensorMetadata;
-use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn::backend::ops::{BoolTensorOps, FloatTensorOps};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
-use burn::tensor::{BoolStore, DType, IntDType, Shape};
+use burn::tensor::{BoolStore, DType, IntDType};
 use mor_shaders::{Attention, Gather, Scatter};
 
-use super::launch::{Op, launch, numbers, variant};
 use super::{layer_norm, rotary};
+use crate::ops::backend::gpu::{empty, is_half, words, writable};
+use crate::ops::backend::launch::{Op, launch, numbers, variant};
 use crate::ops::custom::{CustomBackend, Rotation, SavedAttention, SavedLayerNorm};
-
-/// A tensor for a kernel to overwrite, on the device of another.
-pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
-    let shape = shape.into();
-    let handle = like.client.empty(shape.num_elements() * dtype.size());
-    CubeTensor::new_contiguous(
-        like.client.clone(),
-        like.device.clone(),
-        shape,
-        handle,
-        dtype,
-    )
-}
-
-/// A contiguous tensor to write over: itself where nothing else holds its memory, else a copy.
-pub(super) fn writable(x: CubeTensor) -> CubeTensor {
-    if x.can_mut() { x } else { x.copy() }
-}
-
-/// Integers as shaders read them.
-pub(super) fn words(x: CubeTensor) -> CubeTensor {
-    into_contiguous(CubeBackend::int_cast(x, IntDType::I32))
-}
-
-pub(super) fn is_half(x: &CubeTensor) -> bool {
-    x.dtype == DType::F16
-}
 
 /// Elements of a row.
 fn stride(x: &CubeTensor) -> u32 {
@@ -75,10 +49,6 @@ fn visible(key_mask: Option<CubeTensor>) -> Option<CubeTensor> {
 }
 
 impl CustomBackend for CubeBackend {
-    fn contiguous(x: CubeTensor) -> CubeTensor {
-        into_contiguous(x)
-    }
-
     fn attention_forward(
         q: CubeTensor,
         k: CubeTensor,

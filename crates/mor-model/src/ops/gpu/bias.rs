@@ -11,10 +11,10 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::{DType, Shape};
 use mor_shaders::{ColumnSums, chunks};
 
-use super::backend::{empty, is_half};
-use super::extension::Tracked;
-use super::launch::{Op, launch};
-use crate::ops::record;
+use crate::ops::backend::gpu::Tracked;
+use crate::ops::backend::gpu::{empty, is_half};
+use crate::ops::backend::launch::{Op, launch};
+use crate::ops::backend::record;
 
 /// `x + bias`, in the precision of `x: [.., dim]`; `bias: [dim]`.
 pub(super) fn add(x: CubeTensor, bias: CubeTensor) -> CubeTensor {

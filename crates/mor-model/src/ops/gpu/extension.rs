@@ -10,9 +10,9 @@ use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
 use super::{bias, gelu, row_losses};
-use crate::ops::composed::{self, stored_as};
-use crate::ops::fused::MaybeFloat;
-use crate::ops::maybe_float;
+use crate::ops::backend::gpu::Tracked;
+use crate::ops::backend::operands::{MaybeFloat, maybe_float, stored_as};
+use crate::ops::composed;
 
 /// The operations of this file's end, on the primitives of a backend.
 #[backend_extension(Autodiff, Cube)]
@@ -48,9 +48,6 @@ impl GpuOps for CubeBackend {
         row_losses::forward(into_contiguous(logits), targets, ignore).0
     }
 }
-
-/// A tracked tensor of a GPU.
-pub(super) type Tracked = FloatTensor<Autodiff<CubeBackend>>;
 
 impl<C: CheckpointStrategy> GpuOps for Autodiff<CubeBackend, C> {
     fn gpu_gelu(x: Tracked, bias: MaybeFloat<Self>) -> Tracked {

@@ -8,11 +8,11 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use mor_shaders::Gelu;
 
-use super::backend::{empty, is_half, writable};
 use super::bias::column_sums;
-use super::extension::Tracked;
-use super::launch::{Op, launch, numbers};
-use crate::ops::record;
+use crate::ops::backend::gpu::Tracked;
+use crate::ops::backend::gpu::{empty, is_half, writable};
+use crate::ops::backend::launch::{Op, launch, numbers};
+use crate::ops::backend::record;
 
 /// What the backward needs: the input, and the bias.
 type Saved = (CubeTensor, Option<CubeTensor>);

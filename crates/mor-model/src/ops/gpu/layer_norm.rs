@@ -5,8 +5,8 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::DType;
 use mor_shaders::{LayerNormTraining, chunks};
 
-use super::backend::{empty, is_half};
-use super::launch::{Op, launch, launch_units, numbers};
+use crate::ops::backend::gpu::{empty, is_half};
+use crate::ops::backend::launch::{Op, launch, launch_units, numbers};
 use crate::ops::custom::SavedLayerNorm;
 
 /// The shader for the rows of `x: [.., dim]`, and how many there are.

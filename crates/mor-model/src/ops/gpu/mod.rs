@@ -5,12 +5,10 @@ mod backend;
 mod bias;
 mod extension;
 mod gelu;
-mod launch;
 mod layer_norm;
 mod rotary;
 mod row_losses;
 mod update;
 
 pub(super) use extension::{linear, linear_cross_entropy_losses, linear_gelu};
-pub(crate) use launch::{client, replace, set_variant, variant};
 pub(super) use update::UpdateOps;

@@ -9,9 +9,9 @@ use burn::cubecl::Device;
 use burn::cubecl::server::Handle;
 use mor_shaders::RotaryTraining;
 
-use super::backend::{is_half, writable};
-use super::launch::{Op, launch_units, numbers};
 use crate::ops::Positions;
+use crate::ops::backend::gpu::{is_half, writable};
+use crate::ops::backend::launch::{Op, launch_units, numbers};
 use crate::ops::custom::Rotation;
 
 pub(super) fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {

@@ -9,10 +9,10 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::DType;
 use mor_shaders::RowLosses;
 
-use super::backend::{empty, is_half, words, writable};
-use super::extension::Tracked;
-use super::launch::{Op, launch, variant};
-use crate::ops::record;
+use crate::ops::backend::gpu::Tracked;
+use crate::ops::backend::gpu::{empty, is_half, words, writable};
+use crate::ops::backend::launch::{Op, launch, variant};
+use crate::ops::backend::record;
 
 /// What the backward needs.
 #[derive(Debug, Clone)]

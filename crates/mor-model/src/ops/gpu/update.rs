@@ -6,8 +6,8 @@ use burn::backend::{Backend, TensorMetadata, backend_extension};
 use mor_kernels::AdamW;
 use mor_shaders::SUM_SQUARES_CHUNK;
 
-use super::backend::writable;
-use super::launch::{Op, launch_units, numbers};
+use crate::ops::backend::gpu::writable;
+use crate::ops::backend::launch::{Op, launch_units, numbers};
 
 /// The operations of [`crate::ops::update`], arguments and shapes as there.
 #[backend_extension(Cube)]

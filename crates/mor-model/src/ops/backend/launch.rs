@@ -47,7 +47,7 @@ pub(crate) fn replace(with: Option<Replacement>) {
 
 /// A shader by what it is made for, which is how Burn tells compiled kernels apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Attention(Attention),
     AttentionBackwardQ(Attention),
     AttentionBackwardKv(Attention),
@@ -135,7 +135,7 @@ fn shader(op: Op, variant: Variant) -> Arc<Shader> {
 ///
 /// CubeCL uploads the latter as it does the shapes of its own kernels: once for all launches with the same numbers, and
 /// without submitting what is queued, which a buffer of their own would cost each launch.
-pub(super) fn launch(
+pub(crate) fn launch(
     client: &Client,
     op: Op,
     grid: [u32; 3],
@@ -168,7 +168,7 @@ pub(super) fn launch(
 }
 
 /// Queues a shader that goes by units on that many of them.
-pub(super) fn launch_units(
+pub(crate) fn launch_units(
     client: &Client,
     op: Op,
     units: usize,
@@ -180,7 +180,7 @@ pub(super) fn launch_units(
 }
 
 /// Numbers as a shader reads them. It counts in u32, and Burn refuses tensors that would not fit.
-pub(super) fn numbers<const N: usize>(values: [usize; N]) -> [u32; N] {
+pub(crate) fn numbers<const N: usize>(values: [usize; N]) -> [u32; N] {
     values.map(|value| value as u32)
 }
 

@@ -8,7 +8,7 @@ use burn::backend::{Autodiff, Backend};
 
 /// Runs `forward`, which gives the output and what `backward` needs, and records the operation
 /// when one of its inputs is tracked.
-pub(super) fn record<B, C, BO, S, const N: usize>(
+pub(crate) fn record<B, C, BO, S, const N: usize>(
     backward: BO,
     nodes: [NodeGuard; N],
     forward: impl FnOnce() -> (FloatTensor<B>, S),
@@ -29,7 +29,7 @@ where
 }
 
 /// Adds `gradient()` to the gradient of the operation's input number `parent`, if that is tracked.
-pub(super) fn register<B: Backend, S, const N: usize>(
+pub(crate) fn register<B: Backend, S, const N: usize>(
     ops: &Ops<S, N>,
     grads: &mut Gradients,
     parent: usize,

@@ -36,14 +36,14 @@ fn size_class(len: usize) -> usize {
 }
 
 /// Memory for `len` numbers that a kernel will overwrite; what it holds before is arbitrary.
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     /// As long as its size class, or as `len` where that is small.
     memory: Vec<f32>,
     len: usize,
 }
 
 impl Buffer {
-    pub(super) fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         if len < SMALLEST {
             return Self {
                 memory: vec![0.0; len],
@@ -65,14 +65,14 @@ impl Buffer {
     }
 
     /// As [`Self::new`], filled with zeros.
-    pub(super) fn zeroed(len: usize) -> Self {
+    pub(crate) fn zeroed(len: usize) -> Self {
         let mut buffer = Self::new(len);
         buffer.fill(0.0);
         buffer
     }
 
     /// The memory as the tensor library keeps it; dropping that gives it back to the pool.
-    pub(super) fn into_bytes(mut self) -> Bytes {
+    pub(crate) fn into_bytes(mut self) -> Bytes {
         let len = self.len * size_of::<f32>();
         let controller = PooledMemory {
             memory: std::mem::take(&mut self.memory),
