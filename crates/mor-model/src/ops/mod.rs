@@ -2,31 +2,31 @@
 //! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention,
 //! layer norm, rotary positions, routing, GELU, the cross-entropy and biases have kernels on GPUs too.
 
+mod attention;
 pub(crate) mod backend;
 pub mod composed;
-mod custom;
 mod fused;
 #[cfg(feature = "gpu")]
 mod gpu;
-mod positions;
+mod layer_norm;
+mod rotary;
+mod rows;
 pub mod update;
 
-use std::sync::Arc;
-
 use burn::backend::Dispatch;
-use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
-
+use burn::tensor::{Device, Distribution, Int, Tensor};
 use mor_kernels::MatmulPrecision;
 
+pub use attention::causal_attention;
+use backend::has_cpu_kernels;
+#[cfg(feature = "gpu")]
+use backend::has_kernels;
 pub use backend::is_cpu;
-use backend::operands::{maybe_bool, maybe_float};
-use backend::{has_cpu_kernels, has_kernels};
-use custom::CustomOps;
+use backend::operands::maybe_float;
 use fused::{FusedOps, SharedLosses};
-pub use positions::Positions;
-
-/// The widest head of the attention shaders.
-const WIDEST_HEAD: usize = 256;
+pub use layer_norm::layer_norm;
+pub use rotary::{Positions, rotary};
+pub use rows::{gather_rows, scatter_rows, select_rows};
 
 /// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`. `matmul` is the precision of the
 /// products on the CPU in f32, backward ones included; elsewhere the tensors' own is theirs.
@@ -71,112 +71,6 @@ pub fn linear_gelu(
         return gpu::linear_gelu(x, weight, bias);
     }
     composed::linear_gelu(x, weight, bias)
-}
-
-/// Layer norm of `x`, or of `x + residual`, over the last dimension: `x: [batch, seq, dim]`,
-/// `gain` and `bias: [dim]`; `eps` is added to the biased variance.
-pub fn layer_norm(
-    x: Tensor<3>,
-    residual: Option<Tensor<3>>,
-    gain: Tensor<1>,
-    bias: Tensor<1>,
-    eps: f32,
-) -> Tensor<3> {
-    // Where activations are f16, parameters stay f32.
-    let full = gain.dtype() == DType::F32 && bias.dtype() == DType::F32;
-    if full && has_kernels(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_layer_norm(
-            x.into_dispatch(),
-            maybe_float(residual),
-            gain.into_dispatch(),
-            bias.into_dispatch(),
-            eps,
-        ));
-    }
-    composed::layer_norm(x, residual, gain, bias, eps)
-}
-
-/// Causal attention with `heads` heads side by side in the last dimension of `q`, `k` and
-/// `v: [batch, seq, dim]`. `key_mask: [batch, seq]` is true at the keys that may be seen; a
-/// position that sees none gets zeros.
-pub fn causal_attention(
-    q: Tensor<3>,
-    k: Tensor<3>,
-    v: Tensor<3>,
-    key_mask: Option<Tensor<2, Bool>>,
-    heads: usize,
-) -> Tensor<3> {
-    let [.., dim] = q.dims();
-    if has_kernels(&q) && (has_cpu_kernels(&q) || dim <= WIDEST_HEAD * heads) {
-        return Tensor::from_dispatch(Dispatch::custom_attention(
-            q.into_dispatch(),
-            k.into_dispatch(),
-            v.into_dispatch(),
-            maybe_bool(key_mask),
-            heads,
-        ));
-    }
-    composed::causal_attention(q, k, v, key_mask, heads)
-}
-
-/// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places of a
-/// list `[rows]`; and `[1]`, how many there are.
-pub fn select_rows(depths: Tensor<1, Int>, step: u32) -> (Tensor<1, Int>, Tensor<1, Int>) {
-    let (list, count) = Dispatch::custom_select(depths.into_dispatch(), step);
-    (Tensor::from_dispatch(list), Tensor::from_dispatch(count))
-}
-
-/// The rows of `x: [rows, ..]` at the first `count` numbers of `list`, which must not repeat, `[count, ..]`.
-pub fn gather_rows<const D: usize>(x: Tensor<D>, list: Tensor<1, Int>, count: usize) -> Tensor<D> {
-    if has_kernels(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_gather(
-            x.into_dispatch(),
-            list.into_dispatch(),
-            count,
-        ));
-    }
-    composed::gather_rows(x, list, count)
-}
-
-/// `x: [rows, ..]` with the rows at the first numbers of `list`, which must not repeat, replaced by `rows: [count,
-/// ..]`.
-pub fn scatter_rows<const D: usize>(
-    x: Tensor<D>,
-    rows: Tensor<D>,
-    list: Tensor<1, Int>,
-) -> Tensor<D> {
-    if has_kernels(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_scatter(
-            x.into_dispatch(),
-            rows.into_dispatch(),
-            list.into_dispatch(),
-        ));
-    }
-    composed::scatter_rows(x, rows, list)
-}
-
-/// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)` of position `p` by
-/// the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions` says otherwise.
-pub fn rotary(
-    x: Tensor<3>,
-    heads: usize,
-    base: f32,
-    positions: Option<&Arc<Positions>>,
-) -> Tensor<3> {
-    if has_kernels(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_rotary(
-            x.into_dispatch(),
-            heads,
-            base,
-            positions.cloned(),
-        ));
-    }
-    composed::rotary(
-        x,
-        heads,
-        base,
-        positions.map(|positions| positions.values()),
-    )
 }
 
 /// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.

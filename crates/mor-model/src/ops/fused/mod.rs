@@ -1,19 +1,14 @@
 //! The operations on Burn's CPU backend, over the kernels of `mor-kernels`: forward and backward
 //! each in one pass, on the tensors' own memory, with only what the backward needs kept.
 //!
-//! Those that GPUs have too are in [`CustomOps`](super::custom::CustomOps), the others in [`FusedOps`], a backend extension:
+//! Those that GPUs have too are in folders of their own beside this one, the others in [`FusedOps`], a backend extension:
 //! Burn dispatches to the implementation for `Flex`, or, when a tensor is tracked, to the one for `Autodiff<Flex>`,
 //! which records the hand-written backward.
 
-mod attention;
-mod backend;
 mod cross_entropy;
 mod dropout;
 mod embedding;
-mod layer_norm;
 mod linear;
-mod rotary;
-mod rows;
 mod shared_losses;
 
 pub(super) use shared_losses::SharedLosses;

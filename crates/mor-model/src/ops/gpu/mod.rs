@@ -1,12 +1,9 @@
 //! Attention, layer norm, rotary positions, biases, GELU, the rows' cross-entropy, routing and what optimizers do on a
 //! GPU, over the WGSL of `mor-shaders`.
 
-mod backend;
 mod bias;
 mod extension;
 mod gelu;
-mod layer_norm;
-mod rotary;
 mod row_losses;
 mod update;
 

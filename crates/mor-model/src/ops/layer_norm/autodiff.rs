@@ -1,4 +1,5 @@
-//! Layer norm, recorded for its backward pass.
+//! Layer norm as Burn dispatches it, to a device's kernels or recorded for the backward pass; and what a device computes
+//! for it.
 
 use std::fmt;
 
@@ -7,18 +8,70 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend};
+use burn::backend::{Autodiff, Backend, backend_extension};
 
-use super::CustomBackend;
-use crate::ops::backend::record;
+use crate::ops::backend::operands::MaybeFloat;
+use crate::ops::backend::{KernelBackend, record};
+
+/// What a device computes. Tensors are contiguous.
+pub(super) trait LayerNormKernels: KernelBackend {
+    /// Layer norm of `x`, or of `x + residual`, and what its backward needs. `gain` and `bias` are f32.
+    fn layer_norm_forward(
+        x: FloatTensor<Self>,
+        residual: Option<FloatTensor<Self>>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> (FloatTensor<Self>, Saved<Self>);
+
+    /// Gradients of what was normalised, of gain and of bias, given that of the output.
+    fn layer_norm_backward(saved: Saved<Self>, dy: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
+}
+
+/// What Burn dispatches; arguments and shapes as in [`super::layer_norm`].
+#[backend_extension(Autodiff, Flex, Cube: cfg(feature = "gpu"))]
+pub(super) trait LayerNormOps: Backend {
+    fn custom_layer_norm(
+        x: FloatTensor<Self>,
+        #[extension_type] residual: MaybeFloat<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
+}
+
+/// Without autodiff, it is the kernel.
+impl<B: LayerNormKernels> LayerNormOps for B {
+    fn custom_layer_norm(
+        x: FloatTensor<Self>,
+        residual: MaybeFloat<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        forward::<Self>(x, residual.given(), gain, bias, eps).0
+    }
+}
+
+impl<B: LayerNormKernels, C: CheckpointStrategy> LayerNormOps for Autodiff<B, C> {
+    fn custom_layer_norm(
+        x: FloatTensor<Self>,
+        residual: MaybeFloat<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        record::<B, C>(x, residual.given(), gain, bias, eps)
+    }
+}
 
 /// What the backward needs.
-pub(in crate::ops) struct Saved<B: Backend> {
+pub(super) struct Saved<B: Backend> {
     /// What was normalised.
-    pub(in crate::ops) input: FloatTensor<B>,
-    pub(in crate::ops) gain: FloatTensor<B>,
+    pub(super) input: FloatTensor<B>,
+    pub(super) gain: FloatTensor<B>,
     /// Mean and reciprocal standard deviation of each row, `[2, rows]`.
-    pub(in crate::ops) moments: FloatTensor<B>,
+    pub(super) moments: FloatTensor<B>,
 }
 
 // Derived, these would ask the same of the backend.
@@ -38,7 +91,7 @@ impl<B: Backend> fmt::Debug for Saved<B> {
     }
 }
 
-pub(super) fn forward<B: CustomBackend>(
+fn forward<B: LayerNormKernels>(
     x: FloatTensor<B>,
     residual: Option<FloatTensor<B>>,
     gain: FloatTensor<B>,
@@ -49,7 +102,7 @@ pub(super) fn forward<B: CustomBackend>(
     B::layer_norm_forward(x, residual.map(B::contiguous), gain, bias, eps)
 }
 
-pub(super) fn record<B: CustomBackend, C: CheckpointStrategy>(
+fn record<B: LayerNormKernels, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B>>,
     residual: Option<FloatTensor<Autodiff<B>>>,
     gain: FloatTensor<Autodiff<B>>,
@@ -77,7 +130,7 @@ pub(super) fn record<B: CustomBackend, C: CheckpointStrategy>(
 #[derive(Debug)]
 struct LayerNormBackward;
 
-impl<B: CustomBackend, const N: usize> Backward<B, N> for LayerNormBackward {
+impl<B: LayerNormKernels, const N: usize> Backward<B, N> for LayerNormBackward {
     type State = Saved<B>;
 
     fn backward(self, ops: Ops<Saved<B>, N>, grads: &mut Gradients, _: &mut Checkpointer) {

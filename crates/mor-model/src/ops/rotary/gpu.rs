@@ -1,39 +1,41 @@
-//! Rotary positions, in place where nobody else holds the tensor, from tables of angles that stay on the device.
+//! Rotary positions over the shader `rotary_training`, from tables of angles that stay on the device.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use burn::backend::TensorMetadata;
-use burn::backend::wgpu::CubeTensor;
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::cubecl::Device;
 use burn::cubecl::server::Handle;
 use mor_shaders::RotaryTraining;
 
-use crate::ops::Positions;
+use super::autodiff::{RotaryKernels, Rotation};
+use super::positions::Positions;
 use crate::ops::backend::gpu::{is_half, writable};
 use crate::ops::backend::launch::{Op, launch_units, numbers};
-use crate::ops::custom::Rotation;
 
-pub(super) fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {
-    let x = writable(x);
-    let [batch, seq, dim] = x.shape().dims::<3>();
-    let head_dim = dim / rotation.heads;
-    let positions = rotation.positions.as_deref();
-    let op = RotaryTraining {
-        dim: dim as u32,
-        head_dim: head_dim as u32,
-        indexed: positions.is_some(),
-        inverse: rotation.inverse,
-        half: is_half(&x),
-    };
-    let units = batch * seq * op.pairs() as usize;
-    let reach = positions.map_or(seq, Positions::reach);
-    let client = x.client.clone();
-    let mut buffers = vec![x.handle.clone(), angles(&x, rotation.base, head_dim, reach)];
-    buffers.extend(positions.map(|positions| positions.on_gpu(&client)));
-    let params = numbers([units, seq]);
-    launch_units(&client, Op::Rotary(op), units, buffers, &params);
-    x
+impl RotaryKernels for CubeBackend {
+    fn rotate(x: CubeTensor, rotation: &Rotation) -> CubeTensor {
+        let x = writable(x);
+        let [batch, seq, dim] = x.shape().dims::<3>();
+        let head_dim = dim / rotation.heads;
+        let positions = rotation.positions.as_deref();
+        let op = RotaryTraining {
+            dim: dim as u32,
+            head_dim: head_dim as u32,
+            indexed: positions.is_some(),
+            inverse: rotation.inverse,
+            half: is_half(&x),
+        };
+        let units = batch * seq * op.pairs() as usize;
+        let reach = positions.map_or(seq, Positions::reach);
+        let client = x.client.clone();
+        let mut buffers = vec![x.handle.clone(), angles(&x, rotation.base, head_dim, reach)];
+        buffers.extend(positions.map(|positions| positions.on_gpu(&client)));
+        let params = numbers([units, seq]);
+        launch_units(&client, Op::Rotary(op), units, buffers, &params);
+        x
+    }
 }
 
 /// Cosines and sines of at least that many positions, `[positions, head_dim / 2, 2]`, on the device of a tensor.
