@@ -1,22 +1,74 @@
-//! Linear layers, with and without a GELU behind.
+//! Linear layers over the kernels of `mor-kernels`, recorded for their backward pass.
 
-use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use mor_kernels::{
-    LinearShape, MatmulPrecision, gelu_backward, linear_backward_bias, linear_backward_input,
-    linear_backward_weight, linear_forward, linear_gelu_forward,
+    LinearShape, MatmulPrecision, linear_backward_bias, linear_backward_input,
+    linear_backward_weight, linear_forward,
 };
 
-use crate::ops::backend::cpu::register;
-use crate::ops::backend::cpu::{buffer, contiguous, dims, floats, rows_and_width, tensor};
+use crate::ops::backend::cpu::{
+    Tracked, buffer, contiguous, dims, floats, register, rows_and_width, tensor,
+};
+use crate::ops::backend::operands::MaybeFloat;
+use crate::ops::backend::record::record;
+
+/// What Burn dispatches; arguments and shapes as in [`super::linear`].
+#[backend_extension(Autodiff, Flex)]
+pub(super) trait CpuLinear: Backend {
+    fn cpu_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
+    ) -> FloatTensor<Self>;
+}
+
+impl CpuLinear for Flex {
+    fn cpu_linear(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
+    ) -> FlexTensor {
+        forward(matmul, x, weight, bias.given()).0
+    }
+}
+
+impl<C: CheckpointStrategy> CpuLinear for Autodiff<Flex, C> {
+    fn cpu_linear(
+        x: Tracked,
+        weight: Tracked,
+        bias: MaybeFloat<Self>,
+        matmul: MatmulPrecision,
+    ) -> Tracked {
+        let (x, x_node) = x.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        match bias.given().map(Tracked::into_parts) {
+            Some((bias, bias_node)) => record::<Flex, C, _, _, 3>(
+                LinearBackward(matmul),
+                [x_node, weight_node, bias_node],
+                || forward(matmul, x, weight, Some(bias)),
+            ),
+            None => {
+                record::<Flex, C, _, _, 2>(LinearBackward(matmul), [x_node, weight_node], || {
+                    forward(matmul, x, weight, None)
+                })
+            }
+        }
+    }
+}
 
 /// What the backward needs: the input and the weight.
-type Saved = (FlexTensor, FlexTensor);
+pub(in crate::ops) type Saved = (FlexTensor, FlexTensor);
 
-fn sizes(x: &FlexTensor, weight: &FlexTensor) -> (LinearShape, Vec<usize>) {
+/// The sizes of the product, and the shape of the output.
+pub(in crate::ops) fn sizes(x: &FlexTensor, weight: &FlexTensor) -> (LinearShape, Vec<usize>) {
     let mut out_dims = dims(x);
     let (rows, inputs) = rows_and_width(&out_dims);
     let (outputs, _) = rows_and_width(&dims(weight));
@@ -31,7 +83,7 @@ fn sizes(x: &FlexTensor, weight: &FlexTensor) -> (LinearShape, Vec<usize>) {
     (shape, out_dims)
 }
 
-pub(super) fn forward(
+fn forward(
     matmul: MatmulPrecision,
     x: FlexTensor,
     weight: FlexTensor,
@@ -45,31 +97,8 @@ pub(super) fn forward(
     (tensor(y, &out_dims), (x, weight))
 }
 
-pub(super) fn forward_gelu(
-    matmul: MatmulPrecision,
-    x: FlexTensor,
-    weight: FlexTensor,
-    bias: Option<FlexTensor>,
-) -> (FlexTensor, (Saved, FlexTensor)) {
-    let (x, weight, bias) = (contiguous(x), contiguous(weight), bias.map(contiguous));
-    let (shape, out_dims) = sizes(&x, &weight);
-    let mut pre = buffer(shape.rows * shape.outputs);
-    let mut y = buffer(shape.rows * shape.outputs);
-    let bias = bias.as_ref().map(floats);
-    linear_gelu_forward(
-        matmul,
-        shape,
-        floats(&x),
-        floats(&weight),
-        bias,
-        &mut pre,
-        &mut y,
-    );
-    (tensor(y, &out_dims), ((x, weight), tensor(pre, &out_dims)))
-}
-
 /// Registers the gradients of input, weight and bias, given that of the product.
-fn backward<S, const N: usize>(
+pub(in crate::ops) fn backward<S, const N: usize>(
     matmul: MatmulPrecision,
     ops: &Ops<S, N>,
     grads: &mut Gradients,
@@ -96,7 +125,7 @@ fn backward<S, const N: usize>(
 
 /// Parents: input, weight, and bias where there is one. Its products have the precision of the forward one.
 #[derive(Debug)]
-pub(super) struct LinearBackward(pub(super) MatmulPrecision);
+struct LinearBackward(MatmulPrecision);
 
 impl<const N: usize> Backward<Flex, N> for LinearBackward {
     type State = Saved;
@@ -104,22 +133,5 @@ impl<const N: usize> Backward<Flex, N> for LinearBackward {
     fn backward(self, ops: Ops<Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         backward(self.0, &ops, grads, &ops.state, &dy);
-    }
-}
-
-/// Parents as of [`LinearBackward`]; also keeps the product before the GELU.
-#[derive(Debug)]
-pub(super) struct LinearGeluBackward(pub(super) MatmulPrecision);
-
-impl<const N: usize> Backward<Flex, N> for LinearGeluBackward {
-    type State = (Saved, FlexTensor);
-
-    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let (saved, pre) = &ops.state;
-        let mut d_pre = buffer(floats(pre).len());
-        gelu_backward(floats(pre), floats(&dy), &mut d_pre);
-        let d_pre = tensor(d_pre, &dims(pre));
-        backward(self.0, &ops, grads, saved, &d_pre);
     }
 }

@@ -2,16 +2,20 @@
 //! operations elsewhere. On the CPU an optimizer works on plain vectors instead.
 
 #[cfg(feature = "gpu")]
+mod gpu;
+
+#[cfg(feature = "gpu")]
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
 pub use mor_kernels::AdamW;
 
+use super::backend::is_cpu;
 #[cfg(feature = "gpu")]
-use super::gpu::UpdateOps;
+use gpu::UpdateOps;
 
 /// Whether a tensor is one for the kernels.
 fn is_on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
-    cfg!(feature = "gpu") && x.dtype() == DType::F32 && !super::is_cpu(&x.device())
+    cfg!(feature = "gpu") && x.dtype() == DType::F32 && !is_cpu(&x.device())
 }
 
 /// One step of AdamW (Loshchilov and Hutter 2019) on a parameter with its first and second moment: all three as they

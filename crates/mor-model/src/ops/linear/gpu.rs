@@ -1,23 +1,55 @@
-//! Adding a bias to rows, recorded for its backward pass. Burn's own sums each column of the gradient by one invocation
-//! after the other down all rows.
+//! Linear layers on a GPU: Burn's product, and a bias, whose gradient is summed here, since Burn's own sums each column by
+//! one invocation after the other down all rows.
 
-use burn::backend::TensorMetadata;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
-use burn::tensor::{DType, Shape};
+use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
 use mor_shaders::{ColumnSums, chunks};
 
-use crate::ops::backend::gpu::Tracked;
-use crate::ops::backend::gpu::{empty, is_half};
+use super::composed;
+use crate::ops::backend::gpu::{Tracked, empty, is_half};
 use crate::ops::backend::launch::{Op, launch};
+use crate::ops::backend::operands::stored_as;
 use crate::ops::backend::record;
 
+/// See [`super::linear`].
+pub(super) fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let product = composed::linear(x, weight, None);
+    match bias {
+        None => product,
+        Some(bias) => Tensor::from_dispatch(Dispatch::gpu_add_bias(
+            product.into_dispatch(),
+            stored_as(bias, DType::F32).into_dispatch(),
+        )),
+    }
+}
+
+/// What Burn dispatches.
+#[backend_extension(Autodiff, Cube)]
+trait GpuBias: Backend {
+    fn gpu_add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl GpuBias for CubeBackend {
+    fn gpu_add_bias(x: CubeTensor, bias: CubeTensor) -> CubeTensor {
+        add(x, bias)
+    }
+}
+
+impl<C: CheckpointStrategy> GpuBias for Autodiff<CubeBackend, C> {
+    fn gpu_add_bias(x: Tracked, bias: Tracked) -> Tracked {
+        record::<C>(x, bias)
+    }
+}
+
 /// `x + bias`, in the precision of `x: [.., dim]`; `bias: [dim]`.
-pub(super) fn add(x: CubeTensor, bias: CubeTensor) -> CubeTensor {
+fn add(x: CubeTensor, bias: CubeTensor) -> CubeTensor {
     let mut shape = vec![1; x.shape().num_dims()];
     if let Some(last) = shape.last_mut() {
         *last = bias.shape().num_elements();
@@ -27,7 +59,7 @@ pub(super) fn add(x: CubeTensor, bias: CubeTensor) -> CubeTensor {
 }
 
 /// The sums of the columns of contiguous `x: [.., dim]`, `[dim]`, in f32.
-pub(super) fn column_sums(x: CubeTensor) -> CubeTensor {
+pub(in crate::ops) fn column_sums(x: CubeTensor) -> CubeTensor {
     let shape = x.shape();
     let dim = shape.last().copied().unwrap_or(1);
     let rows = shape.num_elements() / dim.max(1);
@@ -62,7 +94,7 @@ fn sums_of_chunks(x: CubeTensor, dim: usize, rows: u32, of_chunk: u32, chunks: u
     sums
 }
 
-pub(super) fn record<C: CheckpointStrategy>(x: Tracked, bias: Tracked) -> Tracked {
+fn record<C: CheckpointStrategy>(x: Tracked, bias: Tracked) -> Tracked {
     let (x, x_node) = x.into_parts();
     let (bias, bias_node) = bias.into_parts();
     record::record::<CubeBackend, C, _, _, 2>(AddBackward, [x_node, bias_node], || {

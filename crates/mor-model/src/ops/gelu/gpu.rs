@@ -1,18 +1,52 @@
-//! The exact GELU, recorded for its backward pass.
+//! The exact GELU over the shaders `gelu` and `gelu_backward`, recorded for its backward pass.
 
-use burn::backend::TensorMetadata;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
+use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::tensor::{DType, Tensor};
 use mor_shaders::Gelu;
 
-use super::bias::column_sums;
-use crate::ops::backend::gpu::Tracked;
-use crate::ops::backend::gpu::{empty, is_half, writable};
+use crate::ops::backend::gpu::{Tracked, empty, is_half, writable};
 use crate::ops::backend::launch::{Op, launch, numbers};
+use crate::ops::backend::operands::{MaybeFloat, maybe_float, stored_as};
 use crate::ops::backend::record;
+use crate::ops::linear::composed::linear;
+use crate::ops::linear::gpu::column_sums;
+
+/// See [`super::linear_gelu`]. The bias is added on the way to the GELU.
+pub(super) fn linear_gelu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let product = linear(x, weight, None);
+    let bias = bias.map(|bias| stored_as(bias, DType::F32));
+    Tensor::from_dispatch(Dispatch::gpu_gelu(
+        product.into_dispatch(),
+        maybe_float(bias),
+    ))
+}
+
+/// What Burn dispatches: the GELU of `x + bias`.
+#[backend_extension(Autodiff, Cube)]
+trait GpuGelu: Backend {
+    fn gpu_gelu(
+        x: FloatTensor<Self>,
+        #[extension_type] bias: MaybeFloat<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl GpuGelu for CubeBackend {
+    fn gpu_gelu(x: CubeTensor, bias: MaybeFloat<Self>) -> CubeTensor {
+        forward(into_contiguous(x), bias.given().map(into_contiguous)).0
+    }
+}
+
+impl<C: CheckpointStrategy> GpuGelu for Autodiff<CubeBackend, C> {
+    fn gpu_gelu(x: Tracked, bias: MaybeFloat<Self>) -> Tracked {
+        record::<C>(x, bias.given())
+    }
+}
 
 /// What the backward needs: the input, and the bias.
 type Saved = (CubeTensor, Option<CubeTensor>);
@@ -30,7 +64,7 @@ fn shader(x: &CubeTensor, biased: bool) -> (Gelu, usize) {
 }
 
 /// `gelu(x + bias)` of `x: [.., dim]` and `bias: [dim]` in f32, both contiguous.
-pub(super) fn forward(x: CubeTensor, bias: Option<CubeTensor>) -> (CubeTensor, Saved) {
+fn forward(x: CubeTensor, bias: Option<CubeTensor>) -> (CubeTensor, Saved) {
     let (op, rows) = shader(&x, bias.is_some());
     let y = empty(&x, x.shape(), x.dtype);
     let mut buffers = vec![x.handle.clone()];
@@ -59,7 +93,7 @@ fn backward((x, bias): Saved, d_y: CubeTensor) -> CubeTensor {
     d
 }
 
-pub(super) fn record<C: CheckpointStrategy>(x: Tracked, bias: Option<Tracked>) -> Tracked {
+fn record<C: CheckpointStrategy>(x: Tracked, bias: Option<Tracked>) -> Tracked {
     let (x, x_node) = x.into_parts();
     match bias.map(Tracked::into_parts) {
         Some((bias, bias_node)) => {

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the cross-entropy leaves the losses of its rows.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedLosses(Arc<Mutex<Vec<f32>>>);
+pub(super) struct SharedLosses(Arc<Mutex<Vec<f32>>>);
 
 impl SharedLosses {
     /// What was left, which is empty before the operation has run.
-    pub(crate) fn take(&self) -> Vec<f32> {
+    pub(super) fn take(&self) -> Vec<f32> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

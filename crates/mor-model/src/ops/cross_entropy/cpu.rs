@@ -2,20 +2,74 @@
 //! into loss and gradients while they are in the cache, so the forward already does the backward's
 //! work, and the backward only hands the gradients over.
 
-use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use mor_kernels::{
     CrossEntropyShape, MatmulPrecision, linear_cross_entropy, linear_cross_entropy_forward,
 };
 
-use super::SharedLosses;
+use super::shared_losses::SharedLosses;
 use crate::ops::backend::cpu::{
-    buffer, contiguous, dims, floats, ids, register, rows_and_width, scalar, tensor,
+    Tracked, buffer, contiguous, dims, floats, ids, register, rows_and_width, scalar, tensor,
 };
 use crate::ops::backend::pool::Buffer;
+
+/// What Burn dispatches; arguments and shapes as in [`super::linear_cross_entropy`].
+#[backend_extension(Autodiff, Flex)]
+pub(super) trait CpuCrossEntropy: Backend {
+    fn cpu_cross_entropy(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        ignore: i64,
+        losses: SharedLosses,
+        matmul: MatmulPrecision,
+    ) -> FloatTensor<Self>;
+}
+
+impl CpuCrossEntropy for Flex {
+    fn cpu_cross_entropy(
+        hidden: FlexTensor,
+        weight: FlexTensor,
+        targets: FlexTensor,
+        ignore: i64,
+        losses: SharedLosses,
+        matmul: MatmulPrecision,
+    ) -> FlexTensor {
+        mean(matmul, hidden, weight, targets, ignore, &losses)
+    }
+}
+
+impl<C: CheckpointStrategy> CpuCrossEntropy for Autodiff<Flex, C> {
+    fn cpu_cross_entropy(
+        hidden: Tracked,
+        weight: Tracked,
+        targets: FlexTensor,
+        ignore: i64,
+        losses: SharedLosses,
+        matmul: MatmulPrecision,
+    ) -> Tracked {
+        let (hidden, hidden_node) = hidden.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        let nodes = [hidden_node, weight_node];
+        let prepared = CrossEntropyBackward.prepare::<C>(nodes).compute_bound();
+        match prepared.stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (loss, gradients) =
+                    mean_and_gradients(matmul, hidden, weight, targets, ignore, &losses);
+                prepared.finish(gradients, loss)
+            }
+            OpsKind::UnTracked(prepared) => {
+                prepared.finish(mean(matmul, hidden, weight, targets, ignore, &losses))
+            }
+        }
+    }
+}
 
 /// The rows whose targets count, close together: pads and what is not to be learned cost nothing.
 struct Counted {
@@ -75,7 +129,7 @@ impl Counted {
 }
 
 /// Mean loss, `[1]`, without gradients; leaves the rows' losses in `losses`.
-pub(super) fn mean(
+fn mean(
     matmul: MatmulPrecision,
     hidden: FlexTensor,
     weight: FlexTensor,
@@ -101,7 +155,7 @@ pub(super) fn mean(
 
 /// Gradients with respect to `hidden` and `weight` of the loss times a factor, and what makes them those of the mean.
 #[derive(Clone, Debug)]
-pub(super) struct LossGradients {
+struct LossGradients {
     hidden: FlexTensor,
     weight: FlexTensor,
     /// The mean's gradients are these times this.
@@ -109,7 +163,7 @@ pub(super) struct LossGradients {
 }
 
 /// As [`mean`], with gradients.
-pub(super) fn mean_and_gradients(
+fn mean_and_gradients(
     matmul: MatmulPrecision,
     hidden: FlexTensor,
     weight: FlexTensor,
@@ -152,7 +206,7 @@ pub(super) fn mean_and_gradients(
 
 /// Parents: hidden states and weight, whose gradients are already there.
 #[derive(Debug)]
-pub(super) struct CrossEntropyBackward;
+struct CrossEntropyBackward;
 
 impl Backward<Flex, 2> for CrossEntropyBackward {
     type State = LossGradients;

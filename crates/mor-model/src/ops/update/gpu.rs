@@ -1,4 +1,4 @@
-//! What an optimizer does to a parameter, on a GPU.
+//! What an optimizer does to a parameter, over the shaders `adamw`, `momentum`, `scaled_sum` and `sum_squares`.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
@@ -9,13 +9,13 @@ use mor_shaders::SUM_SQUARES_CHUNK;
 use crate::ops::backend::gpu::writable;
 use crate::ops::backend::launch::{Op, launch_units, numbers};
 
-/// The operations of [`crate::ops::update`], arguments and shapes as there.
+/// What Burn dispatches; arguments and shapes as in the functions of [`super`].
 #[backend_extension(Cube)]
 #[allow(
     missing_docs,
     reason = "each is documented where the crate's users see it"
 )]
-pub(in crate::ops) trait UpdateOps: Backend {
+pub(super) trait UpdateOps: Backend {
     fn adamw(
         values: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
