@@ -30,8 +30,6 @@ pub(crate) struct Gpu {
     pub(crate) is_software: bool,
     /// Whether it has subgroup operations.
     subgroups: bool,
-    /// Bytes of the largest buffer that a kernel can be given.
-    largest_buffer: u64,
 }
 
 /// Makes the project's own kernels use this variant from now on, in the whole process; for tests.
@@ -100,12 +98,6 @@ pub fn memory() -> Option<Memory> {
     })
 }
 
-/// Bytes of the largest buffer that a kernel can be given by the adapter, which is open.
-pub(crate) fn largest_buffer() -> usize {
-    let largest = open().map(|gpu| gpu.largest_buffer);
-    largest.map_or(usize::MAX, |bytes| bytes.try_into().unwrap_or(usize::MAX))
-}
-
 /// The adapter, opened on the first call.
 pub(crate) fn open() -> Result<Gpu, DeviceError> {
     static OPENED: OnceLock<Result<Gpu, DeviceError>> = OnceLock::new();
@@ -148,6 +140,10 @@ fn open_first() -> Result<Gpu, DeviceError> {
     let variant = Variant::chosen(asked, is_software, subgroups)
         .map_err(|error| DeviceError::Variant(error.to_string()))?;
     launch::set_variant(variant);
+    let largest = limits
+        .max_storage_buffer_binding_size
+        .min(limits.max_buffer_size);
+    launch::set_largest_buffer(largest.try_into().unwrap_or(usize::MAX));
     Ok(Gpu {
         device: ChosenDevice {
             device,
@@ -157,9 +153,6 @@ fn open_first() -> Result<Gpu, DeviceError> {
         },
         is_software,
         subgroups,
-        largest_buffer: limits
-            .max_storage_buffer_binding_size
-            .min(limits.max_buffer_size),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Running a shader of `mor-shaders` on tensors of Burn.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use burn::backend::wgpu::{CubeDim, KernelSource, SourceKernel, SourceTemplate};
@@ -27,6 +27,19 @@ pub(crate) fn set_variant(variant: Variant) {
 pub(crate) fn variant() -> Variant {
     let at = usize::from(VARIANT.load(Ordering::Relaxed));
     Variant::ALL.get(at).copied().unwrap_or(Variant::Portable)
+}
+
+/// Bytes of the largest buffer that a kernel can be given; no bound before an adapter is open.
+static LARGEST_BUFFER: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Tells how large a buffer the adapter gives a kernel.
+pub(crate) fn set_largest_buffer(bytes: usize) {
+    LARGEST_BUFFER.store(bytes, Ordering::Relaxed);
+}
+
+/// Bytes of the largest buffer that a kernel can be given.
+pub(crate) fn largest_buffer() -> usize {
+    LARGEST_BUFFER.load(Ordering::Relaxed)
 }
 
 /// Where kernels are launched: a process has one GPU.

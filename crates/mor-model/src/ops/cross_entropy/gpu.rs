@@ -12,7 +12,7 @@ use burn::tensor::{DType, Int, Tensor};
 use mor_shaders::RowLosses;
 
 use crate::ops::backend::gpu::{Tracked, empty, is_half, words, writable};
-use crate::ops::backend::launch::{Op, launch, variant};
+use crate::ops::backend::launch::{Op, largest_buffer, launch, variant};
 use crate::ops::backend::operands::stored_as;
 use crate::ops::backend::record;
 
@@ -24,13 +24,7 @@ pub(super) fn linear_cross_entropy_losses(
     targets: Tensor<1, Int>,
     ignore: i64,
 ) -> Tensor<1> {
-    losses_in_parts(
-        hidden,
-        weight,
-        targets,
-        ignore,
-        crate::gpu::largest_buffer(),
-    )
+    losses_in_parts(hidden, weight, targets, ignore, largest_buffer())
 }
 
 /// As [`linear_cross_entropy_losses`], by as many rows at a time as have logits of no more than `largest` bytes.
