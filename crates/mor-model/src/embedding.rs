@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use mor_config::Positions;
 use mor_kernels::MatmulPrecision;
 
-use crate::body::Mode;
+use crate::mode::Mode;
 use crate::ops;
 use crate::{LayerNorm, Linear, Table};
 

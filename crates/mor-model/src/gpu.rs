@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, WgpuInitError, WgpuSetup, wgpu};
 pub use mor_shaders::{Replacement, Variant};
 
-use crate::device::{ChosenDevice, DeviceError};
+use crate::error::DeviceError;
 use crate::ops::backend::launch;
 
 /// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders
@@ -25,7 +25,12 @@ const APIS: &[WgpuBackend] = if cfg!(target_vendor = "apple") {
 /// An adapter that works.
 #[derive(Debug, Clone)]
 pub(crate) struct Gpu {
-    pub(crate) device: ChosenDevice,
+    /// Without autodiff.
+    pub(crate) device: Device,
+    /// Whether it stores and computes f16.
+    pub(crate) half: bool,
+    /// What it is, in a few words.
+    pub(crate) description: String,
     /// Whether it is a program on the processor.
     pub(crate) is_software: bool,
     /// Whether it has subgroup operations.
@@ -145,12 +150,9 @@ fn open_first() -> Result<Gpu, DeviceError> {
         .min(limits.max_buffer_size);
     launch::set_largest_buffer(largest.try_into().unwrap_or(usize::MAX));
     Ok(Gpu {
-        device: ChosenDevice {
-            device,
-            is_gpu: true,
-            half: features.contains(wgpu::Features::SHADER_F16),
-            description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
-        },
+        device,
+        half: features.contains(wgpu::Features::SHADER_F16),
+        description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
         is_software,
         subgroups,
     })
