@@ -11,10 +11,6 @@ use crate::ops::backend::launch::{Op, launch_units, numbers};
 
 /// What Burn dispatches; arguments and shapes as in the functions of [`super`].
 #[backend_extension(Cube)]
-#[allow(
-    missing_docs,
-    reason = "each is documented where the crate's users see it"
-)]
 pub(super) trait UpdateOps: Backend {
     fn adamw(
         values: FloatTensor<Self>,

@@ -6,16 +6,20 @@ mod gpu;
 
 #[cfg(feature = "gpu")]
 use burn::backend::Dispatch;
-use burn::tensor::{DType, Tensor};
+#[cfg(feature = "gpu")]
+use burn::tensor::DType;
+use burn::tensor::Tensor;
 pub use mor_kernels::AdamW;
 
+#[cfg(feature = "gpu")]
 use super::backend::is_cpu;
 #[cfg(feature = "gpu")]
 use gpu::UpdateOps;
 
 /// Whether a tensor is one for the kernels.
+#[cfg(feature = "gpu")]
 fn is_on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
-    cfg!(feature = "gpu") && x.dtype() == DType::F32 && !is_cpu(&x.device())
+    x.dtype() == DType::F32 && !is_cpu(&x.device())
 }
 
 /// One step of AdamW (Loshchilov and Hutter 2019) on a parameter with its first and second moment: all three as they
