@@ -31,7 +31,7 @@ impl Attention {
     /// `x: [batch, seq, dim]` to the same shape. `key_mask: [batch, seq]` is true at the keys that
     /// may be seen; without one, all may. A position that sees no key gets zeros, and the bias
     /// of `w_o`. `positions`, one for each of the `batch · seq` vectors, says where they are when others were left out;
-    /// `matmul` is as in [`ops::linear`].
+    /// `matmul` is as in [`ops::linear()`].
     pub fn forward(
         &self,
         x: Tensor<3>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 
-use crate::body::Mode;
+use crate::mode::Mode;
 use crate::ops::{self, Positions};
 use crate::{Attention, FeedForward, LayerNorm};
 

@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
-use mor_kernels::MatmulPrecision;
 
+use crate::mode::Mode;
 use crate::recursion::recur;
 use crate::recursive::Loops;
 use crate::{Block, Layer, Recursive, Router};
@@ -55,15 +55,6 @@ pub(crate) struct Run<'a> {
     /// Whether the routers of a technical model get a gradient.
     pub(crate) straight_through: bool,
     pub(crate) mode: Mode,
-}
-
-/// What every module is told of a pass.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Mode {
-    /// Whether dropout is active.
-    pub training: bool,
-    /// As in [`crate::ops::linear`].
-    pub matmul: MatmulPrecision,
 }
 
 impl Body {

@@ -2,6 +2,8 @@
 
 use burn::tensor::Device;
 
+use crate::error::DeviceError;
+
 /// What a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
@@ -12,26 +14,6 @@ pub enum DeviceChoice {
     Cpu,
     /// A GPU, also one that is a program on the processor.
     Gpu,
-}
-
-/// A device that cannot be had.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum DeviceError {
-    /// There is no adapter.
-    #[error(
-        "no GPU adapter was found ({0}); install its driver, or on Debian mesa-vulkan-drivers, \
-         which runs shaders on the processor too"
-    )]
-    NoAdapter(String),
-    /// The adapter is there, but does not work.
-    #[error("the GPU cannot be used: {0}")]
-    Unusable(String),
-    /// `MOR_GPU_VARIANT` holds no variant, or one that the adapter cannot run.
-    #[error("MOR_GPU_VARIANT: {0}")]
-    Variant(String),
-    /// This program was compiled without Burn's GPU backend.
-    #[error("this program was built without GPU support; build it with the feature `gpu`")]
-    NotBuilt,
 }
 
 /// A device, and what is known of it.
@@ -89,9 +71,20 @@ pub fn supports_half(device: &Device) -> bool {
     gpu().is_ok_and(|chosen| chosen.half)
 }
 
+/// An adapter as a device.
+#[cfg(feature = "gpu")]
+fn opened(gpu: crate::gpu::Gpu) -> ChosenDevice {
+    ChosenDevice {
+        device: gpu.device,
+        is_gpu: true,
+        half: gpu.half,
+        description: gpu.description,
+    }
+}
+
 #[cfg(feature = "gpu")]
 fn gpu() -> Result<ChosenDevice, DeviceError> {
-    Ok(crate::gpu::open()?.device)
+    Ok(opened(crate::gpu::open()?))
 }
 
 #[cfg(feature = "gpu")]
@@ -102,7 +95,7 @@ fn gpu_if_hardware() -> Result<Option<ChosenDevice>, DeviceError> {
         return Err(DeviceError::NoAdapter("no driver is loaded".to_owned()));
     }
     let gpu = crate::gpu::open()?;
-    Ok((!gpu.is_software).then_some(gpu.device))
+    Ok((!gpu.is_software).then(|| opened(gpu)))
 }
 
 #[cfg(not(feature = "gpu"))]

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use mor_config::Positions;
 use mor_kernels::MatmulPrecision;
 
-use crate::body::Mode;
+use crate::mode::Mode;
 use crate::ops;
 use crate::{LayerNorm, Linear, Table};
 
@@ -37,7 +37,7 @@ pub struct TokenEmbedding {
 }
 
 impl TokenEmbedding {
-    /// `ids: [batch, seq]` to `[batch, seq, dim]`; `matmul` as in [`ops::linear`].
+    /// `ids: [batch, seq]` to `[batch, seq, dim]`; `matmul` as in [`ops::linear()`].
     pub fn forward(&self, ids: Tensor<2, Int>, matmul: MatmulPrecision) -> Tensor<3> {
         if self.rest.is_empty() {
             return self.first.lookup(ids, matmul);

@@ -1,6 +1,26 @@
-//! What can go wrong when a model is built or run.
+//! What can go wrong when a device is opened, and when a model is built or run.
 
 use mor_config::ConfigError;
+
+/// A device that cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeviceError {
+    /// There is no adapter.
+    #[error(
+        "no GPU adapter was found ({0}); install its driver, or on Debian mesa-vulkan-drivers, \
+         which runs shaders on the processor too"
+    )]
+    NoAdapter(String),
+    /// The adapter is there, but does not work.
+    #[error("the GPU cannot be used: {0}")]
+    Unusable(String),
+    /// `MOR_GPU_VARIANT` holds no variant, or one that the adapter cannot run.
+    #[error("MOR_GPU_VARIANT: {0}")]
+    Variant(String),
+    /// This program was compiled without Burn's GPU backend.
+    #[error("this program was built without GPU support; build it with the feature `gpu`")]
+    NotBuilt,
+}
 
 /// A model that cannot be built, or input it cannot take.
 #[derive(Debug, thiserror::Error)]

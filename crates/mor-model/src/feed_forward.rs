@@ -16,7 +16,7 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// `x: [batch, seq, dim]` to the same shape; `matmul` as in [`crate::ops::linear`].
+    /// `x: [batch, seq, dim]` to the same shape; `matmul` as in [`crate::ops::linear()`].
     pub fn forward(&self, x: Tensor<3>, matmul: MatmulPrecision) -> Tensor<3> {
         let hidden = self.linear1.forward_gelu(x, matmul);
         self.linear2.forward(hidden, matmul)

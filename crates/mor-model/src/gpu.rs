@@ -9,8 +9,8 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, WgpuInitError, WgpuSetup, wgpu};
 pub use mor_shaders::{Replacement, Variant};
 
-use crate::device::{ChosenDevice, DeviceError};
-use crate::ops::gpu;
+use crate::error::DeviceError;
+use crate::ops::backend::launch;
 
 /// The graphics interfaces that are tried, the preferred one first. OpenGL is not among them: its compute shaders
 /// lack too much, and it talks to the screen.
@@ -25,18 +25,21 @@ const APIS: &[WgpuBackend] = if cfg!(target_vendor = "apple") {
 /// An adapter that works.
 #[derive(Debug, Clone)]
 pub(crate) struct Gpu {
-    pub(crate) device: ChosenDevice,
+    /// Without autodiff.
+    pub(crate) device: Device,
+    /// Whether it stores and computes f16.
+    pub(crate) half: bool,
+    /// What it is, in a few words.
+    pub(crate) description: String,
     /// Whether it is a program on the processor.
     pub(crate) is_software: bool,
     /// Whether it has subgroup operations.
     subgroups: bool,
-    /// Bytes of the largest buffer that a kernel can be given.
-    largest_buffer: u64,
 }
 
 /// Makes the project's own kernels use this variant from now on, in the whole process; for tests.
 pub fn set_variant(variant: Variant) {
-    gpu::set_variant(variant);
+    launch::set_variant(variant);
 }
 
 /// Whether the adapter, which is open, runs kernels of a variant.
@@ -47,7 +50,7 @@ pub fn supports(variant: Variant) -> bool {
 /// Makes the kernels of an operation others in the whole process, or with `None` what they are; for tests of what notices
 /// a broken one.
 pub fn replace(with: Option<Replacement>) {
-    gpu::replace(with);
+    launch::replace(with);
 }
 
 /// Whether the adapter, which is open, is a program on the processor; such a one has all that tests need.
@@ -57,7 +60,7 @@ pub fn is_software() -> bool {
 
 /// The variant in use.
 pub fn variant() -> Variant {
-    gpu::variant()
+    launch::variant()
 }
 
 /// Runs `work` and counts the kernels that it launches on the GPU, Burn's among them.
@@ -93,17 +96,11 @@ pub fn memory() -> Option<Memory> {
         bytes_in_use,
         bytes_reserved,
         ..
-    } = gpu::client()?.memory_report(MemoryScope::Device).usage();
+    } = launch::client()?.memory_report(MemoryScope::Device).usage();
     Some(Memory {
         in_use: bytes_in_use,
         reserved: bytes_reserved,
     })
-}
-
-/// Bytes of the largest buffer that a kernel can be given by the adapter, which is open.
-pub(crate) fn largest_buffer() -> usize {
-    let largest = open().map(|gpu| gpu.largest_buffer);
-    largest.map_or(usize::MAX, |bytes| bytes.try_into().unwrap_or(usize::MAX))
 }
 
 /// The adapter, opened on the first call.
@@ -147,19 +144,17 @@ fn open_first() -> Result<Gpu, DeviceError> {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let variant = Variant::chosen(asked, is_software, subgroups)
         .map_err(|error| DeviceError::Variant(error.to_string()))?;
-    gpu::set_variant(variant);
+    launch::set_variant(variant);
+    let largest = limits
+        .max_storage_buffer_binding_size
+        .min(limits.max_buffer_size);
+    launch::set_largest_buffer(largest.try_into().unwrap_or(usize::MAX));
     Ok(Gpu {
-        device: ChosenDevice {
-            device,
-            is_gpu: true,
-            half: features.contains(wgpu::Features::SHADER_F16),
-            description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
-        },
+        device,
+        half: features.contains(wgpu::Features::SHADER_F16),
+        description: format!("GPU: {} ({}, {variant} kernels)", info.name, info.backend),
         is_software,
         subgroups,
-        largest_buffer: limits
-            .max_storage_buffer_binding_size
-            .min(limits.max_buffer_size),
     })
 }
 

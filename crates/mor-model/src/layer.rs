@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Tensor, TensorData};
 use mor_config::HaltedRows;
 
-use crate::body::Mode;
+use crate::mode::Mode;
 use crate::ops;
 use crate::recursion::{Seen, recur, straight_through};
 use crate::{Attention, FeedForward, LayerNorm, Linear, Router};

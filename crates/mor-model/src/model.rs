@@ -7,9 +7,10 @@ use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use mor_config::{Architecture, Depth, ModelConfig, WEIGHTS_FILE, Weights, check_tensors};
 use mor_kernels::MatmulPrecision;
 
-use crate::body::{Body, Conversational, Mode, Run};
+use crate::body::{Body, Conversational, Run};
 use crate::builder::{Builder, Source};
 use crate::init::initial_values;
+use crate::mode::Mode;
 use crate::{Embeddings, LayerNorm, ModelError, Table, ops};
 
 /// Each routed step adds this much to the computation loss.

@@ -16,7 +16,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `[batch, seq, in]` to `[batch, seq, out]`; `matmul` as in [`ops::linear`].
+    /// `[batch, seq, in]` to `[batch, seq, out]`; `matmul` as in [`ops::linear()`].
     pub fn forward(&self, x: Tensor<3>, matmul: MatmulPrecision) -> Tensor<3> {
         let bias = self.bias.as_ref().map(Param::val);
         ops::linear(matmul, x, self.weight.val(), bias)

@@ -6,7 +6,7 @@ use burn::tensor::{FloatDType, Gradients, Tensor, TensorData, Transaction};
 #[cfg(doc)]
 use mor_config::ModelConfig;
 
-use crate::ops::fused::pool::reclaim;
+use crate::ops::backend::pool::reclaim;
 use crate::{Model, ops};
 
 /// Gives the memory of gradients that are no longer needed to the next backward pass, which would

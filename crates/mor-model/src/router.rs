@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Distribution, FloatDType, Tensor, TensorData, activation};
 use mor_config::Pooling;
 
-use crate::body::Mode;
+use crate::mode::Mode;
 use crate::pooling::pool;
 use crate::{Linear, ops};
 

@@ -1,329 +1,43 @@
-//! The operations a model is made of, each in two forms: composed from Burn's operations (any
-//! device and precision, and the reference the other is tested against), and fused (the CPU, in f32). Attention,
-//! layer norm, rotary positions, routing, GELU, the cross-entropy and biases have kernels on GPUs too.
+//! The operations a model is made of, a folder or a file each, with all its forms side by side:
+//!
+//! - `mod.rs`: the function, which takes the form that fits its operands' device and precision;
+//! - `composed.rs`: Burn's own operations, for any device and precision: the reference that the others are tested against;
+//! - `cpu.rs`: kernels of `mor-kernels`, for f32;
+//! - `gpu.rs`: shaders of `mor-shaders`, for f32 and f16;
+//! - `autodiff.rs`: the backward pass, where CPU and GPU share it; else each has its own.
+//!
+//! | operation | CPU | GPU |
+//! |---|---|---|
+//! | `attention`, `layer_norm`, `rotary`, `rows` | kernels | shaders |
+//! | `linear` | kernels | Burn's product; shaders for the gradient of the bias |
+//! | `gelu` (a linear layer and the GELU behind it) | kernels | Burn's product; shaders for bias and GELU |
+//! | `cross_entropy` (of an output head) | kernels | Burn's product; shaders for the losses of its rows |
+//! | `embedding`, `dropout` | kernels | composed |
+//! | `update` (what optimizers do) | composed | shaders |
+//!
+//! Operations import `backend`, which all share, and where one builds on another (`gelu` on `linear`), that one. Nothing
+//! here imports the model.
 
+mod attention;
+pub(crate) mod backend;
 pub mod composed;
-mod custom;
-pub(crate) mod fused;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu;
-mod positions;
-mod record;
+mod cross_entropy;
+mod dropout;
+mod embedding;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod rotary;
+mod rows;
 pub mod update;
 
-use std::sync::Arc;
-
-use burn::backend::Dispatch;
-use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
-
-use mor_kernels::MatmulPrecision;
-
-use custom::{CustomOps, MaybeBool};
-use fused::{FusedOps, MaybeFloat, SharedLosses};
-pub use positions::Positions;
-
-/// Whether tensors of this device live in Burn's CPU backend, with or without autodiff.
-pub fn is_cpu(device: &Device) -> bool {
-    device.clone().inner() == Device::flex()
-}
-
-/// Whether a tensor is one for the kernels: in f32, on the CPU.
-fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && is_cpu(&x.device())
-}
-
-/// Whether a tensor is one for the kernels that GPUs have too: there also in f16.
-fn is_custom<const D: usize>(x: &Tensor<D>) -> bool {
-    match is_cpu(&x.device()) {
-        true => x.dtype() == DType::F32,
-        false => cfg!(feature = "gpu") && matches!(x.dtype(), DType::F32 | DType::F16),
-    }
-}
-
-/// The widest head of the attention shaders.
-const WIDEST_HEAD: usize = 256;
-
-/// `x · weightᵀ + bias`: `x: [batch, seq, in]`, `weight: [out, in]`, `bias: [out]`. `matmul` is the precision of the
-/// products on the CPU in f32, backward ones included; elsewhere the tensors' own is theirs.
-pub fn linear(
-    matmul: MatmulPrecision,
-    x: Tensor<3>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-) -> Tensor<3> {
-    if is_fused(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_linear(
-            x.into_dispatch(),
-            weight.into_dispatch(),
-            maybe_float(bias),
-            matmul,
-        ));
-    }
-    #[cfg(feature = "gpu")]
-    if is_custom(&x) {
-        return gpu::linear(x, weight, bias);
-    }
-    composed::linear(x, weight, bias)
-}
-
-/// `gelu(linear(x, weight, bias))` with the exact (erf) GELU; arguments as in [`linear`].
-pub fn linear_gelu(
-    matmul: MatmulPrecision,
-    x: Tensor<3>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-) -> Tensor<3> {
-    if is_fused(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_linear_gelu(
-            x.into_dispatch(),
-            weight.into_dispatch(),
-            maybe_float(bias),
-            matmul,
-        ));
-    }
-    #[cfg(feature = "gpu")]
-    if is_custom(&x) {
-        return gpu::linear_gelu(x, weight, bias);
-    }
-    composed::linear_gelu(x, weight, bias)
-}
-
-/// Layer norm of `x`, or of `x + residual`, over the last dimension: `x: [batch, seq, dim]`,
-/// `gain` and `bias: [dim]`; `eps` is added to the biased variance.
-pub fn layer_norm(
-    x: Tensor<3>,
-    residual: Option<Tensor<3>>,
-    gain: Tensor<1>,
-    bias: Tensor<1>,
-    eps: f32,
-) -> Tensor<3> {
-    // Where activations are f16, parameters stay f32.
-    let full = gain.dtype() == DType::F32 && bias.dtype() == DType::F32;
-    if full && is_custom(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_layer_norm(
-            x.into_dispatch(),
-            maybe_float(residual),
-            gain.into_dispatch(),
-            bias.into_dispatch(),
-            eps,
-        ));
-    }
-    composed::layer_norm(x, residual, gain, bias, eps)
-}
-
-/// Causal attention with `heads` heads side by side in the last dimension of `q`, `k` and
-/// `v: [batch, seq, dim]`. `key_mask: [batch, seq]` is true at the keys that may be seen; a
-/// position that sees none gets zeros.
-pub fn causal_attention(
-    q: Tensor<3>,
-    k: Tensor<3>,
-    v: Tensor<3>,
-    key_mask: Option<Tensor<2, Bool>>,
-    heads: usize,
-) -> Tensor<3> {
-    let [.., dim] = q.dims();
-    if is_custom(&q) && (is_fused(&q) || dim <= WIDEST_HEAD * heads) {
-        let key_mask = match key_mask {
-            Some(mask) => MaybeBool::Given(mask.into_dispatch()),
-            None => MaybeBool::Absent,
-        };
-        return Tensor::from_dispatch(Dispatch::custom_attention(
-            q.into_dispatch(),
-            k.into_dispatch(),
-            v.into_dispatch(),
-            key_mask,
-            heads,
-        ));
-    }
-    composed::causal_attention(q, k, v, key_mask, heads)
-}
-
-/// The numbers of the entries of `depths: [rows]` that are above `step`, in increasing order, in the first places of a
-/// list `[rows]`; and `[1]`, how many there are.
-pub fn select_rows(depths: Tensor<1, Int>, step: u32) -> (Tensor<1, Int>, Tensor<1, Int>) {
-    let (list, count) = Dispatch::custom_select(depths.into_dispatch(), step);
-    (Tensor::from_dispatch(list), Tensor::from_dispatch(count))
-}
-
-/// The rows of `x: [rows, ..]` at the first `count` numbers of `list`, which must not repeat, `[count, ..]`.
-pub fn gather_rows<const D: usize>(x: Tensor<D>, list: Tensor<1, Int>, count: usize) -> Tensor<D> {
-    if is_custom(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_gather(
-            x.into_dispatch(),
-            list.into_dispatch(),
-            count,
-        ));
-    }
-    composed::gather_rows(x, list, count)
-}
-
-/// `x: [rows, ..]` with the rows at the first numbers of `list`, which must not repeat, replaced by `rows: [count,
-/// ..]`.
-pub fn scatter_rows<const D: usize>(
-    x: Tensor<D>,
-    rows: Tensor<D>,
-    list: Tensor<1, Int>,
-) -> Tensor<D> {
-    if is_custom(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_scatter(
-            x.into_dispatch(),
-            rows.into_dispatch(),
-            list.into_dispatch(),
-        ));
-    }
-    composed::scatter_rows(x, rows, list)
-}
-
-/// Rotates each head of `x: [batch, seq, dim]` by its position: the pair `(i, i + head_dim / 2)` of position `p` by
-/// the angle `p · base^(-2i / head_dim)`. Positions count from 0, unless `positions` says otherwise.
-pub fn rotary(
-    x: Tensor<3>,
-    heads: usize,
-    base: f32,
-    positions: Option<&Arc<Positions>>,
-) -> Tensor<3> {
-    if is_custom(&x) {
-        return Tensor::from_dispatch(Dispatch::custom_rotary(
-            x.into_dispatch(),
-            heads,
-            base,
-            positions.cloned(),
-        ));
-    }
-    composed::rotary(
-        x,
-        heads,
-        base,
-        positions.map(|positions| positions.values()),
-    )
-}
-
-/// Rows of `table: [entries, dim]` at `ids: [batch, seq]`, `[batch, seq, dim]`.
-pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
-    if is_fused(&table) {
-        return Tensor::from_dispatch(Dispatch::fused_embedding(
-            table.into_dispatch(),
-            ids.into_dispatch(),
-        ));
-    }
-    composed::embedding(table, ids)
-}
-
-/// Mean cross-entropy, `[1]`, of `hidden · weightᵀ` against `targets`, over the rows whose target is in the vocabulary
-/// and not `ignore`, zero when there is none; and the losses of the rows, without a gradient. `hidden: [rows, dim]`,
-/// `weight: [vocab, dim]`, `targets: [rows]`; `matmul` as in [`linear`].
-pub fn linear_cross_entropy(
-    matmul: MatmulPrecision,
-    hidden: Tensor<2>,
-    weight: Tensor<2>,
-    targets: Tensor<1, Int>,
-    ignore: i64,
-) -> (Tensor<1>, RowLosses) {
-    if is_fused(&hidden) {
-        let losses = SharedLosses::default();
-        let mean = Tensor::from_dispatch(Dispatch::fused_cross_entropy(
-            hidden.into_dispatch(),
-            weight.into_dispatch(),
-            targets.into_dispatch(),
-            ignore,
-            losses.clone(),
-            matmul,
-        ));
-        return (mean, RowLosses::Values(losses.take()));
-    }
-    let vocab = weight.dims()[0];
-    let losses = linear_cross_entropy_losses(hidden, weight, targets.clone(), ignore);
-    let mean = composed::mean_of_counted(losses.clone(), &targets, vocab, ignore);
-    (mean, RowLosses::Tensor(Box::new(losses)))
-}
-
-/// The rows' losses of [`linear_cross_entropy`], `[rows]`.
-fn linear_cross_entropy_losses(
-    hidden: Tensor<2>,
-    weight: Tensor<2>,
-    targets: Tensor<1, Int>,
-    ignore: i64,
-) -> Tensor<1> {
-    #[cfg(feature = "gpu")]
-    if is_custom(&hidden) {
-        return gpu::linear_cross_entropy_losses(hidden, weight, targets, ignore);
-    }
-    composed::linear_cross_entropy_losses(hidden, weight, targets, ignore)
-}
-
-/// The loss of each row, zero where its target does not count; on a GPU not read back before it is asked for.
-#[derive(Debug, Clone)]
-pub enum RowLosses {
-    /// In memory.
-    Values(Vec<f32>),
-    /// `[rows]`, on the device.
-    Tensor(Box<Tensor<1>>),
-}
-
-impl RowLosses {
-    /// The losses in memory.
-    pub fn into_values(self) -> Vec<f32> {
-        match self {
-            Self::Values(values) => values,
-            Self::Tensor(tensor) => {
-                let data = tensor.without_autodiff().into_data().convert::<f32>();
-                data.try_into_vec().unwrap_or_default()
-            }
-        }
-    }
-}
-
-/// While training, zeroes each value with `probability` and scales the others so that the mean
-/// stays. What is zeroed follows from the device's seed.
-pub fn dropout(x: Tensor<3>, probability: f32, training: bool) -> Tensor<3> {
-    if !training || probability == 0.0 {
-        return x;
-    }
-    if is_fused(&x) {
-        let seed = draw_seed(&x.device());
-        return Tensor::from_dispatch(Dispatch::fused_dropout(
-            x.into_dispatch(),
-            probability,
-            seed,
-        ));
-    }
-    let keep = 1.0 - f64::from(probability);
-    let mask = x.random_like(Distribution::Bernoulli(keep));
-    x * mask * keep.recip()
-}
-
-/// A number from the device's random numbers.
-fn draw_seed(device: &Device) -> u64 {
-    let drawn = Tensor::<1>::random([4], Distribution::Uniform(0.0, 65_536.0), device);
-    let drawn = drawn.into_data().convert::<f32>();
-    let drawn = drawn.as_slice::<f32>().unwrap_or_default();
-    let halves = drawn.iter().map(|half| *half as u64 & 0xFFFF);
-    halves.fold(0, |seed, half| seed << 16 | half)
-}
-
-fn maybe_float<const D: usize>(tensor: Option<Tensor<D>>) -> MaybeFloat<Dispatch> {
-    match tensor {
-        Some(tensor) => MaybeFloat::Given(tensor.into_dispatch()),
-        None => MaybeFloat::Absent,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dropout_keeps_the_mean_and_only_acts_in_training() {
-        let x: Tensor<3> = Tensor::ones([10, 100, 100], &Device::flex());
-        let values = |x: Tensor<3>| x.into_data().try_into_vec::<f32>().expect("f32");
-        let dropped = values(dropout(x.clone(), 0.25, true));
-        let zeros = dropped.iter().filter(|v| **v == 0.0).count();
-        assert!((24_000..26_000).contains(&zeros), "{zeros}");
-        assert!(
-            dropped
-                .iter()
-                .all(|v| *v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6)
-        );
-        assert!(values(dropout(x, 0.25, false)).iter().all(|v| *v == 1.0));
-    }
-}
+pub use attention::causal_attention;
+pub use backend::is_cpu;
+pub use cross_entropy::{RowLosses, linear_cross_entropy};
+pub use dropout::dropout;
+pub use embedding::embedding;
+pub use gelu::linear_gelu;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use rotary::{Positions, rotary};
+pub use rows::{gather_rows, scatter_rows, select_rows};
