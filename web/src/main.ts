@@ -13,31 +13,26 @@ import { AboutPanel, byId, Composer, SettingsPanel, Welcome } from "./ui";
 import { WorkerClient, WorkerProblem } from "./worker-client";
 
 const DEFAULT_MODEL = "technical-10m";
-/** Seconds for a part of the GPU's start, or for a token. Software in a GPU's place takes some of them. */
-const GPU_PATIENCE = 120;
 /** Within this many pixels of its end, the conversation follows the answer. */
 const FOLLOW_DISTANCE = 80;
 
 const address = new URLSearchParams(location.search);
 const devicePanel = new DevicePanel();
 const notice = new Notice();
-const client = new WorkerClient(
-  {
-    device: (state) => {
-      device = state;
-      devicePanel.show(state);
-      nameModel();
-    },
-    notice: (text) => notice.show(text),
-    switching: (to) => devicePanel.switching(to),
-    learned: (adapter, experience) => writeExperience(modelKey, adapter, experience),
-    startup: (parts) => devicePanel.showStartup(parts),
-    ended: (how, reason) => {
-      loading = load(false, how === "gpu-failed" ? reason : null);
-    },
+const client = new WorkerClient({
+  device: (state) => {
+    device = state;
+    devicePanel.show(state);
+    nameModel();
   },
-  Number(address.get("patience")) || GPU_PATIENCE,
-);
+  notice: (text) => notice.show(text),
+  switching: (to) => devicePanel.switching(to),
+  learned: (adapter, experience) => writeExperience(modelKey, adapter, experience),
+  startup: (parts) => devicePanel.showStartup(parts),
+  ended: (how, reason) => {
+    loading = load(false, how === "gpu-failed" ? reason : null);
+  },
+});
 const log = byId("log", HTMLElement);
 const main = byId("main", HTMLElement);
 const conversation = new Conversation(log);

@@ -16,6 +16,8 @@ import type {
   ToWorker,
 } from "./protocol";
 
+/** Seconds for a part of the GPU's start, or for a token. Software in a GPU's place takes some of them. */
+export const GPU_PATIENCE = 120;
 /** Seconds for a call to the GPU to return once the CPU was chosen: time for the token at hand. */
 const LAST_CALL = 1;
 
@@ -74,11 +76,7 @@ export class WorkerClient {
   private leaving = false;
   private watchdog: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param patience seconds after which a GPU that has not answered is not coming back */
-  constructor(
-    private readonly events: WorkerEvents,
-    private readonly patience: number,
-  ) {}
+  constructor(private readonly events: WorkerEvents) {}
 
   /** Loads the model of `folder`, in a new worker: a failed load leaves nothing behind. */
   load(folder: URL, options: LoadOptions, events: LoadEvents): Promise<ModelFiles> {
@@ -146,8 +144,8 @@ export class WorkerClient {
     this.watchdog = this.leaving
       ? setTimeout(() => this.crash("left", "Another device was chosen."), LAST_CALL * 1000)
       : setTimeout(() => {
-          this.crash("gpu-failed", `The GPU does not work: It did not answer within ${this.patience} seconds.`);
-        }, this.patience * 1000);
+          this.crash("gpu-failed", `The GPU does not work: It did not answer within ${GPU_PATIENCE} seconds.`);
+        }, GPU_PATIENCE * 1000);
   }
 
   private crash(how: Ending, reason: string): void {

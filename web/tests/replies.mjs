@@ -6,7 +6,7 @@ export const LONG_REPLY =
 
 /** What a GPU writes: as long as tests need it, since SwiftShader takes its time for each token. */
 export const GPU_REPLY =
-  "Tokens arrive one at a time. Each line of this answer is plain, so that a test can watch it grow.";
+  "Tokens arrive one at a time, so that a test can watch them.";
 
 export const MARKDOWN_REPLY =
   "Use `tar -tf`:\n\n```sh\ntar -tf a.tar\n```\n\n- **-t** lists\n- **-f** names the file\n\n" +

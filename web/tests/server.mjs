@@ -49,11 +49,11 @@ const RECIPES = {
   "not-finite": () => changed("model.safetensors", (file) => Buffer.concat([file.subarray(0, -2), Buffer.from([0, 0x7e])])),
   // As newer versions of transformers write it.
   "template-file": () => templateInFile(),
-  probed: () => withProbe(GPU_REPLY, true, 128),
+  probed: () => withProbe(GPU_REPLY, true, 64),
   "probed-long": () => withProbe(LONG_REPLY, true),
-  "wrong-probe": () => withProbe(GPU_REPLY, false, 128),
+  "wrong-probe": () => withProbe(GPU_REPLY, false, 64),
   "corrupt-probe": () => scriptedModel(GPU_REPLY).set("probe.json", Buffer.from('{"ids":')),
-  "unreachable-probe": () => withProbe(GPU_REPLY, true, 128),
+  "unreachable-probe": () => withProbe(GPU_REPLY, true, 64),
   // Where speeds are compared the context ends the comparison.
   short: () => routedModel("technical", "prefix", "F32", 16),
   broken: () => scriptedModel(LONG_REPLY),

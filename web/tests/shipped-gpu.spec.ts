@@ -7,29 +7,14 @@ import { device as running, notice, prefer, type TestHook } from "./gpu";
 import { answered, answers, send } from "./page";
 
 const MODEL = "technical-10m";
-// SwiftShader takes half a second for one.
+// SwiftShader takes half a second for one; longer answers, and more of them, are compared natively.
 const TOKENS = 8;
 const QUESTIONS = [
   "How do I list the contents of a tar file?",
   "What does `git stash` do?",
-  "How do I find all files larger than 100 MB?",
   "Write a Python function to reverse a string.",
   "What does the acronym DNS stand for?",
-  "How do I undo the last git commit?",
   "What is a mutex?",
-  "How do I make a shell script executable?",
-  "Explain what a hash table is.",
-  "How do I count the lines of a file?",
-  "What is the difference between TCP and UDP?",
-  "How do I create a virtual environment in Python?",
-  "What does chmod 755 mean?",
-  "How do I kill a process by its name?",
-  "Write a SQL query that counts rows.",
-  "What is a pointer in C?",
-  "How do I show disk usage of a folder?",
-  "What is continuous integration?",
-  "How do I copy files over ssh?",
-  "What is recursion?",
 ];
 
 test.use({ launchOptions: { executablePath: CHROMIUM, args: GPU_ARGS } });

