@@ -484,9 +484,17 @@ mod tests {
         // Whatever else it may hold.
         let newer = "{\"format_version\": 3, \"model_type\": \"mor-other\"}";
         let error = read(newer).unwrap_err().to_string();
-        assert!(error.starts_with("config.json: `format_version` is 3"), "{error}");
+        assert!(
+            error.starts_with("config.json: `format_version` is 3"),
+            "{error}"
+        );
         assert!(error.contains("the model is newer"), "{error}");
         // Those that older programs can read say nothing of versions.
-        assert!(!Preset::Technical10m.config().to_json().contains("format_version"));
+        assert!(
+            !Preset::Technical10m
+                .config()
+                .to_json()
+                .contains("format_version")
+        );
     }
 }

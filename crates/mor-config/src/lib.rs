@@ -14,8 +14,8 @@ mod weights;
 mod writer;
 
 pub use config::{
-    AdaptiveEmbedding, Architecture, Budget, Depth, HaltedRows, Limits, LoopKeys, ModelConfig, Pooling,
-    Positions, RouterKind, RoutingConfig,
+    AdaptiveEmbedding, Architecture, Budget, Depth, HaltedRows, Limits, LoopKeys, ModelConfig,
+    Pooling, Positions, RouterKind, RoutingConfig,
 };
 pub use error::ConfigError;
 pub use params::{Component, ParameterCount, TensorSpec};

@@ -9,8 +9,8 @@ use mor_files::{AtomicFile, FileError};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::{ConfigError, Weights};
 use crate::weights::{QUANTIZED_BLOCK, quantize_block, scales_of};
+use crate::{ConfigError, Weights};
 
 /// Element type of stored weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,12 +1,12 @@
-//! Small models of both families with random weights.
+//! Small models of all families with random weights.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use half::f16;
 use mor_config::{
-    Architecture, ConfigError, ModelConfig, Pooling, Positions, Precision, Preset, Weights,
-    tensors_to_bytes,
+    Architecture, Budget, Component, ConfigError, LoopKeys, ModelConfig, Pooling, Positions,
+    Precision, Preset, RouterKind, Weights, tensors_to_bytes,
 };
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -29,7 +29,21 @@ pub fn conversational(pooling: Pooling) -> ModelConfig {
     }
 }
 
-/// Both, for each way of pooling.
+/// A small recursive model with gates, of two loops on average.
+pub fn recursive(kv: LoopKeys) -> ModelConfig {
+    let mut config = small(Preset::Recursive10m, Pooling::Sequence);
+    config.num_hidden_layers = 4;
+    config.tie_word_embeddings = false;
+    let routing = &mut config.routing;
+    routing.kind = RouterKind::Adaptive;
+    routing.kv = kv;
+    let last = routing.budgets() - 1;
+    routing.thresholds = (0..=last).map(|at| 1.0 - at as f32 / last as f32).collect();
+    routing.budget = Some(Budget::beyond_one(10));
+    config
+}
+
+/// Technical and conversational, for each way of pooling.
 pub fn routed_configs() -> Vec<ModelConfig> {
     let pooling = [Pooling::Sequence, Pooling::Real, Pooling::Prefix];
     let both = |pooling| {
@@ -78,8 +92,8 @@ pub fn random_weights(config: &ModelConfig, dtype: Dtype) -> Result<(Named, Weig
     let (mut named, mut encoded) = (Named::new(), Vec::new());
     for spec in config.tensors() {
         let gain = spec.shape.len() == 1 && spec.name.ends_with("weight");
-        let router = spec.name.contains("router");
-        let conversational = config.architecture == Architecture::Conversational;
+        let router = spec.component == Component::Routers;
+        let conversational = config.architecture != Architecture::Technical;
         let scale = match (router, conversational) {
             _ if spec.shape.len() == 1 => 0.4,
             (true, _) => 8.0,

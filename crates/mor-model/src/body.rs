@@ -98,7 +98,9 @@ impl Body {
                 let loops = match run.fixed.and_then(<[_]>::first) {
                     // A depth for each row.
                     Some(depths) if depths.len() == batch => {
-                        let depths = depths.iter().flat_map(|depth| std::iter::repeat_n(*depth, seq));
+                        let depths = depths
+                            .iter()
+                            .flat_map(|depth| std::iter::repeat_n(*depth, seq));
                         Loops::Given(depths.collect())
                     }
                     Some(depths) => Loops::Given(depths.clone()),

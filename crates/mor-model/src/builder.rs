@@ -8,7 +8,8 @@ use mor_config::{Component, HaltedRows, ModelConfig, Pooling, Positions, TensorS
 
 use crate::embedding::{EmbeddingBand, Embeddings, PositionTable, TokenEmbedding};
 use crate::{
-    Attention, Block, FeedForward, Gate, Layer, LayerNorm, Linear, ModelError, Recursive, Router, Table,
+    Attention, Block, FeedForward, Gate, Layer, LayerNorm, Linear, ModelError, Recursive, Router,
+    Table,
 };
 
 /// Where initial values come from: a weights file or a seed.

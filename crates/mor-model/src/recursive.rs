@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 use mor_config::LoopKeys;
 
-use crate::body::Mode;
+use crate::mode::Mode;
 use crate::ops::{self, Positions};
 use crate::{Block, Gate};
 

@@ -160,7 +160,10 @@ mod tests {
         let depths = draw(3, 0);
         let deep = depths.iter().filter(|depth| **depth == 2).count();
         assert!((2880..3120).contains(&deep), "{deep} of 4000");
-        assert_eq!(deep + depths.iter().filter(|depth| **depth == 1).count(), 4000);
+        assert_eq!(
+            deep + depths.iter().filter(|depth| **depth == 1).count(),
+            4000
+        );
         assert_eq!(depths, draw(3, 0));
         assert_ne!(depths, draw(3, 1));
         assert_ne!(depths, draw(4, 0));

@@ -68,10 +68,8 @@ struct Lane {
 impl Lane {
     fn start(task: &str, name: &'static str) -> Result<Self> {
         let log = tools::target_dir()?.join(format!("{task}.log"));
-        let task = Background::start_logged(
-            Command::new(std::env::current_exe()?).arg(task),
-            &log,
-        )?;
+        let task =
+            Background::start_logged(Command::new(std::env::current_exe()?).arg(task), &log)?;
         Ok(Self { name, log, task })
     }
 
@@ -112,7 +110,10 @@ fn test_cargo() -> Command {
     if lints_while_compiling() {
         // As `cargo clippy -- -D warnings` does.
         cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
-        cargo.env("CLIPPY_ARGS", ["-D", "warnings", ""].join("__CLIPPY_HACKERY__"));
+        cargo.env(
+            "CLIPPY_ARGS",
+            ["-D", "warnings", ""].join("__CLIPPY_HACKERY__"),
+        );
     }
     cargo
 }
@@ -125,9 +126,7 @@ fn build(phases: &mut Phases) -> Result<()> {
     } else {
         "build of the tests"
     };
-    phases.run(name, || {
-        cargo_test(&["--no-run", "--quiet"])
-    })?;
+    phases.run(name, || cargo_test(&["--no-run", "--quiet"]))?;
     // Says which adapters the tests run on, and fails where there is none.
     phases.run("devices", || {
         let mor = tools::built_program("debug", "mor")?;

@@ -59,9 +59,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let fitted = training_device::with(args.device, no_advice, |device| {
         let open = |data| Evaluator::load(&args.model, data, None, &device.device);
         let (data, other) = (open(&args.data)?, open(&args.calibrate)?);
-        Ok(fit(data.model(), data.data(), other.data(), &settings, |done| {
-            note!("{done}");
-        })?)
+        Ok(fit(
+            data.model(),
+            data.data(),
+            other.data(),
+            &settings,
+            |done| {
+                note!("{done}");
+            },
+        )?)
     })?;
     let staged = StagedFolder::new(&args.output)?;
     mor_import::convert(&args.model, staged.path(), fitted.precision(&args.model)?)?;
@@ -69,10 +75,17 @@ pub(crate) fn run(args: Args) -> Result<()> {
     probe::write(staged.path())?;
     staged.commit(CONFIG_FILE, &mor_text::OLDER_FILES)?;
     for (gate, explained) in (1..).zip(&fitted.explained) {
-        say!("gate {gate}: explains {:.0} % of what further loops change", 100.0 * explained);
+        say!(
+            "gate {gate}: explains {:.0} % of what further loops change",
+            100.0 * explained
+        );
     }
     let [fit, calibrated] = fitted.tokens;
     say!("fitted on {fit} tokens, calibrated on {calibrated}");
-    say!("{} with gates is now in {}", args.model.display(), args.output.display());
+    say!(
+        "{} with gates is now in {}",
+        args.model.display(),
+        args.output.display()
+    );
     Ok(())
 }

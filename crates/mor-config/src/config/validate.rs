@@ -184,7 +184,9 @@ impl ModelConfig {
             self.num_core_layers,
             self.num_coda_layers,
         ];
-        let sum = parts.iter().fold(0, |sum: usize, part| sum.saturating_add(*part));
+        let sum = parts
+            .iter()
+            .fold(0, |sum: usize, part| sum.saturating_add(*part));
         if sum != self.num_hidden_layers {
             return fail(
                 "num_hidden_layers",

@@ -13,7 +13,11 @@ pub(super) fn add(config: &ModelConfig, list: &mut TensorList) {
     ];
     let parts = [
         ("prelude", config.num_prelude_layers, once),
-        ("core", config.num_core_layers, [Component::RecursionBlock; 3]),
+        (
+            "core",
+            config.num_core_layers,
+            [Component::RecursionBlock; 3],
+        ),
         ("coda", config.num_coda_layers, once),
     ];
     add_token_embedding(config, list, "embed");

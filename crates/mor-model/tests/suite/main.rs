@@ -20,5 +20,6 @@ mod gpu_rotary;
 mod gpu_routers;
 #[cfg(feature = "gpu")]
 mod gpu_update;
+mod recursive;
 mod reference;
 mod robustness;

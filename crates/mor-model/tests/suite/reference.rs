@@ -248,6 +248,7 @@ impl Reference<'_> {
                 steps.push(depths);
                 "ln_f"
             }
+            Architecture::Recursive => unreachable!("mor_goldens::run_recursive has its formulas"),
         };
         let logits = x
             .iter()

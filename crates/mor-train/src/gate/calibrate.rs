@@ -63,9 +63,15 @@ fn mean_loops(model: &Model, data: &Dataset, threshold: f32, tokens: usize) -> R
 /// The threshold at which a falling curve of means has this value.
 fn at_mean(curve: &[(f32, f64)], mean: f64) -> f32 {
     for pair in curve.windows(2) {
-        let [(low, above), (high, below)] = pair else { continue };
+        let [(low, above), (high, below)] = pair else {
+            continue;
+        };
         if mean <= *above && mean >= *below {
-            let share = if above > below { (above - mean) / (above - below) } else { 0.0 };
+            let share = if above > below {
+                (above - mean) / (above - below)
+            } else {
+                0.0
+            };
             return low + (high - low) * share as f32;
         }
     }
@@ -79,7 +85,10 @@ mod tests {
     #[test]
     fn thresholds_lie_between_those_tried() {
         let curve = [(0.0, 3.0), (0.5, 2.0), (1.0, 1.0)];
-        let found: Vec<f32> = [3.0, 2.5, 2.0, 1.2, 1.0].iter().map(|mean| at_mean(&curve, *mean)).collect();
+        let found: Vec<f32> = [3.0, 2.5, 2.0, 1.2, 1.0]
+            .iter()
+            .map(|mean| at_mean(&curve, *mean))
+            .collect();
         assert_eq!(found, [0.0, 0.25, 0.5, 0.9, 1.0]);
     }
 }

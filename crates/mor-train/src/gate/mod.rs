@@ -95,10 +95,12 @@ pub fn fit(
     })?;
     progress("gates are fitted");
     let lines: Option<Vec<Line>> = sums.iter().map(|sum| sum.solve(settings.ridge)).collect();
-    let lines = lines.filter(|_| fitted > dim).ok_or_else(|| TrainError::Data {
-        path: data.path().to_owned(),
-        problem: format!("has {fitted} tokens to fit gates to, too few for {dim} numbers each"),
-    })?;
+    let lines = lines
+        .filter(|_| fitted > dim)
+        .ok_or_else(|| TrainError::Data {
+            path: data.path().to_owned(),
+            problem: format!("has {fitted} tokens to fit gates to, too few for {dim} numbers each"),
+        })?;
     // One scale for all gates, so that one threshold means the same to each.
     let mut scores = Vec::new();
     samples::visit(&model, other, settings.calibration_tokens, |sample| {

@@ -70,7 +70,9 @@ impl Ridge {
         cholesky(&mut lower, size)?;
         let mut solution = self.labelled.clone();
         for row in 0..size {
-            let known: f64 = (0..row).map(|at| lower[row * size + at] * solution[at]).sum();
+            let known: f64 = (0..row)
+                .map(|at| lower[row * size + at] * solution[at])
+                .sum();
             solution[row] = (solution[row] - known) / lower[row * size + row];
         }
         for row in (0..size).rev() {

@@ -63,6 +63,7 @@ impl Plain<'_> {
                 self.recur(&mut x, ids, &steps, &names, None);
                 ("ln_f", "embed")
             }
+            Architecture::Recursive => unreachable!("mor_goldens::run_recursive has its formulas"),
         };
         let head = if self.config.tie_word_embeddings {
             table
@@ -202,7 +203,7 @@ impl Plain<'_> {
         let dim = self.config.hidden_size;
         let (table, technical) = match self.config.architecture {
             Architecture::Technical => ("embeddings.token_embedding", true),
-            Architecture::Conversational => ("embed", false),
+            Architecture::Conversational | Architecture::Recursive => ("embed", false),
         };
         let mut x = if self.config.adaptive_embedding.is_some() {
             let mut bands = self.config.embedding_bands().into_iter().enumerate();
