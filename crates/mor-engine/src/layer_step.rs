@@ -5,12 +5,14 @@ use mor_config::ModelConfig;
 
 use crate::Result;
 use crate::cache::{CacheShape, StepCache, zeroed};
+use crate::cpu::Linear;
 use crate::cpu::attention::Query;
 use crate::cpu::linear;
 use crate::cpu::matmul::Activation;
 use crate::cpu::matrix::padded;
 use crate::cpu::simd::LANES;
-use crate::model::{Block, Linear, Model, Norm, NormOrder, PositionTable};
+use crate::cpu::weights::{Block, Model};
+use crate::model::{Norm, NormOrder, PositionTable};
 use crate::pool::{Pool, SharedPointer};
 
 /// Scratch memory of a decoder's steps.

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::cache::zeroed;
 use crate::cpu::matmul::Activation;
 use crate::cpu::matrix::padded;
-use crate::model::{Model, Router};
+use crate::cpu::weights::{Model, Router};
 use crate::pool::Pool;
 
 /// When routers decide.

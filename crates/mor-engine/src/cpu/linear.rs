@@ -10,8 +10,11 @@ use super::Kernels;
 use super::matmul::{Activation, Product};
 use super::matrix::{Matrix, Values, padded};
 use super::q8::InputBlock;
-use crate::model::{Linear, Norm};
+use crate::model::{self, Norm};
 use crate::pool::{Pool, SharedPointer, share};
+
+/// A linear layer whose matrix is packed for these kernels.
+pub(crate) type Linear = model::Linear<Matrix>;
 
 /// Least bytes of weights, times tokens, that a part of a product reads.
 const PART_BYTES: usize = 96 << 10;

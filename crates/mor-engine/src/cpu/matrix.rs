@@ -12,7 +12,7 @@ use mor_config::QUANTIZED_BLOCK as BLOCK;
 use super::buffer::Buffer;
 use super::q8::{self, QUAD, QUADS};
 use super::simd::LANES;
-use super::tensor::{Stored, Tensor};
+use crate::model::{Stored, Tensor};
 use crate::{EngineError, Result};
 
 /// 16 f32, aligned to a cache line.

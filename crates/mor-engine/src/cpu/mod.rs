@@ -13,9 +13,9 @@ mod norm;
 mod q8;
 pub(crate) mod simd;
 mod softmax;
-pub(crate) mod tensor;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
+pub(crate) mod weights;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -25,6 +25,7 @@ use mor_math::Isa;
 use mor_math::simd::Simd;
 
 use attention::Query;
+pub(crate) use linear::Linear;
 use matmul::Product;
 use matrix::Line;
 use q8::InputBlock;

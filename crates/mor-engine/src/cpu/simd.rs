@@ -11,8 +11,10 @@
 use half::f16;
 use mor_math::simd::{Portable, Simd, Wide};
 
+use crate::model::PANEL;
+
 /// Lanes of one vector, and output rows of one panel.
-pub(crate) const LANES: usize = 16;
+pub(crate) const LANES: usize = PANEL;
 
 /// Plain code: the reference for every other instruction set, and the fallback.
 pub(crate) type Scalar = Wide<Portable, 2>;

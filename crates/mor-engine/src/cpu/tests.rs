@@ -6,9 +6,8 @@ use safetensors::{Dtype, tensor::TensorView};
 use super::attention::{HIDDEN, Query};
 use super::matmul::Activation;
 use super::matrix::{Matrix, Packing, padded};
-use super::tensor::Tensor;
-use super::{Isa, Kernels};
-use crate::model::Linear;
+use super::{Isa, Kernels, Linear};
+use crate::model::Tensor;
 use crate::pool::Pool;
 use mor_math::SplitMix64;
 

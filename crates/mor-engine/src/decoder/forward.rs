@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::cache::{CacheShape, StepCache};
+use crate::cpu::weights::{Layer, Model};
 use crate::layer_step::{Buffers, LayerStep};
-use crate::model::{Layer, Model};
 use crate::pool::Pool;
 use crate::routing::{Pooled, RouterBuffers};
 

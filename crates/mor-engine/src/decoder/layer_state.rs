@@ -7,7 +7,7 @@ use super::prefix::PrefixRouting;
 use super::sequence::SequenceRouting;
 use crate::Result;
 use crate::cache::{CacheShape, StepCache};
-use crate::model::Layer;
+use crate::cpu::weights::Layer;
 
 /// Caches of a layer's steps, and what follows from how its depth is decided.
 pub(super) struct LayerState {

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::cache::{StepCache, zeroed};
 use crate::cpu::attention::HIDDEN;
 use crate::cpu::matrix::padded;
-use crate::model::Layer;
+use crate::cpu::weights::Layer;
 use crate::routing::PooledMean;
 
 pub(super) struct PrefixRouting {

@@ -11,7 +11,7 @@ use super::forward::{Forward, blocks};
 use crate::Result;
 use crate::cache::{StepCache, zeroed};
 use crate::cpu::matrix::padded;
-use crate::model::Layer;
+use crate::cpu::weights::Layer;
 use crate::routing::PooledMean;
 
 pub(super) struct SequenceRouting {

@@ -14,9 +14,10 @@ use super::buffer::Slice;
 use super::limits::at_least;
 use super::pipelines::attention;
 use super::upload::GpuSource;
-use crate::cpu::tensor::{Stored, Tensor};
-use crate::model::{NormOrder, Parts, Source, TensorSource, WeightPrecision, head_name};
-use crate::{Result, random};
+use crate::Result;
+use crate::model::{
+    NormOrder, Parts, Source, Stored, Tensor, TensorSource, WeightPrecision, head_name, random,
+};
 
 /// A matrix `[rows, columns]`, row by row.
 #[derive(Clone, Debug)]

@@ -10,9 +10,8 @@ use pollster::block_on;
 use super::buffer::Slice;
 use super::upload::GpuSource;
 use super::{Gpu, GpuDecoder, GpuModel};
-use crate::cpu::tensor::{Stored, Tensor};
-use crate::model::Source;
-use crate::{DecodeOptions, EngineError, Routing, WeightPrecision, random};
+use crate::model::{Source, Stored, Tensor, random};
+use crate::{DecodeOptions, EngineError, Routing, WeightPrecision};
 
 fn config(preset: Preset, pooling: Pooling) -> ModelConfig {
     let mut config = preset.config();

@@ -9,9 +9,9 @@ use mor_shaders::{Dense, Storage};
 use super::Gpu;
 use super::buffer::{STORAGE, Slice, stride};
 use super::model::{GpuLinear, GpuMatrix, GpuPositions, RouterLayout};
-use crate::cpu::tensor::{Stored, Tensor};
 use crate::model::{
-    Linear, Norm, NormOrder, PositionTable, Router, Source, TensorSource, WeightPrecision,
+    Linear, Norm, NormOrder, PositionTable, Router, Source, Stored, Tensor, TensorSource,
+    WeightPrecision,
 };
 use crate::{EngineError, Result};
 

@@ -2,23 +2,25 @@
 
 use std::path::Path;
 
-use mor_config::{Architecture, ModelConfig, Weights, check_tensors};
+use mor_config::{ModelConfig, Weights, check_tensors};
 
-use crate::cpu::matrix::{Matrix, Packing, padded};
-use crate::cpu::tensor::{Stored, Tensor};
-use crate::cpu::{self, Kernels};
-use crate::{Result, random};
+use super::matrix::{Matrix, Packing};
+use super::{Kernels, Linear, widens_f16};
+use crate::Result;
+use crate::model::{
+    self, Norm, NormOrder, Parts, PositionTable, Source, Stored, Tensor, TensorSource,
+    WeightPrecision, head_name, random,
+};
 use mor_math::Isa;
 
-mod conversational;
+mod bytes;
 mod embedding;
-mod layer;
-mod positions;
-mod technical;
 
 use embedding::TokenEmbedding;
-pub(crate) use layer::{Block, Layer, NormOrder, Router};
-pub(crate) use positions::PositionTable;
+
+pub(crate) type Block = model::Block<Matrix>;
+pub(crate) type Router = model::Router<Matrix>;
+pub(crate) type Layer = model::Layer<Matrix>;
 
 /// How a model is prepared.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,34 +29,6 @@ pub struct LoadOptions {
     pub precision: WeightPrecision,
     /// Instruction set of the kernels; the best available one when `None`.
     pub isa: Option<Isa>,
-}
-
-/// How weights are kept in memory. Arithmetic is f32, except that products with int8 matrices round their inputs to int8
-/// too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WeightPrecision {
-    /// Matrices that are int8 on disk stay int8, and those that are f16 stay f16 where the processor widens them on
-    /// the fly: the same results from half the memory traffic.
-    #[default]
-    AsStored,
-    /// Everything is widened to f32 when loading.
-    F32,
-    /// Matrices are rounded to f16, whatever they were.
-    F16,
-    /// Matrices are rounded to int8, with a scale for every 32 columns of a row, unless they are int8 already.
-    Q8,
-}
-
-/// A linear layer whose matrix is packed for some device; the bias is filled up to whole panels, or empty.
-pub(crate) struct Linear<M = Matrix> {
-    pub(crate) matrix: M,
-    pub(crate) bias: Vec<f32>,
-}
-
-/// Gain and bias of a layer norm.
-pub(crate) struct Norm {
-    pub(crate) gain: Vec<f32>,
-    pub(crate) bias: Vec<f32>,
 }
 
 /// A loaded model: immutable, and shared between decoders by `Arc`.
@@ -155,7 +129,7 @@ impl Model {
         let source = CpuSource {
             tensor,
             precision: options.precision,
-            widens_f16: cpu::widens_f16(isa),
+            widens_f16: widens_f16(isa),
         };
         let Parts {
             table,
@@ -240,77 +214,6 @@ impl Model {
         }
     }
 }
-
-/// Name of the output head's weights, given that of the token embedding.
-pub(crate) fn head_name(config: &ModelConfig, table: &str) -> String {
-    match config.tie_word_embeddings {
-        true => format!("{table}.weight"),
-        false => "lm_head.weight".to_owned(),
-    }
-}
-
-/// What the two families name differently.
-pub(crate) struct Parts<M = Matrix> {
-    /// Name of the token embedding.
-    pub(crate) table: &'static str,
-    pub(crate) embedding_norm: Option<&'static str>,
-    pub(crate) layers: Vec<Layer<M>>,
-    pub(crate) norm_order: NormOrder,
-    pub(crate) final_norm: &'static str,
-}
-
-impl<M> Parts<M> {
-    pub(crate) fn load<S: Source<Matrix = M>>(config: &ModelConfig, source: &S) -> Result<Self> {
-        match config.architecture {
-            Architecture::Technical => technical::load(config, source),
-            Architecture::Conversational => conversational::load(config, source),
-        }
-    }
-}
-
-/// Where tensors come from, and how they are packed for a device.
-pub(crate) trait Source {
-    /// A packed matrix.
-    type Matrix;
-
-    /// Matrices `[_, cols]`, one below the other.
-    fn matrix(&self, names: &[&str], cols: usize) -> Result<Self::Matrix>;
-
-    /// A tensor's values.
-    fn values(&self, name: &str) -> Result<Vec<f32>>;
-
-    fn linear(&self, name: &str, cols: usize) -> Result<Linear<Self::Matrix>> {
-        let Linear { matrix, .. } = self.linear_without_bias(name, cols)?;
-        let mut bias = self.values(&format!("{name}.bias"))?;
-        bias.resize(padded(bias.len()), 0.0);
-        Ok(Linear { matrix, bias })
-    }
-
-    fn linear_without_bias(&self, name: &str, cols: usize) -> Result<Linear<Self::Matrix>> {
-        Ok(Linear {
-            matrix: self.matrix(&[&format!("{name}.weight")], cols)?,
-            bias: Vec::new(),
-        })
-    }
-
-    /// Query, key and value projections as one.
-    fn qkv(&self, names: [String; 3], dim: usize) -> Result<Linear<Self::Matrix>> {
-        let names = names.each_ref().map(String::as_str);
-        Ok(Linear {
-            matrix: self.matrix(&names, dim)?,
-            bias: Vec::new(),
-        })
-    }
-
-    fn norm(&self, name: &str) -> Result<Norm> {
-        let gain = self.values(&format!("{name}.weight"))?;
-        let bias = self.values(&format!("{name}.bias"))?;
-        Ok(Norm { gain, bias })
-    }
-}
-
-/// Gives a tensor by name.
-pub(crate) type TensorSource<'a> = dyn Fn(&str) -> Result<Tensor<'a>> + 'a;
 
 /// Packs for the CPU's kernels.
 struct CpuSource<'a> {

@@ -2,11 +2,11 @@
 
 use mor_config::ModelConfig;
 
-use super::{CpuSource, Linear, Source};
+use super::super::matmul::Activation;
+use super::super::matrix::Matrix;
+use super::super::{Kernels, Linear};
+use super::{CpuSource, Source};
 use crate::Result;
-use crate::cpu::Kernels;
-use crate::cpu::matmul::Activation;
-use crate::cpu::matrix::Matrix;
 
 /// Where a token's vector comes from.
 pub(super) enum TokenEmbedding {
