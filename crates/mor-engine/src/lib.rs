@@ -9,34 +9,36 @@
 //!
 //! Runs on any CPU and, built with `simd128`, in the browser. Arithmetic is f32, but for products with int8 weights.
 
-#[cfg(not(target_arch = "wasm32"))]
-pub mod bench;
-mod cache;
 mod chat;
+mod choice;
 mod context;
 mod cpu;
-mod decoder;
 mod error;
 mod generate;
 mod generation_config;
 #[cfg(feature = "gpu")]
 pub mod gpu;
-mod layer_step;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
 mod model;
-mod pool;
+mod options;
 mod probe;
-mod routing;
-mod sampler;
+
+/// How fast the CPU decodes.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench {
+    pub use crate::cpu::bench::{BenchReport, BenchRun, decode};
+    pub use crate::measure::{BenchOptions, Memory};
+}
 
 pub use chat::{ChatOptions, ChatSession, Piece, Reply, Started};
+pub use choice::{Choice, SamplingOptions};
 pub use context::Context;
-pub use cpu::weights::{LoadOptions, Model};
-pub use decoder::{DecodeOptions, Decoder};
+pub use cpu::{Decoder, LoadOptions, Model, Sampler};
 pub use error::{EngineError, Result};
 pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
 pub use generation_config::{GENERATION_FILE, GenerationConfig, GenerationDefaults};
 pub use model::WeightPrecision;
 pub use mor_math::Isa;
+pub use options::{DecodeOptions, Routing};
 pub use probe::{PROBE_FILE, Probe, ProbeOutcome};
-pub use routing::Routing;
-pub use sampler::{Choice, Sampler, SamplingOptions};

@@ -9,7 +9,7 @@ use mor_shaders::{Storage, copy};
 use super::model::GpuMatrix;
 use super::record::{Grid, Params, Recorder};
 use super::{Counters, Gpu, GpuDecoder, GpuModel};
-use crate::bench::{BenchOptions, made_up_prompt};
+use crate::measure::{BenchOptions, made_up_prompt, median};
 use crate::{EngineError, Result, SamplingOptions};
 
 /// Speed of one run.
@@ -50,7 +50,7 @@ impl GpuBenchReport {
 
     /// The median over the runs of something.
     pub fn median(&self, of: impl Fn(&GpuBenchRun) -> f64) -> f64 {
-        crate::bench::median(self.runs.iter().map(of).collect())
+        median(self.runs.iter().map(of).collect())
     }
 }
 

@@ -3,7 +3,7 @@
 use mor_config::Pooling;
 
 use super::decoder::{GpuDecoder, Mode};
-use crate::decoder::check_tokens;
+use crate::cpu::check_tokens;
 use crate::{EngineError, Result, Routing};
 
 impl GpuDecoder {

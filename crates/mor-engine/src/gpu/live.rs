@@ -1,6 +1,6 @@
 //! Pooled routers that decide anew with every token, as the originals do.
 //!
-//! A new token can change the depth of every earlier position, as [`crate::decoder`]'s module for sequences tells. Here
+//! A new token can change the depth of every earlier position, as the CPU's routing by sequence tells. Here
 //! prompts are read, whose positions may have to catch up: every layer's decision is read back. A single token mostly
 //! changes no depth, so it is decoded as if it did not, in [`super::decode`], and what comes here is what did. Where
 //! nothing but the depth of the last layer was wrong, positions catch up on the steps they lack; else all is read again.

@@ -2,11 +2,12 @@
 
 use mor_config::ModelConfig;
 
-use super::super::matmul::Activation;
-use super::super::matrix::Matrix;
-use super::super::{Kernels, Linear};
-use super::{CpuSource, Source};
+use super::CpuSource;
 use crate::Result;
+use crate::cpu::kernels::matmul::Activation;
+use crate::cpu::kernels::matrix::Matrix;
+use crate::cpu::kernels::{Kernels, Linear};
+use crate::model::Source;
 
 /// Where a token's vector comes from.
 pub(super) enum TokenEmbedding {

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use mor_config::{ModelConfig, Weights, check_tensors};
 
-use super::matrix::{Matrix, Packing};
-use super::{Kernels, Linear, widens_f16};
 use crate::Result;
+use crate::cpu::kernels::matrix::{Matrix, Packing};
+use crate::cpu::kernels::{Kernels, Linear, widens_f16};
 use crate::model::{
     self, Norm, NormOrder, Parts, PositionTable, Source, Stored, Tensor, TensorSource,
     WeightPrecision, head_name, random,

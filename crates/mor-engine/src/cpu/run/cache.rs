@@ -1,7 +1,7 @@
 //! Keys and values of every position, for one step of one layer.
 
-use crate::cpu::matrix::padded;
-use crate::cpu::simd::LANES;
+use crate::cpu::kernels::matrix::padded;
+use crate::cpu::kernels::simd::LANES;
 use crate::{EngineError, Result};
 
 /// A zeroed buffer, or an error where memory is short: sizes follow from untrusted configurations.

@@ -1,53 +1,22 @@
-//! Incremental decoding with routed depth.
-//!
-//! The residual stream of all positions passes through the layers in turn; each layer works on the positions
-//! whose input is new and says from where on its output is. While no depth changes, a token costs one token's
-//! work. How a layer's depth is decided makes the difference: [`sequence`] and [`prefix`] tell how. Either way
-//! the result is that of running the whole sequence at once.
-
-mod forward;
-mod layer_state;
-mod prefix;
-mod sequence;
-#[cfg(test)]
-mod tests;
+//! A context on the CPU.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use mor_config::{Depth, ModelConfig, Pooling};
+use mor_config::{ModelConfig, Pooling};
 
-use crate::cache::{CacheShape, zeroed};
-use crate::cpu::attention::HIDDEN;
-use crate::cpu::matrix::padded;
+use super::cache::{CacheShape, zeroed};
+use super::forward::{BLOCK, Forward};
+use super::layer_state::LayerState;
+use super::layer_step::Buffers;
+use super::routing::{Pooled, RouterBuffers};
+use crate::cpu::kernels::attention::HIDDEN;
+use crate::cpu::kernels::matrix::padded;
+use crate::cpu::pool::Pool;
 use crate::cpu::weights::Model;
-use crate::layer_step::Buffers;
-use crate::pool::Pool;
-use crate::routing::{Pooled, RouterBuffers, Routing};
-use crate::{EngineError, Result};
-use forward::{BLOCK, Forward};
-use layer_state::LayerState;
+use crate::{DecodeOptions, EngineError, Result, Routing};
 
-/// How a decoder runs.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct DecodeOptions {
-    /// Depth of every recursive layer, or of the shared block; as configured by default.
-    pub depth: Depth,
-    /// When routers decide.
-    pub routing: Routing,
-    /// Threads, the caller's included; 0 picks [`DecodeOptions::default_threads`]. Always 1 in
-    /// the browser.
-    pub threads: usize,
-}
-
-impl DecodeOptions {
-    /// As many threads as there are processors, at most 4: decoding is bound by memory.
-    pub fn default_threads() -> usize {
-        std::thread::available_parallelism().map_or(1, |n| n.get().min(4))
-    }
-}
-
-/// What the model made of the context so far; see the module's description.
+/// What the model made of the context so far.
 ///
 /// ```
 /// use std::path::Path;
@@ -439,5 +408,37 @@ pub(crate) fn check_tokens(config: &ModelConfig, len: usize, ids: &[u32]) -> Res
     match tokens > limit {
         true => Err(EngineError::ContextFull { tokens, limit }),
         false => Ok(len),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_panic_the_context_is_empty_and_not_half_of_one() {
+        let folder =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/technical-10m");
+        let model = Arc::new(Model::load(&folder).expect("the shipped model"));
+        let options = DecodeOptions {
+            threads: 2,
+            ..DecodeOptions::default()
+        };
+        let mut decoder = Decoder::new(model, options).expect("a decoder");
+        let ids = [2, 40, 41, 42];
+        decoder.set_context(&ids).expect("fits");
+        let expected = decoder.logits().to_vec();
+        decoder.set_context(&ids[..3]).expect("fits");
+
+        // Where a position is missing, a layer panics after others have run.
+        let positions = std::mem::take(&mut decoder.positions);
+        let pushed = catch_unwind(AssertUnwindSafe(|| decoder.push(ids[3])));
+        assert!(pushed.is_err());
+        decoder.positions = positions;
+
+        assert!(decoder.ids().is_empty());
+        assert!(decoder.logits().iter().all(|logit| *logit == 0.0));
+        decoder.set_context(&ids).expect("fits");
+        assert_eq!(decoder.logits(), expected);
     }
 }

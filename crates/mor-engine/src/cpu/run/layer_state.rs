@@ -2,11 +2,11 @@
 
 use mor_config::{ModelConfig, Pooling};
 
+use super::cache::{CacheShape, StepCache};
 use super::forward::{Forward, blocks};
 use super::prefix::PrefixRouting;
 use super::sequence::SequenceRouting;
 use crate::Result;
-use crate::cache::{CacheShape, StepCache};
 use crate::cpu::weights::Layer;
 
 /// Caches of a layer's steps, and what follows from how its depth is decided.

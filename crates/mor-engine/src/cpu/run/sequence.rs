@@ -7,12 +7,12 @@
 
 use mor_config::ModelConfig;
 
+use super::cache::{StepCache, zeroed};
 use super::forward::{Forward, blocks};
+use super::routing::PooledMean;
 use crate::Result;
-use crate::cache::{StepCache, zeroed};
-use crate::cpu::matrix::padded;
+use crate::cpu::kernels::matrix::padded;
 use crate::cpu::weights::Layer;
-use crate::routing::PooledMean;
 
 pub(super) struct SequenceRouting {
     /// The layer's input, then the state after each step, `[position][width]`.

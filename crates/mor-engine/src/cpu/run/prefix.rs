@@ -5,13 +5,13 @@
 
 use mor_config::ModelConfig;
 
+use super::cache::{StepCache, zeroed};
 use super::forward::{BLOCK, Forward, blocks};
+use super::routing::PooledMean;
 use crate::Result;
-use crate::cache::{StepCache, zeroed};
-use crate::cpu::attention::HIDDEN;
-use crate::cpu::matrix::padded;
+use crate::cpu::kernels::attention::HIDDEN;
+use crate::cpu::kernels::matrix::padded;
 use crate::cpu::weights::Layer;
-use crate::routing::PooledMean;
 
 pub(super) struct PrefixRouting {
     /// The layer's input, `[position][width]`.

@@ -3,17 +3,17 @@
 
 use mor_config::ModelConfig;
 
+use super::cache::{CacheShape, StepCache, zeroed};
 use crate::Result;
-use crate::cache::{CacheShape, StepCache, zeroed};
-use crate::cpu::Linear;
-use crate::cpu::attention::Query;
-use crate::cpu::linear;
-use crate::cpu::matmul::Activation;
-use crate::cpu::matrix::padded;
-use crate::cpu::simd::LANES;
+use crate::cpu::kernels::Linear;
+use crate::cpu::kernels::attention::Query;
+use crate::cpu::kernels::linear;
+use crate::cpu::kernels::matmul::Activation;
+use crate::cpu::kernels::matrix::padded;
+use crate::cpu::kernels::simd::LANES;
+use crate::cpu::pool::{Pool, SharedPointer};
 use crate::cpu::weights::{Block, Model};
 use crate::model::{Norm, NormOrder, PositionTable};
-use crate::pool::{Pool, SharedPointer};
 
 /// Scratch memory of a decoder's steps.
 pub(crate) struct Buffers {

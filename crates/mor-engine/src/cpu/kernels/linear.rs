@@ -10,8 +10,8 @@ use super::Kernels;
 use super::matmul::{Activation, Product};
 use super::matrix::{Matrix, Values, padded};
 use super::q8::InputBlock;
+use crate::cpu::pool::{Pool, SharedPointer, share};
 use crate::model::{self, Norm};
-use crate::pool::{Pool, SharedPointer, share};
 
 /// A linear layer whose matrix is packed for these kernels.
 pub(crate) type Linear = model::Linear<Matrix>;

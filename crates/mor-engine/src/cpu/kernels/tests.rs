@@ -7,8 +7,8 @@ use super::attention::{HIDDEN, Query};
 use super::matmul::Activation;
 use super::matrix::{Matrix, Packing, padded};
 use super::{Isa, Kernels, Linear};
+use crate::cpu::pool::Pool;
 use crate::model::Tensor;
-use crate::pool::Pool;
 use mor_math::SplitMix64;
 
 fn values(rng: &mut SplitMix64, len: usize) -> Vec<f32> {

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use crate::cache::{CacheShape, StepCache};
+use super::cache::{CacheShape, StepCache};
+use super::layer_step::{Buffers, LayerStep};
+use super::routing::{Pooled, RouterBuffers};
+use crate::cpu::pool::Pool;
 use crate::cpu::weights::{Layer, Model};
-use crate::layer_step::{Buffers, LayerStep};
-use crate::pool::Pool;
-use crate::routing::{Pooled, RouterBuffers};
 
 /// Positions that pass through a layer together: each weight is read once for all of them. Even, see
 /// [`Forward::product_rows`].

@@ -1,30 +1,18 @@
-//! How fast decoding is, beside how fast this machine can read memory at the same moment.
+//! How fast the CPU decodes, beside how fast this machine can read memory at the same moment.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use mor_config::ModelConfig;
-
-use crate::cpu::Kernels;
-use crate::cpu::buffer::Buffer;
-use crate::pool::{Pool, share};
-use crate::{DecodeOptions, Decoder, EngineError, Isa, Model, Result};
+use super::kernels::Kernels;
+use super::kernels::buffer::Buffer;
+use super::pool::{Pool, share};
+use super::run::Decoder;
+use super::weights::Model;
+use crate::measure::{BenchOptions, Memory, made_up_prompt, median};
+use crate::{Isa, Result};
 
 /// Bytes read to measure bandwidth: far more than any last-level cache holds.
 const STREAM_BYTES: usize = 256 << 20;
-
-/// What to measure.
-#[derive(Debug, Clone, Copy)]
-pub struct BenchOptions {
-    /// Depth and threads.
-    pub decode: DecodeOptions,
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Tokens decoded after it.
-    pub new_tokens: usize,
-    /// Repetitions, of which the median is reported.
-    pub runs: usize,
-}
 
 /// Speed of one run.
 #[derive(Debug, Clone, Copy)]
@@ -52,31 +40,6 @@ pub struct BenchReport {
     pub memory: Option<Memory>,
 }
 
-/// Physical memory that a process takes.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// Bytes now.
-    pub resident: usize,
-    /// The most it ever was.
-    pub peak: usize,
-}
-
-impl Memory {
-    /// This process's, where the system tells.
-    pub fn now() -> Option<Self> {
-        let status = std::fs::read_to_string("/proc/self/status").ok()?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
-            Some(kilobytes << 10)
-        };
-        Some(Self {
-            resident: field("VmRSS:")?,
-            peak: field("VmHWM:")?,
-        })
-    }
-}
-
 impl BenchReport {
     /// The median over the runs of something.
     pub fn median(&self, of: impl Fn(&BenchRun) -> f64) -> f64 {
@@ -84,56 +47,11 @@ impl BenchReport {
     }
 }
 
-/// The median, or 0 of nothing.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let len = values.len();
-    if len == 0 {
-        return 0.0;
-    }
-    (values[(len - 1) / 2] + values[len / 2]) / 2.0
-}
-
-impl BenchOptions {
-    /// Checks that there is something to do, and room for it.
-    pub(crate) fn check(&self, config: &ModelConfig) -> Result<()> {
-        for (option, value) in [
-            ("prompt-tokens", self.prompt_tokens),
-            ("new-tokens", self.new_tokens),
-            ("runs", self.runs),
-        ] {
-            if value == 0 {
-                return Err(EngineError::Option {
-                    option,
-                    value: "0".into(),
-                    allowed: "at least 1",
-                });
-            }
-        }
-        let tokens = self.prompt_tokens.saturating_add(self.new_tokens);
-        let limit = config.max_position_embeddings;
-        match tokens > limit {
-            true => Err(EngineError::ContextFull { tokens, limit }),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Ids of a prompt: any but the pad's will do.
-pub(crate) fn made_up_prompt(config: &ModelConfig, tokens: usize) -> Vec<u32> {
-    let (vocab_size, pad) = (config.vocab_size as u32, config.pad_token_id);
-    (1..)
-        .map(|i: u32| i.wrapping_mul(7919) % vocab_size)
-        .filter(|id| *id != pad)
-        .take(tokens)
-        .collect()
-}
-
 /// Decodes `new_tokens` tokens after a made-up prompt, several times.
 ///
 /// # Errors
-/// [`EngineError::ContextFull`] when the tokens do not fit, [`EngineError::Option`] when there is
-/// nothing to do, or as [`Decoder::new`].
+/// [`crate::EngineError::ContextFull`] when the tokens do not fit, [`crate::EngineError::Option`] when there is nothing to
+/// do, or as [`Decoder::new`].
 pub fn decode(model: &Arc<Model>, options: BenchOptions) -> Result<BenchReport> {
     let BenchOptions {
         prompt_tokens,

@@ -1,21 +1,10 @@
 //! Choosing the next token from its logits.
 
-mod options;
-
-pub use options::SamplingOptions;
-
-use crate::cpu::Kernels;
-use crate::{Model, Result};
 use mor_math::SplitMix64;
 
-/// A chosen token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
-    /// The token.
-    pub id: u32,
-    /// Its probability among the tokens that took part; for greedy choice, among all.
-    pub probability: f32,
-}
+use super::kernels::Kernels;
+use super::weights::Model;
+use crate::{Choice, Result, SamplingOptions};
 
 /// Draws tokens; all its memory is allocated once.
 #[derive(Clone)]

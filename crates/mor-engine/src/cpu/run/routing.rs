@@ -2,22 +2,12 @@
 
 use mor_config::{ModelConfig, Pooling};
 
+use super::cache::zeroed;
 use crate::Result;
-use crate::cache::zeroed;
-use crate::cpu::matmul::Activation;
-use crate::cpu::matrix::padded;
+use crate::cpu::kernels::matmul::Activation;
+use crate::cpu::kernels::matrix::padded;
+use crate::cpu::pool::Pool;
 use crate::cpu::weights::{Model, Router};
-use crate::pool::Pool;
-
-/// When routers decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Routing {
-    /// At every token, as full recomputation would.
-    #[default]
-    Live,
-    /// On the prompt once: what its last token took holds for every token after it.
-    Locked,
-}
 
 /// The mean of a layer's inputs over the positions so far, kept as a running sum. In f64, so that it does not
 /// matter in which portions it was added up.

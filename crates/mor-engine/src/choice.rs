@@ -1,6 +1,15 @@
-//! How tokens are chosen.
+//! How the next token is chosen, and what was.
 
 use crate::{EngineError, Result};
+
+/// A chosen token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub id: u32,
+    /// Its probability among the tokens that took part; for greedy choice, among all.
+    pub probability: f32,
+}
 
 /// How the next token is chosen. The default is greedy.
 #[derive(Debug, Clone, Copy, PartialEq)]
