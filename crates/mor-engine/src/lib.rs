@@ -18,6 +18,7 @@ mod generate;
 mod generation_config;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod history;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
 mod model;

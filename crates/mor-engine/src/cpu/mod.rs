@@ -10,7 +10,5 @@ mod weights;
 
 pub(crate) use kernels::Kernels;
 pub use run::Decoder;
-#[cfg(feature = "gpu")]
-pub(crate) use run::check_tokens;
 pub use sampler::Sampler;
 pub use weights::{LoadOptions, Model};

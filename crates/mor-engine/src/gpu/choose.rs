@@ -4,38 +4,28 @@ use super::buffer::Slice;
 use super::buffers::{CHOICE_BYTES, header};
 use super::decoder::GpuDecoder;
 use super::record::{Grid, Params};
-use crate::{Choice, EngineError, Result, SamplingOptions};
+use crate::{Choice, Result, SamplingOptions};
 
 impl GpuDecoder {
     /// Logits after the last token, `[vocab_size]`: a submit and a read-back.
     ///
     /// # Errors
-    /// [`EngineError::EmptyPrompt`] while the context is empty, or the device's.
+    /// [`crate::EngineError::EmptyPrompt`] while the context is empty, or the device's.
     pub async fn logits(&mut self) -> Result<Vec<f32>> {
-        let last = self
-            .ids
-            .len()
-            .checked_sub(1)
-            .ok_or(EngineError::EmptyPrompt)?;
+        let last = self.history.last()?;
         self.logits_at(last).await
     }
 
     /// Logits after the token at `position`, as [`crate::Decoder::logits_at`].
     ///
     /// # Errors
-    /// [`EngineError::Option`] when there is no such position, or the device's.
+    /// [`crate::EngineError::Option`] when there is no such position, or the device's.
     pub async fn logits_at(&mut self, position: usize) -> Result<Vec<f32>> {
-        if position >= self.ids.len() {
-            return Err(EngineError::Option {
-                option: "position",
-                value: position.to_string(),
-                allowed: "below the number of tokens",
-            });
-        }
+        self.history.check_position(position)?;
         let row = self.hidden_row(position).first(self.width());
         self.recorder.copy(row, self.buffers.last.clone());
         // The row of the last token may be another one.
-        self.settled = position + 1 == self.ids.len();
+        self.settled = position + 1 == self.history.len();
         self.score();
         let vocab = self.model.config.vocab_size;
         let bytes = vocab as u64 * 4;
@@ -65,15 +55,11 @@ impl GpuDecoder {
     /// `[0, 1)` decides a draw: together with the tokens recorded before it one submit and one read-back.
     ///
     /// # Errors
-    /// [`EngineError::Option`] when an option is out of range, [`EngineError::EmptyPrompt`] while the context is empty,
-    /// or the device's.
+    /// [`crate::EngineError::Option`] when an option is out of range, [`crate::EngineError::EmptyPrompt`] while the context
+    /// is empty, or the device's.
     pub async fn sample(&mut self, options: &SamplingOptions, uniform: f32) -> Result<Choice> {
         options.validate()?;
-        let last = self
-            .ids
-            .len()
-            .checked_sub(1)
-            .ok_or(EngineError::EmptyPrompt)?;
+        let last = self.history.last()?;
         if !self.settled {
             let row = self.hidden_row(last).first(self.width());
             self.recorder.copy(row, self.buffers.last.clone());

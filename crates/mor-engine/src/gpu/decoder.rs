@@ -11,6 +11,7 @@ use super::pipelines::{Maker, Pipelines, RouterPipelines, SizedPipeline};
 use super::programs::{LayerPipelines, Programs};
 use super::record::{Params, Recorder};
 use super::{Counters, Gpu};
+use crate::history::History;
 use crate::{DecodeOptions, Result, Routing};
 
 /// Who decides depth, and when it is known here.
@@ -51,17 +52,9 @@ pub struct GpuDecoder {
     pub(super) router: Option<RouterPipelines>,
     pub(super) finish: SizedPipeline,
     pub(super) recorder: Recorder,
-    pub(super) ids: Vec<u32>,
-    /// Which of them can be seen as keys.
-    pub(super) visible: Vec<bool>,
-    /// Whether some of `visible` came from the caller, and so does not follow from the ids.
-    pub(super) masked: bool,
+    pub(super) history: History,
     /// Steps at the last token whose results were read.
     pub(super) steps: Vec<u8>,
-    /// Whether routers have decided since the context was last empty.
-    pub(super) decided: bool,
-    /// Positions at the start that routers decided on; the others follow a locked depth.
-    pub(super) routed: usize,
     /// For a live router: how many positions have taken each step of each layer, and the layers' depths.
     pub(super) done: Vec<Vec<usize>>,
     pub(super) depths: Vec<usize>,
@@ -83,7 +76,7 @@ impl std::fmt::Debug for GpuDecoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GpuDecoder")
             .field("mode", &self.mode)
-            .field("ids", &self.ids)
+            .field("ids", &self.history.ids())
             .finish()
     }
 }
@@ -151,12 +144,8 @@ impl GpuDecoder {
             router,
             buffers,
             recorder,
-            ids: Vec::with_capacity(config.max_position_embeddings),
-            visible: Vec::with_capacity(config.max_position_embeddings),
-            masked: false,
+            history: History::new(config, options.routing),
             steps: vec![fixed; config.routed_depths()],
-            decided: false,
-            routed: 0,
             done: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
             depths: vec![0; needs.len()],
             settled: false,
@@ -199,12 +188,12 @@ impl GpuDecoder {
 
     /// The tokens so far.
     pub fn ids(&self) -> &[u32] {
-        &self.ids
+        self.history.ids()
     }
 
     /// Most tokens the context holds.
     pub fn capacity(&self) -> usize {
-        self.model.config.max_position_embeddings
+        self.history.capacity()
     }
 
     /// Steps taken at the last token, as [`crate::Decoder::steps`]; known once the token after it was chosen or its
@@ -220,7 +209,7 @@ impl GpuDecoder {
     /// The device's.
     pub async fn steps_by_position(&mut self) -> Result<Vec<Vec<u8>>> {
         self.confirm().await?;
-        let len = self.ids.len();
+        let len = self.history.len();
         let own = self.mode == Mode::OnDevice && self.config().routing.pooling == Pooling::Prefix;
         let Some(router) = self.router.as_ref().filter(|_| own && len > 0) else {
             let all = self.steps.iter().map(|steps| vec![*steps; len]);
@@ -261,7 +250,7 @@ impl GpuDecoder {
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.truncate(0);
-        self.decided = false;
+        self.history.clear();
         let forgotten = self.recorder.clear();
         if let (true, Some(routes)) = (forgotten, &self.buffers.routes) {
             // A token may have been submitted in part, without what empties them at its end.
@@ -274,7 +263,7 @@ impl GpuDecoder {
 
     /// Numbers for launches over `rows` rows from position `first` on.
     pub(super) fn params(&self, rows: usize, first: usize) -> Params {
-        let visible = self.visible.get(first).copied().unwrap_or(true);
+        let visible = self.history.visible().get(first).copied().unwrap_or(true);
         Params {
             rows: rows as u32,
             keys: stride(self.capacity()) as u32,

@@ -1,27 +1,22 @@
 //! Appending tokens to a context, and replacing it.
 
-use mor_config::Pooling;
-
 use super::decoder::{GpuDecoder, Mode};
-use crate::cpu::check_tokens;
-use crate::{EngineError, Result, Routing};
+use crate::Result;
+use crate::history::Earlier;
 
 impl GpuDecoder {
     pub(super) fn truncate(&mut self, len: usize) {
         // What was not checked is the last token, and gone.
-        self.unchecked &= len >= self.ids.len();
-        self.ids.truncate(len);
-        self.visible.truncate(len);
-        self.routed = self.routed.min(len);
+        self.unchecked &= len >= self.history.len();
+        self.history.truncate(len);
         self.settled = false;
-        self.masked &= len > 0;
     }
 
     /// Appends tokens, reading them in blocks; as [`crate::Decoder::prefill`].
     ///
     /// # Errors
-    /// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`], when the
-    /// context is as before; or the device's, when it must be read anew.
+    /// [`crate::EngineError::EmptyPrompt`], [`crate::EngineError::TokenOutOfRange`] or
+    /// [`crate::EngineError::ContextFull`], when the context is as before; or the device's, when it must be read anew.
     pub async fn prefill(&mut self, ids: &[u32]) -> Result<()> {
         self.append(ids, None, false).await
     }
@@ -30,15 +25,8 @@ impl GpuDecoder {
     /// [`crate::Decoder::prefill_masked`].
     ///
     /// # Errors
-    /// As for [`Self::prefill`], or [`EngineError::Option`] when the lengths differ.
+    /// As for [`Self::prefill`], or [`crate::EngineError::Option`] when the lengths differ.
     pub async fn prefill_masked(&mut self, ids: &[u32], visible: &[bool]) -> Result<()> {
-        if ids.len() != visible.len() {
-            return Err(EngineError::Option {
-                option: "visible",
-                value: format!("{} long", visible.len()),
-                allowed: "as long as the tokens",
-            });
-        }
         self.append(ids, Some(visible), false).await
     }
 
@@ -65,21 +53,13 @@ impl GpuDecoder {
     }
 
     async fn replace(&mut self, ids: &[u32], decide: bool) -> Result<()> {
-        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b);
-        // The last token always runs, for its logits.
-        let common = common.count().min(ids.len().saturating_sub(1));
-        let own_depths = self.config().routing.pooling == Pooling::Prefix;
-        let reusable = match (self.options.routing, self.mode) {
-            _ if self.masked => 0,
-            (Routing::Live, _) | (_, Mode::Fixed(_)) => common,
-            // As on the CPU.
-            (Routing::Locked, _) if own_depths && decide => common.min(self.routed),
-            (Routing::Locked, _) if own_depths => 0,
+        let earlier = match self.mode {
+            Mode::Fixed(_) => Earlier::Settled,
             // Which steps earlier positions have taken is known on the GPU only.
-            (Routing::Locked, _) if decide => 0,
-            (Routing::Locked, _) => common,
+            Mode::OnDevice | Mode::Live => Earlier::Unknown,
         };
-        if reusable < self.ids.len() {
+        let reusable = self.history.reusable(ids, decide, earlier);
+        if reusable < self.history.len() {
             // What is recorded reads the tokens whose place others now take.
             self.recorder.submit();
         }
@@ -89,16 +69,12 @@ impl GpuDecoder {
 
     /// `decide` makes locked routers decide anew, as they also do on the first tokens of all.
     async fn append(&mut self, ids: &[u32], visible: Option<&[bool]>, decide: bool) -> Result<()> {
-        let start = check_tokens(&self.model.config, self.ids.len(), ids)?;
-        let pad_token_id = self.model.config.pad_token_id;
+        let start = self.history.check(ids, visible)?;
         self.gpu().check()?;
         self.confirm().await?;
-        self.masked |= visible.is_some();
-        let seen = ids.iter().enumerate().map(|(i, id)| {
-            let seen = visible.map_or(*id != pad_token_id, |visible| visible[i]);
-            if seen { u32::MAX } else { 0 }
-        });
-        let visible: Vec<u32> = seen.collect();
+        let decide = self.history.extend(ids, visible, decide);
+        let seen = self.history.visible()[start..].iter();
+        let visible: Vec<u32> = seen.map(|seen| if *seen { u32::MAX } else { 0 }).collect();
         let at = start as u64 * 4;
         let queue = &self.model.gpu.queue;
         queue.write_buffer(&self.buffers.ids.buffer, at, bytemuck::cast_slice(ids));
@@ -107,10 +83,6 @@ impl GpuDecoder {
             at,
             bytemuck::cast_slice(&visible),
         );
-        self.ids.extend_from_slice(ids);
-        self.visible.truncate(start);
-        self.visible.extend(visible.iter().map(|seen| *seen != 0));
-        let decide = decide || self.options.routing == Routing::Live || !self.decided;
         let result = match self.mode {
             Mode::Live if ids.len() == 1 && start > 0 => {
                 self.decode(start, true);
@@ -136,10 +108,7 @@ impl GpuDecoder {
             self.reset();
             return Err(error);
         }
-        if decide {
-            self.decided = true;
-            self.routed = self.ids.len();
-        }
+        self.history.settle(decide);
         self.settled = true;
         Ok(())
     }

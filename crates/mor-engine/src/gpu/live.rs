@@ -19,7 +19,7 @@ impl GpuDecoder {
     /// change.
     pub(super) async fn live(&mut self, mut start: usize) -> Result<()> {
         let model = Arc::clone(&self.model);
-        let len = self.ids.len();
+        let len = self.history.len();
         self.unchecked = false;
         self.stale = false;
         let rows = self.params(len - start, start);
@@ -49,7 +49,7 @@ impl GpuDecoder {
             // The token's way to this layer stands.
             Some(index) => {
                 let model = Arc::clone(&self.model);
-                let len = self.ids.len();
+                let len = self.history.len();
                 let steps = self.steps.first().map_or(0, |steps| usize::from(*steps));
                 let all = self.params(len, 0);
                 self.classify(index, &model.layers[index], 0, 1, all, false);
@@ -75,7 +75,7 @@ impl GpuDecoder {
     /// Has all positions take the steps of a layer that they lack up to a depth. Returns the first position whose result
     /// changed, when those from `start` on are new.
     fn catch_up(&mut self, index: usize, steps: usize, mut start: usize) -> usize {
-        let len = self.ids.len();
+        let len = self.history.len();
         let states = self.buffers.layers[index].states.clone();
         for step in 0..steps {
             let first = self.done[index][step];
@@ -99,14 +99,14 @@ impl GpuDecoder {
         let recursive = recursive.filter(|(layer, _)| layer.recurs);
         let steps: Vec<u8> = recursive.map(|(_, steps)| *steps as u8).collect();
         self.steps.copy_from_slice(&steps);
-        let last = self.hidden_row(self.ids.len() - 1).first(self.width());
+        let last = self.hidden_row(self.history.len() - 1).first(self.width());
         self.recorder.copy(last, self.buffers.last.clone());
     }
 
     /// What the router of a layer makes of all positions, those from `start` on being new.
     async fn decided_depth(&mut self, index: usize, start: usize) -> Result<usize> {
         let model = Arc::clone(&self.model);
-        let len = self.ids.len();
+        let len = self.history.len();
         let input = self.buffers.layers[index].states[0].clone();
         let mut last = 0;
         for (first, count) in blocks(start, len) {
@@ -133,7 +133,7 @@ impl GpuDecoder {
     fn steps_between(&mut self, index: usize, step: usize, from: &Slice, to: &Slice, first: usize) {
         let visible = self.buffers.visible.clone();
         let width = self.width();
-        for (first, count) in blocks(first, self.ids.len()) {
+        for (first, count) in blocks(first, self.history.len()) {
             let params = Params {
                 step: step as u32,
                 ..self.params(count, first)
@@ -152,7 +152,7 @@ impl GpuDecoder {
     /// Copies the rows from position `first` on.
     fn copy_between(&mut self, from: &Slice, to: &Slice, first: usize) {
         let width = self.width();
-        let len = (self.ids.len() - first) * width;
+        let len = (self.history.len() - first) * width;
         let rows = |of: &Slice| of.from(first * width).first(len);
         self.recorder.copy(rows(from), rows(to));
     }

@@ -39,7 +39,7 @@ impl GpuDecoder {
     /// Takes the positions from `start` on through all layers, whose routers `decide` or follow their last decision.
     pub(super) fn read_rows(&mut self, start: usize, decide: bool) {
         let model = Arc::clone(&self.model);
-        let len = self.ids.len();
+        let len = self.history.len();
         let pooling = model.config.routing.pooling;
         let rows = self.params(len - start, start);
         self.embed(&self.hidden_row(start), rows);

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use mor_config::{ModelConfig, Pooling};
+use mor_config::Pooling;
 
 use super::cache::{CacheShape, zeroed};
 use super::forward::{BLOCK, Forward};
@@ -14,7 +14,8 @@ use crate::cpu::kernels::attention::HIDDEN;
 use crate::cpu::kernels::matrix::padded;
 use crate::cpu::pool::Pool;
 use crate::cpu::weights::Model;
-use crate::{DecodeOptions, EngineError, Result, Routing};
+use crate::history::{Earlier, History};
+use crate::{DecodeOptions, EngineError, Result};
 
 /// What the model made of the context so far.
 ///
@@ -44,15 +45,9 @@ pub struct Decoder {
     pool: Pool,
     shape: CacheShape,
     layers: Vec<LayerState>,
-    ids: Vec<u32>,
-    /// Whether routers have decided since the context was last empty.
-    decided: bool,
-    /// Positions at the start that routers decided on; the others follow a locked depth.
-    routed: usize,
+    history: History,
     /// Added to attention scores: 0, or [`HIDDEN`] at pads; whole panels.
     mask: Vec<f32>,
-    /// Whether some of `mask` came from the caller, and so does not follow from the ids.
-    masked: bool,
     /// The residual stream, `[position][width]`, and a row more for products of even numbers of rows.
     hidden: Vec<f32>,
     /// Elements between the rows of `hidden`.
@@ -72,7 +67,7 @@ pub struct Decoder {
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Decoder")
-            .field("ids", &self.ids)
+            .field("ids", &self.history.ids())
             .field("steps", &self.steps)
             .finish()
     }
@@ -120,11 +115,8 @@ impl Decoder {
             options,
             shape,
             layers: layers?,
-            ids: Vec::with_capacity(context),
-            decided: false,
-            routed: 0,
+            history: History::new(config, options.routing),
             mask: vec![0.0; padded(context)],
-            masked: false,
             hidden: zeroed(width.checked_mul(context + 1), context)?,
             width,
             positions: (0..context).collect(),
@@ -156,12 +148,12 @@ impl Decoder {
 
     /// The tokens so far.
     pub fn ids(&self) -> &[u32] {
-        &self.ids
+        self.history.ids()
     }
 
     /// Most tokens the context holds.
     pub fn capacity(&self) -> usize {
-        self.model.config.max_position_embeddings
+        self.history.capacity()
     }
 
     /// Logits after the last token, `[vocab_size]`; zeros while the context is empty.
@@ -205,7 +197,7 @@ impl Decoder {
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.truncate(0);
-        self.decided = false;
+        self.history.clear();
     }
 
     /// Appends tokens, reading them in blocks. Locked routers decide on the first tokens of a context only.
@@ -223,13 +215,6 @@ impl Decoder {
     /// # Errors
     /// As for [`Self::prefill`], or [`EngineError::Option`] when the lengths differ.
     pub fn prefill_masked(&mut self, ids: &[u32], visible: &[bool]) -> Result<()> {
-        if ids.len() != visible.len() {
-            return Err(EngineError::Option {
-                option: "visible",
-                value: format!("{} long", visible.len()),
-                allowed: "as long as the tokens",
-            });
-        }
         self.append(ids, Some(visible), false)
     }
 
@@ -255,18 +240,7 @@ impl Decoder {
     }
 
     fn replace(&mut self, ids: &[u32], decide: bool) -> Result<()> {
-        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b);
-        // The last token always runs, for its logits.
-        let common = common.count().min(ids.len().saturating_sub(1));
-        // Positions that followed a locked depth of their own say nothing about a context that is routed anew,
-        // nor the other way round.
-        let own_depths = self.model.config.routing.pooling == Pooling::Prefix;
-        let reusable = match self.options.routing {
-            _ if self.masked => 0,
-            Routing::Locked if own_depths && decide => common.min(self.routed),
-            Routing::Locked if own_depths => 0,
-            _ => common,
-        };
+        let reusable = self.history.reusable(ids, decide, Earlier::CatchUp);
         self.truncate(reusable);
         self.append(&ids[reusable..], None, decide)
     }
@@ -277,13 +251,7 @@ impl Decoder {
     /// # Errors
     /// [`EngineError::Option`] when there is no such position or `out` has another length.
     pub fn logits_at(&mut self, position: usize, out: &mut [f32]) -> Result<()> {
-        if position >= self.ids.len() {
-            return Err(EngineError::Option {
-                option: "position",
-                value: position.to_string(),
-                allowed: "below the number of tokens",
-            });
-        }
+        self.history.check_position(position)?;
         if out.len() != self.model.config.vocab_size {
             return Err(EngineError::Option {
                 option: "length",
@@ -292,7 +260,7 @@ impl Decoder {
             });
         }
         self.whole_or_empty(|decoder| {
-            let last = decoder.ids.len() - 1;
+            let last = decoder.history.len() - 1;
             decoder.compute_logits(position);
             out.copy_from_slice(decoder.logits());
             if position != last {
@@ -303,31 +271,25 @@ impl Decoder {
     }
 
     fn truncate(&mut self, len: usize) {
-        self.ids.truncate(len);
-        self.routed = self.routed.min(len);
+        self.history.truncate(len);
         if len == 0 {
-            self.masked = false;
             self.logits.fill(0.0);
         }
     }
 
     /// `decide` makes locked routers decide anew, as they also do on the first tokens of all.
     fn append(&mut self, ids: &[u32], visible: Option<&[bool]>, decide: bool) -> Result<()> {
-        let start = check_tokens(&self.model.config, self.ids.len(), ids)?;
-        let pad_token_id = self.model.config.pad_token_id;
-        self.masked |= visible.is_some();
-        for (i, &id) in ids.iter().enumerate() {
-            let position = start + i;
-            let seen = visible.map_or(id != pad_token_id, |visible| visible[i]);
-            self.ids.push(id);
+        let start = self.history.check(ids, visible)?;
+        let decide = self.history.extend(ids, visible, decide);
+        let seen = &self.history.visible()[start..];
+        for ((&id, &seen), position) in ids.iter().zip(seen).zip(start..) {
             self.mask[position] = if seen { 0.0 } else { HIDDEN };
             let row = &mut self.hidden[position * self.width..][..self.width];
             self.model.embed(id, position, row);
         }
-        let decide = decide || self.options.routing == Routing::Live || !self.decided;
         self.whole_or_empty(|decoder| {
             decoder.run(start, decide);
-            decoder.compute_logits(decoder.ids.len() - 1);
+            decoder.compute_logits(decoder.history.len() - 1);
         });
         Ok(())
     }
@@ -344,7 +306,7 @@ impl Decoder {
     /// Takes the positions from `start` on through all layers, and earlier ones through those whose input
     /// they change.
     fn run(&mut self, mut start: usize, decide: bool) {
-        let len = self.ids.len();
+        let len = self.history.len();
         let pooling = self.model.config.routing.pooling;
         let mut forward = Forward {
             model: &self.model,
@@ -367,10 +329,7 @@ impl Decoder {
         for (layer, state) in layers {
             start = state.run(layer, &mut forward, &mut self.hidden, start);
         }
-        if decide {
-            self.decided = true;
-            self.routed = len;
-        }
+        self.history.settle(decide);
         let layers = self.layers.iter().zip(&self.model.layers);
         let recursive = layers.filter(|(_, layer)| layer.recurs);
         for (steps, (state, _)) in self.steps.iter_mut().zip(recursive) {
@@ -389,25 +348,6 @@ impl Decoder {
         model
             .kernels
             .vector_on(&mut self.pool, &model.head, row, logits);
-    }
-}
-
-/// Whether `ids` can follow `len` tokens; returns the position of the first of them, which is `len`.
-///
-/// # Errors
-/// [`EngineError::EmptyPrompt`], [`EngineError::TokenOutOfRange`] or [`EngineError::ContextFull`].
-pub(crate) fn check_tokens(config: &ModelConfig, len: usize, ids: &[u32]) -> Result<usize> {
-    let vocab_size = config.vocab_size;
-    if ids.is_empty() {
-        return Err(EngineError::EmptyPrompt);
-    }
-    if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
-        return Err(EngineError::TokenOutOfRange { id, vocab_size });
-    }
-    let (tokens, limit) = (len + ids.len(), config.max_position_embeddings);
-    match tokens > limit {
-        true => Err(EngineError::ContextFull { tokens, limit }),
-        false => Ok(len),
     }
 }
 

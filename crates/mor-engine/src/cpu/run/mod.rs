@@ -15,5 +15,3 @@ mod routing;
 mod sequence;
 
 pub use decoder::Decoder;
-#[cfg(feature = "gpu")]
-pub(crate) use decoder::check_tokens;
