@@ -1,5 +1,7 @@
 //! What both families are made of: blocks, and the routers that say how often to apply them.
 
+use mor_config::ModelConfig;
+
 use super::{Linear, Norm};
 
 /// Where the layer norms of a block stand.
@@ -30,6 +32,15 @@ pub(crate) struct Router<M> {
     pub(crate) hidden: Linear<M>,
     /// One row a class.
     pub(crate) output: Linear<M>,
+}
+
+/// Most steps that a layer takes, each of which has keys and values of its own. `fixed` is the depth of layers that recur,
+/// where routers do not decide.
+pub(crate) fn most_steps(config: &ModelConfig, recurs: bool, fixed: Option<usize>) -> usize {
+    match recurs {
+        true => fixed.unwrap_or(config.routing.max_steps),
+        false => 1,
+    }
 }
 
 /// A block and how often it is applied.

@@ -12,7 +12,7 @@ mod source;
 mod technical;
 mod tensor;
 
-pub(crate) use layer::{Block, Layer, NormOrder, Router};
+pub(crate) use layer::{Block, Layer, NormOrder, Router, most_steps};
 pub(crate) use positions::PositionTable;
 pub use source::WeightPrecision;
 pub(crate) use source::{Source, TensorSource};

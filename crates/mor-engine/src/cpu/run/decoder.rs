@@ -15,6 +15,7 @@ use crate::cpu::kernels::matrix::padded;
 use crate::cpu::pool::Pool;
 use crate::cpu::weights::Model;
 use crate::history::{Earlier, History};
+use crate::model::most_steps;
 use crate::{DecodeOptions, EngineError, Result};
 
 /// What the model made of the context so far.
@@ -86,7 +87,7 @@ impl Decoder {
         let shape = CacheShape::new(config.num_attention_heads, config.head_dim(), context);
         let layers = model.layers.iter();
         let caches: usize = layers
-            .map(|layer| LayerState::step_count(config, layer, fixed_depth))
+            .map(|layer| most_steps(config, layer.recurs, fixed_depth))
             .sum();
         // The sum is checked first: a context that cannot fit should fail before it is allocated.
         let elements = shape.elements().and_then(|n| n.checked_mul(caches));

@@ -8,6 +8,7 @@ use super::prefix::PrefixRouting;
 use super::sequence::SequenceRouting;
 use crate::Result;
 use crate::cpu::weights::Layer;
+use crate::model::most_steps;
 
 /// Caches of a layer's steps, and what follows from how its depth is decided.
 pub(super) struct LayerState {
@@ -34,7 +35,7 @@ impl LayerState {
         fixed: Option<usize>,
     ) -> Result<Self> {
         let context = config.max_position_embeddings;
-        let steps = Self::step_count(config, layer, fixed);
+        let steps = most_steps(config, layer.recurs, fixed);
         let depth = match (layer.recurs && fixed.is_none(), config.routing.pooling) {
             (false, _) => LayerDepth::Fixed(steps as u8),
             (true, Pooling::Prefix) => LayerDepth::Prefix(PrefixRouting::new(config, steps)?),
@@ -45,14 +46,6 @@ impl LayerState {
             caches: caches?,
             depth,
         })
-    }
-
-    /// Number of steps that need a cache.
-    pub(super) fn step_count(config: &ModelConfig, layer: &Layer, fixed: Option<usize>) -> usize {
-        match layer.recurs {
-            true => fixed.unwrap_or(config.routing.max_steps),
-            false => 1,
-        }
     }
 
     /// Takes the positions from `start` on through the layer, `hidden` being its input and becoming its output.

@@ -3,9 +3,10 @@
 use mor_config::ModelConfig;
 use mor_shaders::Sample;
 
-use super::buffer::{ALIGN, Buffer, STORAGE, Slice, stride};
-use super::model::GpuModel;
 use crate::Result;
+use crate::gpu::device::{ALIGN, Buffer, STORAGE, Slice, stride};
+use crate::gpu::plan::{header, routes};
+use crate::gpu::weights::GpuModel;
 
 /// Rows that pass through a layer together.
 pub(super) const BLOCK: usize = 128;
@@ -78,16 +79,6 @@ pub(super) struct Buffers {
     pub(super) staging: Buffer,
     pub(super) logits_staging: Buffer,
     pub(super) layers: Vec<LayerBuffers>,
-}
-
-/// Words of `routing` before the depths of layers.
-pub(super) fn header(layers: usize) -> usize {
-    stride(layers + 1)
-}
-
-/// How many layers size the launch after them, of `routers` that have a router. The last one does too, for nobody.
-pub(super) fn routes(routers: usize) -> Option<u32> {
-    (routers > 1).then_some(routers as u32)
 }
 
 /// Bytes of a choice, before the routing's header.

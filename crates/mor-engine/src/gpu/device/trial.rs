@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mor_shaders::Shader;
 
-use super::Gpu;
 use super::buffer::Slice;
+use super::open::Gpu;
 use super::record::{Grid, Params, Recorder};
 use crate::Result;
 

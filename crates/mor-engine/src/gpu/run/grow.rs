@@ -1,7 +1,8 @@
 //! Appending tokens to a context, and replacing it.
 
-use super::decoder::{GpuDecoder, Mode};
+use super::decoder::GpuDecoder;
 use crate::Result;
+use crate::gpu::plan::Mode;
 use crate::history::Earlier;
 
 impl GpuDecoder {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 
 use super::buffer::{Buffer, Slice};
+use super::counters::Counters;
+use super::open::Gpu;
 use super::pipeline::Pipeline;
-use super::{Counters, Gpu};
 use crate::{EngineError, Result};
 
 /// Bytes between the numbers of two launches: what offsets are multiples of on every adapter.
@@ -19,22 +20,22 @@ const BIND_GROUPS: usize = 4096;
 
 /// Numbers that kernels read as `params`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Params {
+pub(crate) struct Params {
     /// Rows of the launch.
-    pub(super) rows: u32,
+    pub(crate) rows: u32,
     /// Positions of the caches.
-    pub(super) keys: u32,
+    pub(crate) keys: u32,
     /// Position of the first row.
-    pub(super) first: u32,
+    pub(crate) first: u32,
     /// Number of the step.
-    pub(super) step: u32,
+    pub(crate) step: u32,
     /// Whether the row of a decoded token counts in its routers' means.
-    pub(super) counts: bool,
+    pub(crate) counts: bool,
     /// Whether it can be seen as a key.
-    pub(super) visible: bool,
-    pub(super) layer: u32,
+    pub(crate) visible: bool,
+    pub(crate) layer: u32,
     /// Whether routers decide anew.
-    pub(super) decide: bool,
+    pub(crate) decide: bool,
 }
 
 impl Params {
@@ -54,7 +55,7 @@ impl Params {
 
 /// Workgroups of a launch.
 #[derive(Clone, Debug)]
-pub(super) enum Grid {
+pub(crate) enum Grid {
     /// Known here.
     Known([u32; 3]),
     /// Written by an earlier launch, at an offset in bytes.
@@ -63,7 +64,7 @@ pub(super) enum Grid {
 
 /// Where a kernel finds the numbers of its launch.
 #[derive(Clone, Copy)]
-pub(super) enum Numbers<'a> {
+pub(crate) enum Numbers<'a> {
     /// Known here.
     Known(Params),
     /// Written by an earlier launch.
@@ -90,18 +91,18 @@ enum Op {
 }
 
 /// What is to be done, until it is submitted.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     gpu: Arc<Gpu>,
     ops: Vec<Op>,
     /// Numbers of launches that were not submitted yet.
     slots: Vec<[u32; 8]>,
     params: Buffer,
     groups: HashMap<(usize, Vec<Slice>), wgpu::BindGroup>,
-    pub(super) counters: Counters,
+    pub(crate) counters: Counters,
 }
 
 impl Recorder {
-    pub(super) fn new(gpu: Arc<Gpu>) -> Result<Self> {
+    pub(crate) fn new(gpu: Arc<Gpu>) -> Result<Self> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         Ok(Self {
             params: gpu.buffer("launches' numbers", SLOT * SLOTS as u64, usage)?,
@@ -114,7 +115,7 @@ impl Recorder {
     }
 
     /// Forgets what was not submitted; false if there is nothing.
-    pub(super) fn clear(&mut self) -> bool {
+    pub(crate) fn clear(&mut self) -> bool {
         let forgotten = !self.ops.is_empty();
         self.ops.clear();
         self.slots.clear();
@@ -122,7 +123,7 @@ impl Recorder {
     }
 
     /// Numbers for the launches to come.
-    pub(super) fn params(&mut self, params: Params) -> u32 {
+    pub(crate) fn params(&mut self, params: Params) -> u32 {
         let words = params.words();
         if let Some(at) = self.slots.iter().position(|slot| *slot == words) {
             return at as u32;
@@ -136,7 +137,7 @@ impl Recorder {
 
     /// Launches a kernel on buffers, in the order of its bindings, without that of its numbers. Returns the bytes that it
     /// reads: of every buffer that it only reads as much as is bound, or as `partly` says.
-    pub(super) fn launch<'a>(
+    pub(crate) fn launch<'a>(
         &mut self,
         pipeline: &Arc<Pipeline>,
         buffers: &[&Slice],
@@ -196,12 +197,12 @@ impl Recorder {
     }
 
     /// Copies between buffers; the sizes are the same.
-    pub(super) fn copy(&mut self, from: Slice, to: Slice) {
+    pub(crate) fn copy(&mut self, from: Slice, to: Slice) {
         self.ops.push(Op::Copy { from, to });
     }
 
     /// Hands everything recorded to the GPU.
-    pub(super) fn submit(&mut self) {
+    pub(crate) fn submit(&mut self) {
         if self.ops.is_empty() {
             return;
         }
@@ -261,7 +262,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`EngineError::DeviceLost`], [`EngineError::GpuOutOfMemory`] or [`EngineError::Gpu`].
-    pub(super) async fn read(&mut self, staging: &Buffer) -> Result<Vec<u8>> {
+    pub(crate) async fn read(&mut self, staging: &Buffer) -> Result<Vec<u8>> {
         self.gpu.check()?;
         self.submit();
         let (sender, receiver) = oneshot::channel();

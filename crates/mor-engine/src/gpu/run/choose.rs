@@ -1,9 +1,9 @@
 //! Logits, and the choice of the next token.
 
-use super::buffer::Slice;
-use super::buffers::{CHOICE_BYTES, header};
+use super::buffers::CHOICE_BYTES;
 use super::decoder::GpuDecoder;
-use super::record::{Grid, Params};
+use crate::gpu::device::{Grid, Params, Slice};
+use crate::gpu::plan::header;
 use crate::{Choice, Result, SamplingOptions};
 
 impl GpuDecoder {
@@ -153,11 +153,9 @@ mod tests {
     use mor_shaders::{Sample, Variant};
     use pollster::block_on;
 
-    use super::super::Gpu;
-    use super::super::pipeline::Pipeline;
-    use super::super::record::Recorder;
     use super::*;
     use crate::cpu::Kernels;
+    use crate::gpu::device::{Buffer, Gpu, Pipeline, Recorder};
     use crate::{Isa, Sampler};
 
     /// The kernel alone, so that logits can be anything.
@@ -167,7 +165,7 @@ mod tests {
         pipeline: Arc<Pipeline>,
         /// Logits, weights, ids, choice and options.
         buffers: [Slice; 5],
-        staging: super::super::buffer::Buffer,
+        staging: Buffer,
     }
 
     impl OnGpu {

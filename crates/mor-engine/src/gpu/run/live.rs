@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use super::buffer::Slice;
-use super::decoder::{GpuDecoder, Mode};
+use super::decoder::GpuDecoder;
 use super::prefill::{RowsStep, blocks};
-use super::record::Params;
 use crate::Result;
+use crate::gpu::device::{Params, Slice};
+use crate::gpu::plan::Mode;
 use crate::model::NormOrder;
 
 impl GpuDecoder {

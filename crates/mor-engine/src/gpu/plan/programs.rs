@@ -5,35 +5,35 @@ use std::sync::Arc;
 
 use mor_config::{CONFIG_FILE, ModelConfig, WeightsHeader};
 
-use super::Gpu;
 use super::block::BlockPipelines;
-use super::decoder::Mode;
-use super::model::GpuModel;
-use super::pipeline::Pipeline;
-use super::pipelines::{Maker, Pipelines, RouterPipelines, SizedPipeline, StepPipelines};
+use super::maker::Maker;
+use super::mode::Mode;
+use super::pipelines::{Pipelines, RouterPipelines, SizedPipeline, StepPipelines};
+use crate::gpu::device::{Gpu, Pipeline};
+use crate::gpu::weights::GpuModel;
 use crate::model::NormOrder;
 use crate::{DecodeOptions, EngineError, Result};
 
 /// The kernels of one layer.
-pub(super) struct LayerPipelines {
+pub(crate) struct LayerPipelines {
     /// Of a step whose input is as it is, and of one that is owed a norm.
-    pub(super) plain: StepPipelines,
-    pub(super) owed: StepPipelines,
+    pub(crate) plain: StepPipelines,
+    pub(crate) owed: StepPipelines,
     /// Of a step of many rows: of those that were selected where `arguments` sizes it.
-    pub(super) block: BlockPipelines,
-    pub(super) arguments: Option<Arc<Pipeline>>,
+    pub(crate) block: BlockPipelines,
+    pub(crate) arguments: Option<Arc<Pipeline>>,
 }
 
 /// All kernels of a decoder.
-pub(super) struct Programs {
-    pub(super) layers: Vec<LayerPipelines>,
-    pub(super) pipelines: Pipelines,
-    pub(super) router: Option<RouterPipelines>,
-    pub(super) finish: SizedPipeline,
+pub(crate) struct Programs {
+    pub(crate) layers: Vec<LayerPipelines>,
+    pub(crate) pipelines: Pipelines,
+    pub(crate) router: Option<RouterPipelines>,
+    pub(crate) finish: SizedPipeline,
 }
 
 impl Programs {
-    pub(super) fn compile(model: &GpuModel, mode: Mode) -> Self {
+    pub(crate) fn compile(model: &GpuModel, mode: Mode) -> Self {
         let maker = Maker { model, mode };
         let post = model.norm_order == NormOrder::Post;
         let layers: Vec<_> = model

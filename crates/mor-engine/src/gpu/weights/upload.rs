@@ -6,9 +6,8 @@ use half::f16;
 use mor_config::{ModelConfig, Positions, QUANTIZED_BLOCK};
 use mor_shaders::{Dense, Storage};
 
-use super::Gpu;
-use super::buffer::{STORAGE, Slice, stride};
-use super::model::{GpuLinear, GpuMatrix, GpuPositions, RouterLayout};
+use super::parts::{GpuLinear, GpuMatrix, GpuPositions, RouterLayout};
+use crate::gpu::device::{Gpu, STORAGE, Slice, stride};
 use crate::model::{
     Linear, Norm, NormOrder, PositionTable, Router, Source, Stored, Tensor, TensorSource,
     WeightPrecision,
@@ -234,7 +233,7 @@ impl GpuSource<'_, '_> {
         })
     }
 
-    /// Packs a layer's router behind those of the layers before; see [`RouteWeights`]. `owed` is the norm that the layer
+    /// Packs a layer's router behind those of the layers before; see [`super::RouteWeights`]. `owed` is the norm that the layer
     /// before leaves to be done.
     pub(super) fn route(
         &self,

@@ -2,19 +2,24 @@
 
 use mor_shaders::MOST_ROUNDS;
 
-use super::model::RouterLayout;
-use super::pipelines::{Maker, attention};
+use super::maker::Maker;
+use super::mode::Mode;
+use crate::gpu::weights::{GpuModel, RouterLayout, attention};
 use crate::{EngineError, Result};
 
 /// Columns that a single invocation adds up in several passes.
 const MOST_COLUMNS: u64 = MOST_ROUNDS as u64 / 4;
 
+/// Whether all kernels of a context run to their end, which other GPUs' always do.
+///
+/// # Errors
+/// [`EngineError::GpuLimit`].
+pub(crate) fn check_rounds(model: &GpuModel, mode: Mode) -> Result<()> {
+    Maker { model, mode }.check_rounds()
+}
+
 impl Maker<'_> {
-    /// Whether all kernels of a context run to their end, which other GPUs' always do.
-    ///
-    /// # Errors
-    /// [`EngineError::GpuLimit`].
-    pub(super) fn check_rounds(&self) -> Result<()> {
+    fn check_rounds(&self) -> Result<()> {
         let gpu = &self.model.gpu;
         if !gpu.description().software {
             return Ok(());

@@ -6,9 +6,9 @@ use std::time::Instant;
 use mor_config::{Architecture, Component};
 use mor_shaders::{Storage, copy};
 
-use super::model::GpuMatrix;
-use super::record::{Grid, Params, Recorder};
-use super::{Counters, Gpu, GpuDecoder, GpuModel};
+use super::decoder::GpuDecoder;
+use crate::gpu::device::{Counters, Gpu, Grid, Params, Recorder};
+use crate::gpu::weights::{GpuMatrix, GpuModel};
 use crate::measure::{BenchOptions, made_up_prompt, median};
 use crate::{EngineError, Result, SamplingOptions};
 

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::AdapterDescription;
-use super::adapter::{describe, fastest};
+use super::adapter::{AdapterDescription, describe, fastest};
 use crate::Result;
 
-/// What the adapter that [`super::Gpu::open`] takes can do, by its driver: for reports.
+/// What the adapter that [`crate::gpu::Gpu::open`] takes can do, by its driver: for reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// Which it is.
@@ -25,7 +24,7 @@ pub struct Capabilities {
     pub limits: BTreeMap<&'static str, u64>,
 }
 
-/// Asks the adapter that [`super::Gpu::open`] takes, without opening it.
+/// Asks the adapter that [`crate::gpu::Gpu::open`] takes, without opening it.
 ///
 /// # Errors
 /// [`crate::EngineError::NoAdapter`].

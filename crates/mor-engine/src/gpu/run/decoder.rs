@@ -4,42 +4,15 @@ use std::sync::Arc;
 
 use mor_config::{ModelConfig, Pooling};
 
-use super::buffer::{Slice, stride};
-use super::buffers::{Buffers, CHOICE_BYTES, LayerNeeds, header};
-use super::model::GpuModel;
-use super::pipelines::{Maker, Pipelines, RouterPipelines, SizedPipeline};
-use super::programs::{LayerPipelines, Programs};
-use super::record::{Params, Recorder};
-use super::{Counters, Gpu};
+use super::buffers::{Buffers, CHOICE_BYTES, LayerNeeds};
+use crate::gpu::device::{Counters, Gpu, Params, Recorder, Slice, stride};
+use crate::gpu::plan::{
+    LayerPipelines, Mode, Pipelines, Programs, RouterPipelines, SizedPipeline, check_rounds, header,
+};
+use crate::gpu::weights::GpuModel;
 use crate::history::History;
-use crate::{DecodeOptions, Result, Routing};
-
-/// Who decides depth, and when it is known here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Nobody: it is this many steps.
-    Fixed(usize),
-    /// Routers, whose decisions stay on the GPU: each position has its own, or the prompt's holds for all.
-    OnDevice,
-    /// Routers, for all positions anew with every token. A token is decoded as if they decided as before, which is
-    /// checked with its result; where they did not, the context is read again.
-    Live,
-}
-
-impl Mode {
-    /// # Errors
-    /// [`crate::EngineError::Config`] when the depth exceeds the model's `max_steps`.
-    pub(super) fn of(config: &ModelConfig, options: DecodeOptions) -> Result<Self> {
-        let pooling = config.routing.pooling;
-        Ok(match config.resolve_depth(options.depth)? {
-            Some(depth) => Self::Fixed(depth),
-            None if pooling == Pooling::Prefix || options.routing == Routing::Locked => {
-                Self::OnDevice
-            }
-            None => Self::Live,
-        })
-    }
-}
+use crate::model::most_steps;
+use crate::{DecodeOptions, Result};
 
 /// What the model made of the context so far, on a GPU: as [`crate::Decoder`], with the same results but for rounding.
 pub struct GpuDecoder {
@@ -90,11 +63,7 @@ impl GpuDecoder {
     pub async fn new(model: Arc<GpuModel>, options: DecodeOptions) -> Result<Self> {
         let config = &model.config;
         let mode = Mode::of(config, options)?;
-        Maker {
-            model: &model,
-            mode,
-        }
-        .check_rounds()?;
+        check_rounds(&model, mode)?;
         let Programs {
             layers,
             pipelines,
@@ -108,11 +77,7 @@ impl GpuDecoder {
             .layers
             .iter()
             .map(|layer| LayerNeeds {
-                steps: match (layer.recurs, mode) {
-                    (false, _) => 1,
-                    (true, Mode::Fixed(depth)) => depth,
-                    (true, _) => config.routing.max_steps,
-                },
+                steps: most_steps(config, layer.recurs, mode.fixed()),
                 sums: layer.recurs && router.is_some(),
                 states: layer.recurs && mode == Mode::Live,
             })

@@ -2,7 +2,7 @@
 
 use mor_shaders::needs::{SHARED_BYTES, STORAGE_BUFFERS, WORKGROUP_INVOCATIONS, WORKGROUPS};
 
-use super::AdapterDescription;
+use super::adapter::AdapterDescription;
 use crate::{EngineError, Result};
 
 /// Checks that an adapter can run the kernels of every model. What a model's own sizes need is checked with them.
@@ -51,7 +51,7 @@ pub(super) fn check_limits(adapter: &AdapterDescription, limits: &wgpu::Limits) 
 ///
 /// # Errors
 /// [`EngineError::GpuLimit`].
-pub(super) fn at_least(
+pub(crate) fn at_least(
     adapter: &AdapterDescription,
     what: &str,
     needed: u32,

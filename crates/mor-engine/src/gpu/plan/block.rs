@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::pipeline::Pipeline;
+use crate::gpu::device::Pipeline;
 
 /// A product over many rows.
-pub(super) struct Product {
-    pub(super) pipeline: Arc<Pipeline>,
+pub(crate) struct Product {
+    pub(crate) pipeline: Arc<Pipeline>,
     /// Rows of a workgroup, and workgroups along y.
-    pub(super) tiles: (u32, u32),
+    pub(crate) tiles: (u32, u32),
 }
 
 impl Product {
-    pub(super) fn grid(&self, rows: u32) -> [u32; 3] {
+    pub(crate) fn grid(&self, rows: u32) -> [u32; 3] {
         [rows.div_ceil(self.tiles.0), self.tiles.1, 1]
     }
 
@@ -22,24 +22,24 @@ impl Product {
 }
 
 /// The kernels of one step of many rows.
-pub(super) struct BlockPipelines {
-    pub(super) projection: Option<Product>,
-    pub(super) qkv: Product,
-    pub(super) output: Product,
-    pub(super) linear1: Product,
-    pub(super) linear2: Product,
-    pub(super) rotary: Arc<Pipeline>,
-    pub(super) rotary_groups: u32,
-    pub(super) attention: Arc<Pipeline>,
-    pub(super) attention_rows: u32,
-    pub(super) heads: u32,
-    pub(super) norm_rows: u32,
-    pub(super) move_slices: u32,
+pub(crate) struct BlockPipelines {
+    pub(crate) projection: Option<Product>,
+    pub(crate) qkv: Product,
+    pub(crate) output: Product,
+    pub(crate) linear1: Product,
+    pub(crate) linear2: Product,
+    pub(crate) rotary: Arc<Pipeline>,
+    pub(crate) rotary_groups: u32,
+    pub(crate) attention: Arc<Pipeline>,
+    pub(crate) attention_rows: u32,
+    pub(crate) heads: u32,
+    pub(crate) norm_rows: u32,
+    pub(crate) move_slices: u32,
 }
 
 /// The launches of a step of many rows, as indices into [`BlockPipelines::grids`].
 #[derive(Clone, Copy)]
-pub(super) enum BlockOp {
+pub(crate) enum BlockOp {
     Projection,
     Qkv,
     Rotary,
@@ -54,7 +54,7 @@ pub(super) enum BlockOp {
 
 impl BlockPipelines {
     /// For each [`BlockOp`]: rows of a workgroup, and workgroups along y and z.
-    pub(super) fn grids(&self) -> [[u32; 3]; 9] {
+    pub(crate) fn grids(&self) -> [[u32; 3]; 9] {
         let projection = self.projection.as_ref().map_or([1, 1, 1], Product::per_row);
         [
             projection,

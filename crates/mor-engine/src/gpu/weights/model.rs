@@ -6,116 +6,32 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mor_config::{ModelConfig, Weights, WeightsHeader, check_tensors};
-use mor_shaders::{Dense, Storage};
 use safetensors::Dtype;
 
-use super::Gpu;
-use super::buffer::Slice;
-use super::limits::at_least;
-use super::pipelines::attention;
+use super::attention;
+use super::parts::{
+    GpuBlock, GpuLayer, GpuMatrix, GpuPositions, GpuRouter, RouteWeights, RouterLayout,
+};
 use super::upload::GpuSource;
 use crate::Result;
+use crate::gpu::device::{Gpu, Slice, at_least};
 use crate::model::{
     NormOrder, Parts, Source, Stored, Tensor, TensorSource, WeightPrecision, head_name, random,
 };
 
-/// A matrix `[rows, columns]`, row by row.
-#[derive(Clone, Debug)]
-pub(super) struct GpuMatrix {
-    pub(super) slice: Slice,
-    pub(super) rows: u32,
-    /// Padded.
-    pub(super) columns: u32,
-    pub(super) storage: Storage,
-}
-
-impl GpuMatrix {
-    /// Bytes that a product with it reads.
-    pub(super) fn bytes(&self) -> u64 {
-        self.storage
-            .bytes(self.rows as usize, self.columns as usize)
-    }
-}
-
-/// A linear layer.
-pub(super) struct GpuLinear {
-    pub(super) matrix: GpuMatrix,
-    pub(super) bias: Option<Slice>,
-}
-
-/// As [`crate::model::Block`]; norms are gain, then bias, each padded.
-pub(super) struct GpuBlock {
-    pub(super) qkv: GpuLinear,
-    pub(super) output: GpuLinear,
-    pub(super) norm1: Slice,
-    pub(super) linear1: GpuLinear,
-    pub(super) linear2: GpuLinear,
-    pub(super) norm2: Slice,
-}
-
-/// A router's layers, for many rows at once.
-pub(super) struct GpuRouter {
-    pub(super) pooler: Option<GpuLinear>,
-    pub(super) hidden: GpuLinear,
-    pub(super) classes: GpuLinear,
-}
-
-impl GpuRouter {
-    fn bytes(&self) -> u64 {
-        let all = self.pooler.iter().chain([&self.hidden, &self.classes]);
-        all.map(|linear| linear.matrix.bytes()).sum()
-    }
-}
-
-/// Where the parts of a router are that `shaders/route.wgsl` reads. All routers of a model have the same shapes.
-#[derive(Clone, Copy)]
-pub(super) struct RouterLayout {
-    /// Elements of a router.
-    pub(super) stride: u32,
-    /// The norm that the layer before leaves to be done.
-    pub(super) norm: Option<u32>,
-    pub(super) pooler: Option<Dense>,
-    pub(super) hidden: Dense,
-    pub(super) classes: Dense,
-}
-
-/// The routers as `shaders/route.wgsl` reads them, one after the other.
-pub(super) struct RouteWeights {
-    pub(super) slice: Slice,
-    /// The layers that have one: all, or the shared block.
-    pub(super) layers: Range<usize>,
-    pub(super) layout: RouterLayout,
-}
-
-/// A layer.
-pub(super) struct GpuLayer {
-    pub(super) block: GpuBlock,
-    pub(super) recurs: bool,
-    pub(super) router: Option<GpuRouter>,
-    pub(super) projections: Vec<GpuLinear>,
-}
-
-/// Where positions enter.
-pub(super) enum GpuPositions {
-    /// `[context][stride]`, added to embeddings.
-    Added(Slice),
-    /// Cosine and sine, `[context][head_dim / 2]`.
-    Rotary(Slice),
-}
-
 /// A model on a GPU: immutable, and shared between decoders by `Arc`.
 pub struct GpuModel {
-    pub(super) gpu: Arc<Gpu>,
-    pub(super) config: ModelConfig,
-    pub(super) table: GpuMatrix,
-    pub(super) positions: GpuPositions,
-    pub(super) embedding_norm: Option<Slice>,
-    pub(super) layers: Vec<GpuLayer>,
-    pub(super) routers: Option<RouteWeights>,
-    pub(super) norm_order: NormOrder,
-    pub(super) class_steps: Vec<u32>,
-    pub(super) final_norm: Slice,
-    pub(super) head: GpuMatrix,
+    pub(crate) gpu: Arc<Gpu>,
+    pub(crate) config: ModelConfig,
+    pub(crate) table: GpuMatrix,
+    pub(crate) positions: GpuPositions,
+    pub(crate) embedding_norm: Option<Slice>,
+    pub(crate) layers: Vec<GpuLayer>,
+    pub(crate) routers: Option<RouteWeights>,
+    pub(crate) norm_order: NormOrder,
+    pub(crate) class_steps: Vec<u32>,
+    pub(crate) final_norm: Slice,
+    pub(crate) head: GpuMatrix,
     weight_bytes: u64,
 }
 
@@ -171,7 +87,7 @@ impl GpuModel {
     ///
     /// # Errors
     /// [`crate::EngineError::GpuLimit`] when the GPU could not hold one of them.
-    pub(super) fn outline(
+    pub(crate) fn outline(
         gpu: Arc<Gpu>,
         config: ModelConfig,
         header: &WeightsHeader,
@@ -196,7 +112,7 @@ impl GpuModel {
         Self::place(gpu, config, precision, &tensor, Some(blank))
     }
 
-    pub(super) async fn build<'a>(
+    pub(crate) async fn build<'a>(
         gpu: Arc<Gpu>,
         config: ModelConfig,
         precision: WeightPrecision,
@@ -342,12 +258,5 @@ impl GpuModel {
         });
         let routers = self.routers.as_ref().map_or(0, |all| all.slice.size);
         table + self.head.bytes() + routers + layers.sum::<u64>()
-    }
-}
-
-impl GpuBlock {
-    fn bytes(&self) -> u64 {
-        let all = [&self.qkv, &self.output, &self.linear1, &self.linear2];
-        all.iter().map(|linear| linear.matrix.bytes()).sum()
     }
 }

@@ -1,4 +1,4 @@
-//! Finding a GPU, and noticing when it fails.
+//! An open GPU, and noticing when it fails.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -7,88 +7,25 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use futures_channel::oneshot;
 use mor_shaders::{Replacement, Shader, Variant};
 
+use super::adapter::{AdapterDescription, describe, fastest};
 use super::limits::check_limits;
 use super::pipeline::Pipeline;
-use super::wait::{Poll, until_idle};
+use super::wait::{Poll, caught, until_idle};
 use crate::{EngineError, Result};
-
-/// What a GPU is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdapterDescription {
-    /// Its name, as its driver says.
-    pub name: String,
-    /// The driver and its version; empty where a browser does not tell.
-    pub driver: String,
-    /// The interface it is reached by: `Vulkan`, `Metal`, `Dx12` or `WebGPU`.
-    pub backend: &'static str,
-    /// Whether it is no GPU but the processor.
-    pub software: bool,
-}
-
-impl std::fmt::Display for AdapterDescription {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = match self.name.is_empty() {
-            true => "a GPU",
-            false => &self.name,
-        };
-        write!(f, "{name} ({})", self.backend)
-    }
-}
-
-/// The GPUs that this machine has drivers for; the processor is one where a driver plays a GPU on it.
-#[cfg(not(target_arch = "wasm32"))]
-pub async fn adapters() -> Vec<AdapterDescription> {
-    let found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
-    found.iter().map(describe).collect()
-}
-
-/// The adapter that is opened.
-pub(super) async fn fastest() -> Result<wgpu::Adapter> {
-    instance()
-        .request_adapter(&wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
-            ..wgpu::RequestAdapterOptions::default()
-        })
-        .await
-        .map_err(|error| EngineError::NoAdapter {
-            found: error.to_string(),
-        })
-}
-
-fn instance() -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // Not OpenGL, which others in a program may have switched on: its compute shaders lack too much.
-    descriptor.backends = wgpu::Backends::PRIMARY;
-    // Sizes of dispatches that kernels write are right by construction; checking them would cost a kernel each.
-    descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
-    wgpu::Instance::new(descriptor)
-}
-
-pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
-    let info = adapter.get_info();
-    AdapterDescription {
-        name: info.name,
-        driver: format!("{} {}", info.driver, info.driver_info)
-            .trim()
-            .to_owned(),
-        backend: backend_name(info.backend),
-        software: info.device_type == wgpu::DeviceType::Cpu,
-    }
-}
 
 /// An open GPU.
 pub struct Gpu {
-    pub(super) device: wgpu::Device,
-    pub(super) queue: wgpu::Queue,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
     description: AdapterDescription,
     variant: Variant,
     /// Whether shaders may unpack f16, as weights stored so are: some drivers that play a GPU on the processor cannot.
-    pub(super) unpacks_f16: bool,
-    pub(super) limits: wgpu::Limits,
+    pub(crate) unpacks_f16: bool,
+    pub(crate) limits: wgpu::Limits,
     faults: Arc<Mutex<Faults>>,
     /// Bytes that were written since the last submit.
-    pub(super) waiting: AtomicUsize,
-    pub(super) poll: Poll,
+    pub(crate) waiting: AtomicUsize,
+    pub(crate) poll: Poll,
     pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
     replacement: OnceLock<Replacement>,
 }
@@ -197,7 +134,7 @@ impl Gpu {
     }
 
     /// Drops what the driver has reported, where it follows from what is known already.
-    pub(super) fn forget_error(&self) {
+    pub(crate) fn forget_error(&self) {
         lock(&self.faults).error = None;
     }
 
@@ -218,6 +155,31 @@ impl Gpu {
         settled.map_err(|_| EngineError::DeviceLost {
             reason: "it never answered".to_owned(),
         })
+    }
+
+    /// Waits until it has done all that it was given and the callbacks of that have run. In browsers nothing can be waited
+    /// for, and callbacks come by themselves.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceLost`], [`EngineError::GpuOutOfMemory`] or [`EngineError::Gpu`] where waiting itself failed,
+    /// when some callbacks may never come.
+    pub(crate) fn wait(&self) -> Result<()> {
+        match caught(|| (self.poll)(&self.device)) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                self.check()?;
+                Err(EngineError::Gpu {
+                    message: error.to_string(),
+                })
+            }
+            // What wgpu does when the driver loses the device or its memory meanwhile, after it has said so.
+            Err(_) => {
+                self.check()?;
+                Err(EngineError::DeviceLost {
+                    reason: "its driver failed while it worked".to_owned(),
+                })
+            }
+        }
     }
 
     /// Whether it went away; what it held is gone, and another must be opened.
@@ -243,7 +205,7 @@ impl Gpu {
     }
 
     /// What the driver has reported since the last call, if anything.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let mut faults = lock(&self.faults);
         if faults.out_of_memory {
             return Err(EngineError::GpuOutOfMemory {
@@ -265,7 +227,7 @@ impl Gpu {
     }
 
     /// A shader, compiled once.
-    pub(super) fn pipeline(&self, shader: Shader) -> Arc<Pipeline> {
+    pub(crate) fn pipeline(&self, shader: Shader) -> Arc<Pipeline> {
         let mut pipelines = lock(&self.pipelines);
         let make = |shader: &Shader| {
             let replaced = self.replacement.get().and_then(|with| with.apply(shader));
@@ -299,16 +261,6 @@ fn suitable(
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is inside stays whole whatever panicked meanwhile.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn backend_name(backend: wgpu::Backend) -> &'static str {
-    match backend {
-        wgpu::Backend::Vulkan => "Vulkan",
-        wgpu::Backend::Metal => "Metal",
-        wgpu::Backend::Dx12 => "Dx12",
-        wgpu::Backend::BrowserWebGpu => "WebGPU",
-        wgpu::Backend::Gl | wgpu::Backend::Noop => "other",
-    }
 }
 
 #[cfg(test)]

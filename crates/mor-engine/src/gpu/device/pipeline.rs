@@ -7,17 +7,17 @@ use mor_shaders::Shader;
 const PARAMS: &str = "params";
 
 /// A compiled shader, and what its buffers are.
-pub(super) struct Pipeline {
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
     /// Whether its last buffer is that of the launch's numbers.
-    pub(super) params: bool,
-    pub(super) label: String,
+    pub(crate) params: bool,
+    pub(crate) label: String,
     shader: Shader,
 }
 
 impl Pipeline {
-    pub(super) fn new(device: &wgpu::Device, shader: &Shader) -> Self {
+    pub(crate) fn new(device: &wgpu::Device, shader: &Shader) -> Self {
         let label = Some(shader.label.as_str());
         let descriptor = wgpu::ShaderModuleDescriptor {
             label,
@@ -79,12 +79,12 @@ impl Pipeline {
     }
 
     /// Which of its buffers it only reads, in order.
-    pub(super) fn read_only(&self) -> impl Iterator<Item = bool> + '_ {
+    pub(crate) fn read_only(&self) -> impl Iterator<Item = bool> + '_ {
         self.shader.bindings.iter().map(|binding| binding.read_only)
     }
 
     /// Workgroups for a number of units.
-    pub(super) fn grid(&self, units: u32) -> [u32; 3] {
+    pub(crate) fn grid(&self, units: u32) -> [u32; 3] {
         self.shader.grid(units)
     }
 }

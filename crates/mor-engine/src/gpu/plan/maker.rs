@@ -1,100 +1,25 @@
-//! The compute pipelines of a decoder: its kernels, compiled, with the sizes of their launches.
+//! Compiles the kernels of a model for a device.
 
 use std::sync::Arc;
 
 use mor_config::{ModelConfig, Pooling};
 use mor_shaders::{
-    Activation, Arguments, Attention, AttentionDecode, Decide, Decision, Embed, Finish, Gather,
-    LayerNorm, Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Scatter, Shader, Target,
-    Variant, select,
+    Activation, Arguments, AttentionDecode, Decide, Decision, Embed, Finish, Gather, LayerNorm,
+    Matmul, Matvec, Pool, Residual, Rotary, Route, Sample, Scatter, Shader, Target, Variant,
+    select,
 };
 
 use super::block::{BlockPipelines, Product};
-use super::buffer::stride;
-use super::buffers::{header, routes};
-use super::decoder::Mode;
-use super::model::{GpuLayer, GpuLinear, GpuMatrix, GpuModel, GpuPositions, RouteWeights};
-use super::pipeline::Pipeline;
+use super::layout::{header, routes};
+use super::mode::Mode;
+use super::pipelines::{
+    Pipelines, RouterPipelines, SelectionPipelines, SizedPipeline, StepPipelines,
+};
+use crate::gpu::device::{Pipeline, stride};
+use crate::gpu::weights::{
+    GpuLayer, GpuLinear, GpuMatrix, GpuModel, GpuPositions, RouteWeights, attention,
+};
 use crate::model::NormOrder;
-
-/// A compiled kernel of a decoded token, and its size.
-pub(super) struct SizedPipeline {
-    pub(super) pipeline: Arc<Pipeline>,
-    pub(super) grid: [u32; 3],
-}
-
-/// The kernels of one step of a decoded token. Which norm a row is read through differs between the first step and the
-/// others, and so do kernels that read such rows.
-pub(super) struct StepPipelines {
-    /// The technical model's.
-    pub(super) projection: Option<SizedPipeline>,
-    pub(super) qkv: SizedPipeline,
-    pub(super) attention: SizedPipeline,
-    pub(super) output: SizedPipeline,
-    pub(super) linear1: SizedPipeline,
-    pub(super) linear2: SizedPipeline,
-}
-
-impl StepPipelines {
-    /// In the order of their launches.
-    pub(super) fn grids(&self) -> Vec<[u32; 3]> {
-        let Self {
-            projection,
-            qkv,
-            attention,
-            output,
-            linear1,
-            linear2,
-        } = self;
-        let rest = [qkv, attention, output, linear1, linear2];
-        let all = projection.iter().chain(rest);
-        all.map(|kernel| kernel.grid).collect()
-    }
-}
-
-/// Kernels of one kind of weights, for both ways of running a block.
-pub(super) struct Pipelines {
-    pub(super) embed: Arc<Pipeline>,
-    pub(super) layer_norm: Arc<Pipeline>,
-    pub(super) head: SizedPipeline,
-    pub(super) sample: Arc<Pipeline>,
-    pub(super) selection: Option<SelectionPipelines>,
-}
-
-/// What brings the rows that take a step together, and back.
-pub(super) struct SelectionPipelines {
-    pub(super) select: Arc<Pipeline>,
-    pub(super) gather: Arc<Pipeline>,
-    pub(super) scatter: Arc<Pipeline>,
-}
-
-/// Kernels of a router.
-pub(super) struct RouterPipelines {
-    pub(super) route: SizedPipeline,
-    pub(super) follow: SizedPipeline,
-    pub(super) pool: Arc<Pipeline>,
-    pub(super) pooler: Option<Product>,
-    pub(super) hidden: Product,
-    pub(super) classes: Product,
-    pub(super) decide: Arc<Pipeline>,
-    pub(super) decision: Decision,
-}
-
-/// The attention of many rows.
-pub(super) fn attention(config: &ModelConfig, indexed: bool) -> Attention {
-    let width = stride(config.hidden_size) as u32;
-    Attention {
-        dim: config.hidden_size as u32,
-        heads: config.num_attention_heads as u32,
-        q_stride: width,
-        kv_stride: width,
-        out_stride: width,
-        indexed,
-        masked: true,
-        store_lse: false,
-        half: false,
-    }
-}
 
 /// Makes kernels for a model.
 pub(super) struct Maker<'a> {
@@ -408,7 +333,7 @@ impl Maker<'_> {
         })
     }
 
-    /// The kernel that turns a number of rows into the sizes of a step's dispatches, by [`super::block::BlockOp`].
+    /// The kernel that turns a number of rows into the sizes of a step's dispatches, by [`super::BlockOp`].
     pub(super) fn arguments(&self, block: &BlockPipelines) -> Arc<Pipeline> {
         let grids = block.grids().to_vec();
         self.compile(Arguments { grids }.shader())

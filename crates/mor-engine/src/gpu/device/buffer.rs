@@ -5,24 +5,24 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Gpu;
+use super::open::Gpu;
 use crate::{EngineError, Result};
 
 /// What offsets of bindings are multiples of, on every adapter: elements of 4 bytes.
-pub(super) const ALIGN: usize = 64;
+pub(crate) const ALIGN: usize = 64;
 
 /// Bytes that may wait to be written, 64 MiB: all weights at once would take their memory twice.
 const MOST_WAITING: usize = 1 << 26;
 
 /// Rounds a number of elements up to where a binding can begin.
-pub(super) fn stride(len: usize) -> usize {
+pub(crate) fn stride(len: usize) -> usize {
     len.next_multiple_of(ALIGN)
 }
 
 /// A buffer that goes with its last user. In browsers wgpu would leave that to JavaScript's garbage collector, which
 /// does not see how large it is. Work that was handed over before is still done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Buffer(Arc<Owned>);
+pub(crate) struct Buffer(Arc<Owned>);
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Owned(wgpu::Buffer);
@@ -43,12 +43,12 @@ impl Drop for Owned {
 
 /// A part of a buffer that a kernel is given.
 #[derive(Clone, Debug)]
-pub(super) struct Slice {
-    pub(super) buffer: Buffer,
+pub(crate) struct Slice {
+    pub(crate) buffer: Buffer,
     /// In bytes.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// In bytes.
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 impl PartialEq for Slice {
@@ -67,7 +67,7 @@ impl Hash for Slice {
 
 impl Slice {
     /// Elements of 4 bytes from `start` on, which is a multiple of [`ALIGN`].
-    pub(super) fn from(&self, start: usize) -> Self {
+    pub(crate) fn from(&self, start: usize) -> Self {
         let bytes = start as u64 * 4;
         Self {
             buffer: self.buffer.clone(),
@@ -77,7 +77,7 @@ impl Slice {
     }
 
     /// The first `len` elements of 4 bytes.
-    pub(super) fn first(&self, len: usize) -> Self {
+    pub(crate) fn first(&self, len: usize) -> Self {
         Self {
             buffer: self.buffer.clone(),
             offset: self.offset,
@@ -85,7 +85,7 @@ impl Slice {
         }
     }
 
-    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.buffer,
             offset: self.offset,
@@ -95,7 +95,7 @@ impl Slice {
 }
 
 /// What kernels work in.
-pub(super) const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+pub(crate) const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_DST)
     .union(wgpu::BufferUsages::COPY_SRC);
 
@@ -104,7 +104,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`EngineError::GpuLimit`].
-    pub(super) fn fits(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<()> {
+    pub(crate) fn fits(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<()> {
         let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
             true => self
                 .limits
@@ -129,7 +129,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`EngineError::GpuLimit`].
-    pub(super) fn buffer(
+    pub(crate) fn buffer(
         &self,
         what: &str,
         bytes: u64,
@@ -150,7 +150,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As for [`Self::buffer`].
-    pub(super) fn storage(&self, what: &str, elements: usize) -> Result<Slice> {
+    pub(crate) fn storage(&self, what: &str, elements: usize) -> Result<Slice> {
         let bytes = (elements as u64).saturating_mul(4);
         let buffer = self.buffer(what, bytes, STORAGE)?;
         let size = buffer.size();
@@ -165,7 +165,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As for [`Self::buffer`] and [`Self::wait`].
-    pub(super) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Slice> {
+    pub(crate) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Slice> {
         let slice = self.storage(what, bytes.len() / 4)?;
         self.queue.write_buffer(&slice.buffer, 0, bytes);
         // What is written waits in memory of its own for the next submit.
@@ -182,7 +182,7 @@ impl Gpu {
     ///
     /// # Errors
     /// Those of `make`, [`EngineError::GpuOutOfMemory`], or as [`Self::check`].
-    pub(super) async fn allocate<T>(
+    pub(crate) async fn allocate<T>(
         &self,
         what: &str,
         make: impl FnOnce() -> Result<T>,

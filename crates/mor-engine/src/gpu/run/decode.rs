@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::buffer::{ALIGN, Slice};
 use super::buffers::Cache;
-use super::decoder::{GpuDecoder, Mode};
-use super::model::{GpuLayer, GpuPositions};
-use super::pipelines::{SizedPipeline, StepPipelines};
-use super::record::{Grid, Params, Recorder};
-use crate::model::NormOrder;
+use super::decoder::GpuDecoder;
+use crate::gpu::device::{ALIGN, Grid, Params, Recorder, Slice};
+use crate::gpu::plan::{Mode, SizedPipeline, StepPipelines};
+use crate::gpu::weights::{GpuLayer, GpuPositions};
+use crate::model::{NormOrder, most_steps};
 
 /// Where the row of a step is, and how it is read.
 struct Row<'a> {
@@ -34,11 +33,7 @@ impl GpuDecoder {
             if self.resumes_at() == Some(index) {
                 self.keep_input(index, position);
             }
-            let depth = match (self.mode, layer.recurs) {
-                (_, false) => 1,
-                (Mode::Fixed(depth), true) => depth,
-                (_, true) => model.config.routing.max_steps,
-            };
+            let depth = most_steps(&model.config, layer.recurs, self.mode.fixed());
             for step in 0..depth {
                 let params = Params {
                     step: step as u32,

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use mor_config::Pooling;
 
-use super::block::{BlockOp, BlockPipelines, Product};
-use super::buffer::{Buffer, Slice};
 use super::buffers::{BLOCK, Cache};
-use super::decoder::{GpuDecoder, Mode};
-use super::model::{GpuLayer, GpuLinear, GpuPositions};
-use super::pipeline::Pipeline;
-use super::record::{Grid, Numbers, Params, Recorder};
-use crate::model::NormOrder;
+use super::decoder::GpuDecoder;
+use crate::gpu::device::{Buffer, Grid, Numbers, Params, Pipeline, Recorder, Slice};
+use crate::gpu::plan::{BlockOp, BlockPipelines, Mode, Product};
+use crate::gpu::weights::{GpuLayer, GpuLinear, GpuPositions};
+use crate::model::{NormOrder, most_steps};
 
 /// How many rows a step has.
 #[derive(Clone, Copy)]
@@ -73,11 +71,7 @@ impl GpuDecoder {
                     self.pool(index, &self.hidden_row(first), params, decide);
                     self.classify(index, layer, 0, count, params, decide);
                 }
-                let depth = match (self.mode, layer.recurs) {
-                    (_, false) => 1,
-                    (Mode::Fixed(depth), true) => depth,
-                    (_, true) => model.config.routing.max_steps,
-                };
+                let depth = most_steps(&model.config, layer.recurs, self.mode.fixed());
                 let hidden = self.hidden_row(first);
                 for step in 0..depth {
                     let params = Params {
