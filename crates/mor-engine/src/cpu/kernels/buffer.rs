@@ -8,8 +8,7 @@ use std::ops::{Deref, DerefMut};
 
 use half::f16;
 
-use super::matrix::{HalfLanes, Lanes, Line};
-use super::q8::QUAD;
+use super::lanes::{HalfLanes, Lanes, Line, QUAD};
 use super::simd::LANES;
 
 /// Elements for which all bits zero is a value.

@@ -10,25 +10,11 @@ use half::f16;
 use mor_config::QUANTIZED_BLOCK as BLOCK;
 
 use super::buffer::Buffer;
-use super::q8::{self, QUAD, QUADS};
+use super::lanes::{HalfLanes, Lanes, Line, QUAD};
+use super::q8::{self, QUADS};
 use super::simd::LANES;
 use crate::model::{Stored, Tensor};
 use crate::{EngineError, Result};
-
-/// 16 f32, aligned to a cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Lanes(pub(crate) [f32; LANES]);
-
-/// 16 f16, aligned to half a cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(32))]
-pub(crate) struct HalfLanes(pub(crate) [f16; LANES]);
-
-/// Four columns of 16 rows of int8, or 32 scales: a cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Line(pub(crate) [u8; LANES * QUAD]);
 
 /// Packed values.
 pub(crate) enum Values {

@@ -3,6 +3,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod buffer;
+mod lanes;
 pub(crate) mod linear;
 mod math;
 pub(crate) mod matmul;
@@ -24,9 +25,9 @@ use mor_math::Isa;
 use mor_math::simd::Simd;
 
 use attention::Query;
+use lanes::Line;
 pub(crate) use linear::Linear;
 use matmul::Product;
-use matrix::Line;
 use q8::InputBlock;
 
 /// Whether f16 weights are widened by an instruction, so that keeping them is a gain.

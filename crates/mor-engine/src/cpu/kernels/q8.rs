@@ -13,14 +13,12 @@ use std::ops::Range;
 use half::f16;
 use mor_config::QUANTIZED_BLOCK as BLOCK;
 
+use super::lanes::{Line, QUAD};
 use super::matmul::Product;
-use super::matrix::Line;
 use super::simd::{LANES, Scalar, Widen};
 use mor_math::simd::Simd;
 
-/// Columns that one 32-bit element covers.
-pub(crate) const QUAD: usize = 4;
-/// Such elements in a block.
+/// Elements of [`QUAD`] columns in a block.
 pub(crate) const QUADS: usize = BLOCK / QUAD;
 /// Bytes that weights are asked for before they are read.
 const AHEAD: usize = 4096;
