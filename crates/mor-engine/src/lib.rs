@@ -8,6 +8,10 @@
 //! - [`ChatSession`]: messages in, streamed text out.
 //!
 //! Runs on any CPU and, built with `simd128`, in the browser. Arithmetic is f32, but for products with int8 weights.
+//!
+//! Inside, each part knows those before it: `model` (what a model is made of) and `history` (what a context holds, and what
+//! of it is reused); `cpu` and `gpu`, which do not know each other and only compute; `context`, which is either, and its
+//! probe; `generate`; `chat`.
 
 mod chat;
 mod choice;
@@ -23,7 +27,6 @@ mod history;
 mod measure;
 mod model;
 mod options;
-mod probe;
 
 /// How fast the CPU decodes.
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,7 +37,7 @@ pub mod bench {
 
 pub use chat::{ChatOptions, ChatSession, Piece, Reply, Started};
 pub use choice::{Choice, SamplingOptions};
-pub use context::Context;
+pub use context::{Context, PROBE_FILE, Probe, ProbeOutcome};
 pub use cpu::{Decoder, LoadOptions, Model, Sampler};
 pub use error::{EngineError, Result};
 pub use generate::{FinishReason, GenerateOptions, GeneratedToken, Generator, Overflow};
@@ -42,4 +45,3 @@ pub use generation_config::{GENERATION_FILE, GenerationConfig, GenerationDefault
 pub use model::WeightPrecision;
 pub use mor_math::Isa;
 pub use options::{DecodeOptions, Routing};
-pub use probe::{PROBE_FILE, Probe, ProbeOutcome};

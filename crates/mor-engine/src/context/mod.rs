@@ -3,12 +3,15 @@
 //! In a browser nothing on a GPU can be waited for, so whatever may need its results is `async`. On the CPU every
 //! future is ready at once. Nothing here needs a runtime: the browser polls, and `pollster::block_on` does natively.
 
+mod probe;
+
 use mor_config::{Depth, ModelConfig};
 
-use crate::cpu::Kernels;
+use crate::cpu::{Decoder, Kernels, Sampler};
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuDecoder;
-use crate::{Choice, DecodeOptions, Decoder, EngineError, Result, Sampler, SamplingOptions};
+use crate::{Choice, DecodeOptions, EngineError, Result, SamplingOptions};
+pub use probe::{PROBE_FILE, Probe, ProbeOutcome};
 
 /// A context on some device.
 #[derive(Debug)]

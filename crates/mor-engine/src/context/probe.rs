@@ -7,7 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, EngineError, Result, SamplingOptions};
+use super::Context;
+use crate::{EngineError, Result, SamplingOptions};
 
 /// File name of the probe inside a model folder.
 pub const PROBE_FILE: &str = "probe.json";
