@@ -196,6 +196,15 @@ impl EngineError {
         }
         matches!(self, Self::OutOfMemory { .. } | Self::Thread(_))
     }
+
+    /// Whether it says that a GPU went away, which may come back: only then is it worth opening anew.
+    pub fn is_loss(&self) -> bool {
+        #[cfg(feature = "gpu")]
+        let lost = matches!(self, Self::DeviceLost { .. });
+        #[cfg(not(feature = "gpu"))]
+        let lost = false;
+        lost
+    }
 }
 
 #[cfg(test)]
@@ -210,11 +219,12 @@ mod tests {
         let (context, bytes) = (8, 1 << 40);
         assert!(EngineError::OutOfMemory { context, bytes }.is_of_device());
         #[cfg(feature = "gpu")]
-        assert!(
-            EngineError::DeviceLost {
-                reason: String::new()
-            }
-            .is_of_device()
-        );
+        {
+            let (reason, message) = (String::new(), String::new());
+            let lost = EngineError::DeviceLost { reason };
+            assert!(lost.is_of_device() && lost.is_loss());
+            let failed = EngineError::Gpu { message };
+            assert!(failed.is_of_device() && !failed.is_loss());
+        }
     }
 }
