@@ -394,6 +394,11 @@ impl ModelConfig {
         }
     }
 
+    /// Whether each position has a depth of its own, where routers decide.
+    pub fn routes_by_position(&self) -> bool {
+        self.architecture == Architecture::Recursive || self.routing.pooling == Pooling::Prefix
+    }
+
     /// The fixed number of steps, or `None` where routers decide.
     ///
     /// # Errors

@@ -12,6 +12,12 @@ pub enum EngineError {
     /// The tokenizer or chat template is unusable.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// A model that no GPU runs yet.
+    #[error("models of the family {family} run on the CPU only so far; use --device cpu")]
+    OnCpuOnly {
+        /// The family, as `config.json` names it.
+        family: &'static str,
+    },
     /// No token was given where at least one is needed.
     #[error("the prompt has no tokens; give at least one")]
     EmptyPrompt,
@@ -196,6 +202,15 @@ impl EngineError {
         }
         matches!(self, Self::OutOfMemory { .. } | Self::Thread(_))
     }
+
+    /// Whether it says that a GPU went away, which may come back: only then is it worth opening anew.
+    pub fn is_loss(&self) -> bool {
+        #[cfg(feature = "gpu")]
+        let lost = matches!(self, Self::DeviceLost { .. });
+        #[cfg(not(feature = "gpu"))]
+        let lost = false;
+        lost
+    }
 }
 
 #[cfg(test)]
@@ -210,11 +225,12 @@ mod tests {
         let (context, bytes) = (8, 1 << 40);
         assert!(EngineError::OutOfMemory { context, bytes }.is_of_device());
         #[cfg(feature = "gpu")]
-        assert!(
-            EngineError::DeviceLost {
-                reason: String::new()
-            }
-            .is_of_device()
-        );
+        {
+            let (reason, message) = (String::new(), String::new());
+            let lost = EngineError::DeviceLost { reason };
+            assert!(lost.is_of_device() && lost.is_loss());
+            let failed = EngineError::Gpu { message };
+            assert!(failed.is_of_device() && !failed.is_loss());
+        }
     }
 }

@@ -29,7 +29,7 @@ impl From<Failure> for JsValue {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let failure = Self::new(&error.to_string());
-        if matches!(error, EngineError::DeviceLost { .. }) {
+        if error.is_loss() {
             failure.0.set_name(DEVICE_LOST);
         } else if error.is_of_device() {
             failure.0.set_name(DEVICE_ERROR);

@@ -129,7 +129,7 @@ impl Placement {
             ..self.clone()
         };
         #[cfg(feature = "gpu")]
-        if matches!(error, EngineError::DeviceLost { .. }) && self.losses.get() < LOSSES {
+        if error.is_loss() && self.losses.get() < LOSSES {
             self.losses.set(self.losses.get() + 1);
             match as_it_ran.on_gpu() {
                 Ok(context) => {

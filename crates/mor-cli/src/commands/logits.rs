@@ -144,7 +144,7 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
     let mut steps_shape = steps_shape(config, rows);
     // Where positions are routed by their prefix each has a depth; else the last one's is everyone's.
     let routed = config.routing.kind == RouterKind::Adaptive && args.execution.depth.is_none();
-    let by_position = routed && config.routing.pooling == Pooling::Prefix;
+    let by_position = routed && config.routes_by_position();
     let reported = if by_position { 0..cols } else { cols - 1..cols };
     if by_position {
         steps_shape.push(cols);

@@ -35,12 +35,18 @@ pub(super) fn load<S: Source>(config: &ModelConfig, source: &S) -> Result<Parts<
         table: "embed",
         embedding_norm: None,
         layers,
+        gates: Vec::new(),
         norm_order: NormOrder::Pre,
         final_norm: "ln_f",
     })
 }
 
-fn block<S: Source>(config: &ModelConfig, source: &S, name: &str) -> Result<Block<S::Matrix>> {
+/// A block; those of a recursive model are the same.
+pub(super) fn block<S: Source>(
+    config: &ModelConfig,
+    source: &S,
+    name: &str,
+) -> Result<Block<S::Matrix>> {
     let dim = config.hidden_size;
     let at = |part: &str| format!("{name}.{part}");
     let qkv = ["q_proj", "k_proj", "v_proj"].map(|part| at(&format!("attn.{part}.weight")));

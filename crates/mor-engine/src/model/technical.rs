@@ -15,6 +15,7 @@ pub(super) fn load<S: Source>(config: &ModelConfig, source: &S) -> Result<Parts<
         table: "embeddings.token_embedding",
         embedding_norm: Some("embeddings.layer_norm"),
         layers,
+        gates: Vec::new(),
         norm_order: NormOrder::Post,
         final_norm: "final_norm",
     })

@@ -20,6 +20,7 @@ mod gpu_goldens;
 mod gpu_shipped;
 mod probe;
 mod quantization;
+mod recursive;
 mod reference;
 mod replacement;
 mod robustness;
