@@ -157,6 +157,8 @@ pub enum Depth {
     Configured,
     /// This many steps in every layer, or of the shared block, or loops of the core.
     Forced(usize),
+    /// As routers or gates decide; an error for a model without.
+    Adaptive,
     /// As the gates of a recursive model decide, at this mean.
     Budget(Budget),
 }
@@ -355,7 +357,7 @@ impl ModelConfig {
     pub fn gate_threshold(&self, depth: Depth) -> f32 {
         let budget = match depth {
             Depth::Budget(budget) => Some(budget),
-            Depth::Configured => self.routing.budget,
+            Depth::Configured | Depth::Adaptive => self.routing.budget,
             Depth::Forced(_) => None,
         };
         let threshold = budget.and_then(|budget| self.routing.threshold(budget));
@@ -402,8 +404,8 @@ impl ModelConfig {
     /// The fixed number of steps, or `None` where routers decide.
     ///
     /// # Errors
-    /// [`ConfigError::Field`] when a forced depth is none that the model can take, or when a budget is asked of a model
-    /// without calibrated gates.
+    /// [`ConfigError::Field`] when a forced depth is none that the model can take, when a model of fixed depth is asked to
+    /// decide, or one without calibrated gates to keep a budget.
     pub fn resolve_depth(&self, depth: Depth) -> Result<Option<usize>, ConfigError> {
         let fail = |field, problem| {
             Err(ConfigError::Field {
@@ -425,6 +427,11 @@ impl ModelConfig {
                 "is 0, but this model takes at least one loop".to_owned(),
             ),
             Depth::Forced(steps) => Ok(Some(steps)),
+            Depth::Adaptive if self.routing.kind == RouterKind::Fixed => fail(
+                "depth",
+                "is adaptive, but nothing in this model decides: its depth is fixed".to_owned(),
+            ),
+            Depth::Adaptive => Ok(None),
             Depth::Budget(budget) => match self.routing.threshold(budget) {
                 Some(_) => Ok(None),
                 None if self.routing.thresholds.is_empty() => fail(

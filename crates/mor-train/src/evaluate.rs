@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mor_config::{Architecture, Depth, ModelConfig, RouterKind};
+use mor_config::{Architecture, Budget, Depth, ModelConfig, RouterKind};
 use mor_model::{ForwardOptions, Model, Output};
 use mor_report::metrics::Summary;
 use mor_text::Tokenizer;
@@ -108,6 +108,8 @@ pub enum EvaluateDepth {
     Adaptive,
     /// So many steps everywhere.
     Forced(usize),
+    /// What the gates of a recursive model decide at this mean.
+    Budget(Budget),
     /// For each layer and sequence one of the depths that routers choose from, each as likely: what routers must
     /// beat. Drawn from this seed.
     Random(u64),
@@ -237,7 +239,7 @@ pub fn evaluate(
         let forward = forward_options(&config, options.depth, at, rows.len())?;
         let Output { hidden, steps, .. } = model.forward(ids, &forward)?;
         let losses = model.losses(hidden, targets, IGNORE)?;
-        let routed = forward.depth == Depth::Configured && forward.steps.is_none();
+        let routed = forward.steps.is_none() && config.resolve_depth(forward.depth)?.is_none();
         for (place, (&row, losses)) in rows
             .iter()
             .zip(losses.chunks_exact(batch.width))
@@ -317,6 +319,10 @@ fn forward_options(
             ));
         }
         EvaluateDepth::Adaptive => ForwardOptions::default(),
+        EvaluateDepth::Budget(budget) => ForwardOptions {
+            depth: Depth::Budget(budget),
+            ..ForwardOptions::default()
+        },
         EvaluateDepth::Forced(depth) => ForwardOptions {
             depth: Depth::Forced(depth),
             ..ForwardOptions::default()

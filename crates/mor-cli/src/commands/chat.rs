@@ -9,21 +9,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use mor_config::Depth;
 use mor_engine::{
     ChatOptions, ChatSession, Context, EngineError, FinishReason, GenerationConfig, Overflow,
 };
 use mor_text::Tokenizer;
 use pollster::block_on;
 
+use super::depth;
 use super::device::Placement;
 use super::inference::{Continuation, Execution, Sampling, mean_depth};
 use crate::output::printable;
 use input::Input;
 use lines::Damage;
 
-const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /quit ends; a message that starts with a slash \
-                    is written with two";
+const HELP: &str = "/new starts anew, /depth N sets the steps per layer, /depth 1.6 the mean loops of a model with gates, /quit \
+                    ends; a message that starts with a slash is written with two";
 
 /// Chat with a model in the terminal.
 ///
@@ -96,13 +96,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
 }
 
-/// Obeys `/depth N`; what is wrong with it is told, and the conversation goes on.
+/// Obeys `/depth`; what is wrong with it is told, and the conversation goes on.
 fn set_depth(session: &mut ChatSession, argument: &str, placement: &Placement) -> Result<()> {
-    let depth = match argument.parse() {
-        Ok(steps) => Depth::Forced(steps),
-        Err(_) if argument.is_empty() => Depth::Configured,
-        Err(_) => {
-            note!("`{argument}` is not a number of steps");
+    let depth = match depth::in_chat(argument) {
+        Ok(depth) => depth,
+        Err(problem) => {
+            note!("{problem}");
             return Ok(());
         }
     };

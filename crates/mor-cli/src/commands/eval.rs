@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use mor_config::Budget;
 use mor_report::metrics::Summary;
 use mor_train::ChosenDevice;
 use mor_train::evaluate::{EvaluateDepth, Evaluator, Measurement, Report};
@@ -36,8 +37,11 @@ pub(crate) struct Args {
     data: PathBuf,
     /// Steps in every layer; or what the routers decide (adaptive); or for each layer and sequence one of the depths
     /// that routers choose from, at random [default: what the model's configuration says].
-    #[arg(long, value_name = "N|adaptive|random", value_parser = parse_depth)]
+    #[arg(long, value_name = "N|adaptive|random", value_parser = parse_depth, conflicts_with = "budget")]
     depth: Option<EvaluateDepth>,
+    /// Mean number of loops that the gates of a recursive model are asked for, such as 1.6.
+    #[arg(long, value_name = "X")]
+    budget: Option<Budget>,
     /// Seed of random depths.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -110,7 +114,8 @@ impl Figures {
 
 /// Measures and prints.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let depth = match args.depth.unwrap_or_default() {
+    let budget = args.budget.map(EvaluateDepth::Budget);
+    let depth = match args.depth.or(budget).unwrap_or_default() {
         EvaluateDepth::Random(_) => EvaluateDepth::Random(args.seed),
         depth => depth,
     };
@@ -157,6 +162,7 @@ fn measure(args: &Args, depth: EvaluateDepth, device: &ChosenDevice) -> Result<(
                 EvaluateDepth::Configured => "configured".to_owned(),
                 EvaluateDepth::Adaptive => "adaptive".to_owned(),
                 EvaluateDepth::Forced(depth) => depth.to_string(),
+                EvaluateDepth::Budget(budget) => format!("budget {budget}"),
                 EvaluateDepth::Random(seed) => format!("random, seed {seed}"),
             },
             total: Figures::of(&report.total),

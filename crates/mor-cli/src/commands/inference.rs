@@ -10,6 +10,7 @@ use mor_engine::{
 };
 
 use super::Usage;
+use super::depth::DepthArgs;
 use super::device::{DEVICE_VARIABLE, Device, DeviceParser, Placement};
 
 /// How each token is chosen; as the model's generation_config.json says by default, and greedily where it does not.
@@ -70,9 +71,8 @@ impl Sampling {
 /// How the model runs.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Execution {
-    /// Steps in every recursive layer, or of the shared block, instead of what the model would choose.
-    #[arg(long, value_name = "N")]
-    pub(crate) depth: Option<usize>,
+    #[command(flatten)]
+    depth: DepthArgs,
     /// Processor threads; 0 picks as many as there are, at most 4.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
@@ -119,9 +119,13 @@ impl Execution {
         }
     }
 
+    pub(crate) fn depth(&self) -> Depth {
+        self.depth.depth()
+    }
+
     pub(crate) fn decode_options(&self) -> DecodeOptions {
         DecodeOptions {
-            depth: self.depth.map_or(Depth::Configured, Depth::Forced),
+            depth: self.depth(),
             threads: self.threads,
             ..DecodeOptions::default()
         }

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "train")]
 use anyhow::anyhow;
 use anyhow::{Context, Result, bail};
-#[cfg(feature = "train")]
-use mor_config::Depth;
-use mor_config::{Architecture, HaltedRows, ModelConfig, Pooling, RouterKind, Weights};
+use mor_config::{Architecture, HaltedRows, ModelConfig, Pooling, Weights};
 use mor_engine::{Context as Engine, Decoder, EngineError, Routing};
 use mor_files::PathCheck;
 #[cfg(feature = "gpu")]
@@ -143,7 +141,7 @@ fn run_engine(args: &Args, input: &Input) -> Result<Output> {
         && config.routing.halted_rows == HaltedRows::Renormalize;
     let mut steps_shape = steps_shape(config, rows);
     // Where positions are routed by their prefix each has a depth; else the last one's is everyone's.
-    let routed = config.routing.kind == RouterKind::Adaptive && args.execution.depth.is_none();
+    let routed = config.resolve_depth(args.execution.depth())?.is_none();
     let by_position = routed && config.routes_by_position();
     let reported = if by_position { 0..cols } else { cols - 1..cols };
     if by_position {
@@ -259,10 +257,7 @@ fn burn_logits(args: &Args, input: &Input, device: &burn::tensor::Device) -> Res
     });
     let options = mor_model::ForwardOptions {
         attention_mask: mask,
-        depth: args
-            .execution
-            .depth
-            .map_or(Depth::Configured, Depth::Forced),
+        depth: args.execution.depth(),
         ..mor_model::ForwardOptions::default()
     };
     let output = model.forward(ids, &options)?;

@@ -7,6 +7,8 @@ pub(crate) mod chat;
 #[cfg(feature = "model")]
 pub(crate) mod data;
 #[cfg(feature = "model")]
+mod depth;
+#[cfg(feature = "model")]
 mod device;
 #[cfg(feature = "gpu")]
 pub(crate) mod devices;

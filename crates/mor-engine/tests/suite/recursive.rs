@@ -88,7 +88,9 @@ fn compare(config: &ModelConfig, depth: Depth) -> Vec<usize> {
 fn gates_decide_as_the_formulas_say() {
     for kv in KINDS {
         let config = recursive(kv);
-        let depths: BTreeSet<usize> = compare(&config, Depth::Configured).into_iter().collect();
+        let deep = Depth::Budget(Budget::beyond_one(14));
+        let depths = [Depth::Configured, deep].map(|depth| compare(&config, depth));
+        let depths: BTreeSet<usize> = depths.into_iter().flatten().collect();
         assert_eq!(depths, BTreeSet::from([1, 2, 3]), "{kv:?}");
     }
 }
