@@ -8,7 +8,7 @@ use mor_config::LoopKeys;
 
 use crate::mode::Mode;
 use crate::ops::{self, Positions};
-use crate::{Block, Gate};
+use crate::{Block, Body, ForwardOptions, Gate, Model, ModelError};
 
 /// The layers of a recursive model.
 #[derive(Module, Debug)]
@@ -181,6 +181,58 @@ impl Recursive {
             })
         });
         some.scatter(x, chosen)
+    }
+}
+
+impl Model {
+    /// What a recursive model makes of `ids: [batch, seq]` before its core and after each of `max_steps` loops of all
+    /// positions, `[batch, seq, dim]` each; `None` for other families. Gates are fitted to these.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn loop_states(
+        &self,
+        ids: Tensor<2, Int>,
+        options: &ForwardOptions,
+    ) -> Result<Option<Vec<Tensor<3>>>, ModelError> {
+        let Body::Recursive(body) = &self.body else {
+            return Ok(None);
+        };
+        let key_mask = self.key_mask(&ids, options)?;
+        let mode = Mode {
+            training: false,
+            matmul: options.matmul,
+        };
+        let embedded = self.embeddings.forward(ids, mode);
+        let mut states = vec![body.enter(embedded, key_mask.as_ref(), mode)];
+        for _ in 0..self.config().routing.max_steps {
+            if let Some(last) = states.last().cloned() {
+                states.push(body.loop_once(last, key_mask.as_ref(), mode));
+            }
+        }
+        Ok(Some(states))
+    }
+
+    /// What [`Self::forward`] would give as `hidden` had all positions left the core with `state: [batch, seq, dim]`, one of
+    /// [`Self::loop_states`] of the same `ids`.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn after_loops(
+        &self,
+        state: Tensor<3>,
+        ids: &Tensor<2, Int>,
+        options: &ForwardOptions,
+    ) -> Result<Tensor<3>, ModelError> {
+        let key_mask = self.key_mask(ids, options)?;
+        let mode = Mode {
+            training: false,
+            matmul: options.matmul,
+        };
+        Ok(self.final_norm.forward(match &self.body {
+            Body::Recursive(body) => body.leave(state, key_mask.as_ref(), mode),
+            Body::Technical(_) | Body::Conversational(_) => state,
+        }))
     }
 }
 

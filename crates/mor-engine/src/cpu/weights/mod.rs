@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mor_config::{Architecture, ModelConfig, Weights, check_tensors};
+use mor_config::{ModelConfig, Weights, check_tensors};
 
 use crate::Result;
 use crate::cpu::kernels::matrix::{Matrix, Packing};
@@ -191,7 +191,7 @@ impl Model {
             let mut next = || steps.next().copied().map_or(0, usize::from);
             let depth = match (layer.recurs, self.config.architecture) {
                 // All blocks of the core loop equally often.
-                (true, Architecture::Recursive) => *of_core.get_or_insert_with(next),
+                (true, mor_config::Architecture::Recursive) => *of_core.get_or_insert_with(next),
                 (true, _) => next(),
                 (false, _) => 1,
             };
