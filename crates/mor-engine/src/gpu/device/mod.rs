@@ -23,7 +23,7 @@ pub use counters::Counters;
 pub(crate) use limits::at_least;
 pub use open::Gpu;
 pub(crate) use pipeline::Pipeline;
-pub(crate) use record::{Grid, Numbers, Params, Recorder};
+pub(crate) use record::{Grid, Launch, Numbers, Params, Reads, Recorder};
 #[cfg(not(target_arch = "wasm32"))]
 pub use trial::{TrialParams, run_shader};
 #[cfg(test)]

@@ -77,17 +77,59 @@ impl From<Params> for Numbers<'_> {
     }
 }
 
+/// Bytes that are read: so many in any case, and so many for each position up to the launch's first row, which counts too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    pub(crate) fixed: u64,
+    pub(crate) per_position: u64,
+}
+
+impl Reads {
+    /// As many wherever the row is.
+    pub(crate) fn fixed(bytes: u64) -> Self {
+        Self {
+            fixed: bytes,
+            per_position: 0,
+        }
+    }
+
+    /// As many for each position.
+    pub(crate) fn per_position(bytes: u64) -> Self {
+        Self {
+            fixed: 0,
+            per_position: bytes,
+        }
+    }
+
+    /// Bytes where there are `positions` positions.
+    pub(crate) fn of(self, positions: u64) -> u64 {
+        self.fixed + positions * self.per_position
+    }
+}
+
+impl std::iter::Sum for Reads {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, more| Self {
+            fixed: sum.fixed + more.fixed,
+            per_position: sum.per_position + more.per_position,
+        })
+    }
+}
+
+/// A kernel with its buffers bound, to be launched any number of times.
+#[derive(Clone)]
+pub(crate) struct Launch {
+    pipeline: Arc<Pipeline>,
+    bindings: wgpu::BindGroup,
+    /// Whether an earlier launch writes its numbers.
+    written: bool,
+    grid: Grid,
+    pub(crate) reads: Reads,
+}
+
 enum Op {
-    Launch {
-        pipeline: Arc<Pipeline>,
-        bindings: wgpu::BindGroup,
-        params: Option<u32>,
-        grid: Grid,
-    },
-    Copy {
-        from: Slice,
-        to: Slice,
-    },
+    Launch { launch: Launch, params: Option<u32> },
+    Copy { from: Slice, to: Slice },
 }
 
 /// What is to be done, until it is submitted.
@@ -135,40 +177,30 @@ impl Recorder {
         self.slots.len() as u32 - 1
     }
 
-    /// Launches a kernel on buffers, in the order of its bindings, without that of its numbers. Returns the bytes that it
-    /// reads: of every buffer that it only reads as much as is bound, or as `partly` says.
-    pub(crate) fn launch<'a>(
+    /// Binds a kernel's buffers, in the order of its bindings and without that of its numbers, which an earlier launch has
+    /// `written`, or each launch brings. Of every buffer that it only reads it reads as much as is bound, or as `partly` says.
+    pub(crate) fn prepare(
         &mut self,
         pipeline: &Arc<Pipeline>,
         buffers: &[&Slice],
-        numbers: impl Into<Numbers<'a>>,
+        written: Option<&Slice>,
         grid: Grid,
-        partly: &[(&Slice, u64)],
-    ) -> u64 {
+        partly: &[(&Slice, Reads)],
+    ) -> Launch {
         let bytes = |slice: &Slice| {
             let part = partly.iter().find(|(some, _)| *some == slice);
-            part.map_or(slice.size, |(_, bytes)| *bytes)
+            part.map_or(Reads::fixed(slice.size), |(_, reads)| *reads)
         };
         let read = buffers.iter().zip(pipeline.read_only());
         let read = read.filter(|(_, read_only)| *read_only);
         let reads = read.map(|(slice, _)| bytes(slice)).sum();
-        let mut slot = None;
         let mut bound: Vec<Slice> = buffers.iter().map(|slice| (*slice).clone()).collect();
         if pipeline.params {
-            bound.push(match numbers.into() {
-                Numbers::Known(params) => {
-                    slot = Some(self.params(params));
-                    Slice {
-                        buffer: self.params.clone(),
-                        offset: 0,
-                        size: SLOT,
-                    }
-                }
-                Numbers::Written(slice) => {
-                    slot = Some(0);
-                    slice.clone()
-                }
-            });
+            bound.push(written.cloned().unwrap_or_else(|| Slice {
+                buffer: self.params.clone(),
+                offset: 0,
+                size: SLOT,
+            }));
         }
         let key = (Arc::as_ptr(pipeline) as usize, bound);
         if self.groups.len() > BIND_GROUPS {
@@ -182,18 +214,46 @@ impl Recorder {
                 group
             }
         };
-        // Whether the others run is known only later.
-        if let Grid::Known(_) = grid {
-            self.counters.launches += 1;
-            self.counters.bytes_read += reads;
-        }
-        self.ops.push(Op::Launch {
+        Launch {
             pipeline: Arc::clone(pipeline),
             bindings,
-            params: slot,
+            written: written.is_some(),
             grid,
+            reads,
+        }
+    }
+
+    /// Launches a kernel whose buffers are bound, with these numbers if it takes any.
+    pub(crate) fn launch(&mut self, launch: &Launch, params: Params) {
+        let slot = launch.pipeline.params.then(|| match launch.written {
+            true => 0,
+            false => self.params(params),
         });
-        reads
+        // Whether the others run is known only later.
+        if let Grid::Known(_) = launch.grid {
+            self.counters.launches += 1;
+            self.counters.bytes_read += launch.reads.of(u64::from(params.first) + 1);
+        }
+        self.ops.push(Op::Launch {
+            launch: launch.clone(),
+            params: slot,
+        });
+    }
+
+    /// Binds a kernel's buffers and launches it, once.
+    pub(crate) fn launch_once<'a>(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        buffers: &[&Slice],
+        numbers: impl Into<Numbers<'a>>,
+        grid: Grid,
+    ) {
+        let (params, written) = match numbers.into() {
+            Numbers::Known(params) => (params, None),
+            Numbers::Written(slice) => (Params::default(), Some(slice)),
+        };
+        let launch = self.prepare(pipeline, buffers, written, grid, &[]);
+        self.launch(&launch, params);
     }
 
     /// Copies between buffers; the sizes are the same.
@@ -231,20 +291,14 @@ impl Recorder {
                     let mut pass =
                         encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                     let mut next = Some(launch);
-                    while let Some(Op::Launch {
-                        pipeline,
-                        bindings,
-                        params,
-                        grid,
-                    }) = next
-                    {
-                        pass.set_pipeline(&pipeline.pipeline);
+                    while let Some(Op::Launch { launch, params }) = next {
+                        pass.set_pipeline(&launch.pipeline.pipeline);
                         let offset = params.map(|slot| slot * SLOT as u32);
-                        pass.set_bind_group(0, &bindings, offset.as_slice());
-                        match grid {
-                            Grid::Known([x, y, z]) => pass.dispatch_workgroups(x, y, z),
+                        pass.set_bind_group(0, &launch.bindings, offset.as_slice());
+                        match &launch.grid {
+                            Grid::Known([x, y, z]) => pass.dispatch_workgroups(*x, *y, *z),
                             Grid::Decided(buffer, offset) => {
-                                pass.dispatch_workgroups_indirect(&buffer, offset);
+                                pass.dispatch_workgroups_indirect(buffer, *offset);
                             }
                         }
                         next = ops.next_if(|op| matches!(op, Op::Launch { .. }));

@@ -47,7 +47,7 @@ pub async fn run_shader(
         ..Params::default()
     };
     let bound: Vec<&Slice> = uploaded.iter().collect();
-    recorder.launch(&pipeline, &bound, params, Grid::Known(grid), &[]);
+    recorder.launch_once(&pipeline, &bound, params, Grid::Known(grid));
     let written: Vec<(&Slice, usize)> = uploaded
         .iter()
         .zip(buffers)

@@ -2,7 +2,7 @@
 
 use super::buffers::CHOICE_BYTES;
 use super::decoder::GpuDecoder;
-use crate::gpu::device::{Grid, Params, Slice};
+use crate::gpu::device::{Params, Slice};
 use crate::gpu::plan::header;
 use crate::{Choice, Result, SamplingOptions};
 
@@ -71,21 +71,8 @@ impl GpuDecoder {
         queue.write_buffer(&self.buffers.options.buffer, 0, bytes);
         self.score();
         let params = self.params(1, last);
+        self.recorder.launch(&self.choosing.sample, params);
         let buffers = &self.buffers;
-        let sampler = &self.pipelines.sample;
-        self.recorder.launch(
-            sampler,
-            &[
-                &buffers.logits,
-                &buffers.weights,
-                &buffers.ids,
-                &buffers.choice,
-                &buffers.options,
-            ],
-            params,
-            Grid::Known(sampler.grid(1)),
-            &[(&buffers.ids, (last as u64 + 1) * 4)],
-        );
         let header = header(self.model.layers.len());
         let to = |offset: u64, size: u64| Slice {
             buffer: buffers.staging.clone(),
@@ -109,19 +96,8 @@ impl GpuDecoder {
 
     /// Launches the output head on `last`.
     fn score(&mut self) {
-        let (model, buffers, head) = (&self.model, &self.buffers, &self.pipelines.head);
-        self.recorder.launch(
-            &head.pipeline,
-            &[
-                &buffers.last,
-                &model.head.slice,
-                &model.final_norm,
-                &buffers.logits,
-            ],
-            Params::default(),
-            Grid::Known(head.grid),
-            &[],
-        );
+        self.recorder
+            .launch(&self.choosing.score, Params::default());
     }
 }
 
@@ -155,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::cpu::Kernels;
-    use crate::gpu::device::{Buffer, Gpu, Pipeline, Recorder};
+    use crate::gpu::device::{Buffer, Gpu, Grid, Pipeline, Recorder};
     use crate::{Isa, Sampler};
 
     /// The kernel alone, so that logits can be anything.
@@ -205,7 +181,7 @@ mod tests {
             let grid = Grid::Known(self.pipeline.grid(1));
             let bound = self.buffers.each_ref();
             self.recorder
-                .launch(&self.pipeline, &bound, params, grid, &[]);
+                .launch_once(&self.pipeline, &bound, params, grid);
             let to = Slice {
                 buffer: self.staging.clone(),
                 offset: 0,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mor_config::{ModelConfig, Pooling};
 
+use super::bind::{Binder, Choosing, TokenLaunches};
 use super::buffers::{Buffers, CHOICE_BYTES, LayerNeeds};
 use crate::gpu::device::{Counters, Gpu, Params, Recorder, Slice, stride};
 use crate::gpu::plan::{
@@ -25,6 +26,7 @@ pub struct GpuDecoder {
     pub(super) router: Option<RouterPipelines>,
     pub(super) finish: SizedPipeline,
     pub(super) recorder: Recorder,
+    pub(super) choosing: Choosing,
     pub(super) history: History,
     /// Steps at the last token whose results were read.
     pub(super) steps: Vec<u8>,
@@ -33,10 +35,10 @@ pub struct GpuDecoder {
     pub(super) depths: Vec<usize>,
     /// Whether `last` holds the row of the last token.
     pub(super) settled: bool,
-    /// Bytes that a decoded token's steps read, by layer and step, if it takes them.
-    pub(super) reads: Vec<Vec<u64>>,
-    /// Bytes that a launch between two layers of a decoded token reads, beside the routers.
-    pub(super) route_reads: u64,
+    /// What a decoded token launches where routers follow, and where they decide, once there was one.
+    pub(super) token_launches: [Option<TokenLaunches>; 2],
+    /// Whether routers decided on the last decoded token, and how many positions there were with it.
+    pub(super) decoded: (bool, u64),
     /// Decoded tokens whose launches are recorded, but whose steps were not read yet.
     pub(super) unread: u64,
     /// Whether a live router's last decision was not compared with the one before it yet.
@@ -86,7 +88,7 @@ impl GpuDecoder {
         let width = stride(config.hidden_size) as u64;
         let caches: u64 = needs.iter().map(|needs| needs.steps as u64).sum();
         let gpu = Arc::clone(&model.gpu);
-        let (buffers, recorder) = gpu
+        let (buffers, mut recorder) = gpu
             .allocate(
                 &format!("caches of {} bytes", caches * 2 * context * width * 4),
                 || {
@@ -100,9 +102,21 @@ impl GpuDecoder {
             Mode::Fixed(depth) => depth as u8,
             _ => 0,
         };
+        let choosing = Binder {
+            model: &model,
+            mode,
+            pipelines: &pipelines,
+            layers: &layers,
+            router: router.as_ref(),
+            finish: &finish,
+            buffers: &buffers,
+            recorder: &mut recorder,
+        }
+        .choosing();
         Ok(Self {
             options,
             mode,
+            choosing,
             pipelines,
             finish,
             layers,
@@ -114,8 +128,8 @@ impl GpuDecoder {
             done: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
             depths: vec![0; needs.len()],
             settled: false,
-            reads: needs.iter().map(|needs| vec![0; needs.steps]).collect(),
-            route_reads: 0,
+            token_launches: [None, None],
+            decoded: (false, 0),
             unread: 0,
             unchecked: false,
             stale: false,

@@ -2,6 +2,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+mod bind;
 mod buffers;
 mod choose;
 mod decode;
@@ -11,6 +12,7 @@ mod live;
 #[cfg(test)]
 mod lost;
 mod prefill;
+mod step;
 #[cfg(test)]
 mod tests;
 

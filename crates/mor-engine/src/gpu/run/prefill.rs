@@ -116,7 +116,7 @@ impl GpuDecoder {
         let columns = self.width() as u32;
         let grid = Grid::Known(router.pool.grid(columns));
         self.recorder
-            .launch(&router.pool, &bound, params, grid, &[]);
+            .launch_once(&router.pool, &bound, params, grid);
     }
 
     /// Asks the router of a layer about `rows` means from row `first` of them on, and writes down what it decides, or
@@ -146,7 +146,7 @@ impl GpuDecoder {
                 bound.push(y);
                 let grid = Grid::Known(product.grid(rows as u32));
                 self.recorder
-                    .launch(&product.pipeline, &bound, numbers, grid, &[]);
+                    .launch_once(&product.pipeline, &bound, numbers, grid);
             };
             let means = buffers.means.from(first * width);
             let mut input = &means;
@@ -173,7 +173,7 @@ impl GpuDecoder {
             Pooling::Prefix => params.rows,
             Pooling::Sequence | Pooling::Real => params.first + params.rows,
         };
-        self.recorder.launch(
+        self.recorder.launch_once(
             &router.decide,
             &[
                 &buffers.scores,
@@ -183,7 +183,6 @@ impl GpuDecoder {
             ],
             params,
             Grid::Known(router.decide.grid(positions)),
-            &[],
         );
     }
 
@@ -210,14 +209,14 @@ impl GpuDecoder {
         let grid = Grid::Known([1, 1, 1]);
         let bound = [&depths, &buffers.list, &buffers.counts];
         self.recorder
-            .launch(&pipelines.select, &bound, select, grid.clone(), &[]);
+            .launch_once(&pipelines.select, &bound, select, grid.clone());
         let bound = [&buffers.counts, &buffers.sizes, &buffers.numbers];
-        self.recorder.launch(arguments, &bound, params, grid, &[]);
+        self.recorder.launch_once(arguments, &bound, params, grid);
         let (list, counts) = (&buffers.list, &buffers.counts);
         let moves = |op: BlockOp| Grid::Decided(buffers.sizes.buffer.clone(), op as u64 * 12);
         let bound = [hidden, list, counts, &buffers.gathered];
         self.recorder
-            .launch(&pipelines.gather, &bound, params, moves(BlockOp::Move), &[]);
+            .launch_once(&pipelines.gather, &bound, params, moves(BlockOp::Move));
         let scatter = Arc::clone(&pipelines.scatter);
         let gathered = buffers.gathered.clone();
         self.run_rows(
@@ -234,7 +233,7 @@ impl GpuDecoder {
         let buffers = &self.buffers;
         let bound = [&gathered, &buffers.list, &buffers.counts, hidden];
         let grid = Grid::Decided(buffers.sizes.buffer.clone(), BlockOp::Move as u64 * 12);
-        self.recorder.launch(&scatter, &bound, params, grid, &[]);
+        self.recorder.launch_once(&scatter, &bound, params, grid);
     }
 
     /// One step of rows whose positions follow one another.
@@ -356,7 +355,7 @@ impl Launches<'_> {
                 Numbers::Written(self.numbers),
             ),
         };
-        self.recorder.launch(pipeline, bound, numbers, grid, &[]);
+        self.recorder.launch_once(pipeline, bound, numbers, grid);
     }
 
     fn product(
