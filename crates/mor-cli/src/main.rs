@@ -34,6 +34,8 @@ enum Command {
     #[cfg(feature = "train")]
     Eval(commands::eval::Args),
     #[cfg(feature = "train")]
+    Frontier(commands::frontier::Args),
+    #[cfg(feature = "train")]
     Gate(commands::gate::Args),
     #[cfg(feature = "model")]
     Import(commands::import::Args),
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => commands::eval::run(args),
+        #[cfg(feature = "train")]
+        Command::Frontier(args) => commands::frontier::run(args),
         #[cfg(feature = "train")]
         Command::Gate(args) => commands::gate::run(args),
         #[cfg(feature = "model")]

@@ -88,4 +88,57 @@ fn gates_are_fitted_and_keep_budgets() {
     assert!(error.contains("from 1 to 3 loops"), "{error}");
     let error = fail(&mut generate(&["--budget", "1.55"]), 2);
     assert!(error.contains("one digit after the point"), "{error}");
+
+    compares_rules(&folder, &gated);
+}
+
+/// `mor frontier` of a model with gates.
+fn compares_rules(folder: &Folder, gated: &std::path::Path) {
+    let report = folder.path("frontier.json");
+    let mut command = mor();
+    command.arg("frontier").arg("--model").arg(gated);
+    command.arg("--data").arg(sample("technical-sample.jsonl"));
+    command.args(["--tokens", "2000", "--json"]).arg(&report);
+    let printed = succeed(&mut command);
+    assert!(printed.contains("displacement"), "{printed}");
+
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&report).expect("written")).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    let number = |row: &serde_json::Value, key: &str| row[key].as_f64().expect("a number");
+    let of_rule = |rule: &str| -> Vec<serde_json::Value> {
+        let rows = rows.iter().filter(|row| row["rule"] == rule);
+        rows.cloned().collect()
+    };
+    let fixed = of_rule("fixed");
+    assert_eq!(fixed.len(), 3);
+    assert_eq!(number(&fixed[2], "delta"), 0.0);
+    assert_eq!(number(&fixed[1], "mean_depth"), 2.0);
+    for rule in [
+        "adaptive",
+        "shuffled",
+        "random",
+        "entropy",
+        "displacement",
+        "position",
+        "frequency",
+        "oracle",
+    ] {
+        let found = of_rule(rule);
+        assert_eq!(found.len(), 8, "{rule}");
+        for row in &found {
+            let apart = number(row, "mean_depth") - number(row, "budget");
+            assert!(apart.abs() < 0.35, "{row}");
+            let (low, high) = (row["ci95"][0].as_f64(), row["ci95"][1].as_f64());
+            assert!(low <= high, "{row}");
+            let decodes = row["tokens_per_second"].is_number();
+            assert_eq!(decodes, rule == "adaptive", "{row}");
+        }
+    }
+    for (oracle, chance) in of_rule("oracle").iter().zip(of_rule("random")) {
+        assert!(number(oracle, "bits_per_byte") < number(&chance, "bits_per_byte"));
+    }
+    // A pass of coda and head for each decision.
+    let cost = |rule: &str| number(&of_rule(rule)[3], "mflop_per_token");
+    assert!(cost("entropy") > 1.1 * cost("random"));
 }

@@ -10,6 +10,7 @@ pub mod depth;
 mod error;
 pub mod evaluate;
 pub mod export;
+pub mod frontier;
 pub mod gate;
 pub mod optimizer;
 mod ranks;

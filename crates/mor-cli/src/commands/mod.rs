@@ -17,6 +17,8 @@ pub(crate) mod eval;
 #[cfg(feature = "model")]
 pub(crate) mod export;
 #[cfg(feature = "train")]
+pub(crate) mod frontier;
+#[cfg(feature = "train")]
 pub(crate) mod gate;
 #[cfg(feature = "model")]
 pub(crate) mod generate;

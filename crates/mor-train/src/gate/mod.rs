@@ -6,7 +6,7 @@
 //! descended. Thresholds for every budget are then measured on other text.
 
 mod calibrate;
-mod ridge;
+pub(crate) mod ridge;
 mod samples;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 /// Sums over samples from which the function follows, in f64. The last feature is always one.
 #[derive(Clone, Debug)]
-pub(super) struct Ridge {
+pub(crate) struct Ridge {
     features: usize,
     /// Products of features, `[features + 1][features + 1]`; filled on and below the diagonal.
     products: Vec<f64>,
@@ -16,22 +16,22 @@ pub(super) struct Ridge {
 
 /// A fitted function.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    pub(super) weights: Vec<f64>,
-    pub(super) bias: f64,
+pub(crate) struct Line {
+    pub(crate) weights: Vec<f64>,
+    pub(crate) bias: f64,
     /// Share of the labels' variance that it explains where it was fitted.
-    pub(super) explained: f64,
+    pub(crate) explained: f64,
 }
 
 impl Line {
-    pub(super) fn at(&self, features: &[f32]) -> f64 {
+    pub(crate) fn at(&self, features: &[f32]) -> f64 {
         let terms = self.weights.iter().zip(features);
         self.bias + terms.map(|(w, x)| w * f64::from(*x)).sum::<f64>()
     }
 }
 
 impl Ridge {
-    pub(super) fn new(features: usize) -> Self {
+    pub(crate) fn new(features: usize) -> Self {
         let size = features + 1;
         Self {
             features,
@@ -43,7 +43,7 @@ impl Ridge {
         }
     }
 
-    pub(super) fn add(&mut self, features: &[f32], label: f64) {
+    pub(crate) fn add(&mut self, features: &[f32], label: f64) {
         let size = self.features + 1;
         let value = |at: usize| features.get(at).map_or(1.0, |x| f64::from(*x));
         for row in 0..size {
@@ -61,7 +61,7 @@ impl Ridge {
 
     /// The function whose weights, but for the bias, are held small by `penalty` times their squares, for each sample.
     /// `None` where the samples do not determine it.
-    pub(super) fn solve(&self, penalty: f64) -> Option<Line> {
+    pub(crate) fn solve(&self, penalty: f64) -> Option<Line> {
         let size = self.features + 1;
         let mut lower = self.products.clone();
         for at in 0..self.features {
