@@ -13,7 +13,7 @@ pub enum EngineError {
     #[error(transparent)]
     Text(#[from] TextError),
     /// A model that no GPU runs yet.
-    #[error("models of the family {family} run on the CPU only so far; use --device cpu")]
+    #[error("models of the family {family} run on the CPU only so far")]
     OnCpuOnly {
         /// The family, as `config.json` names it.
         family: &'static str,
@@ -200,7 +200,10 @@ impl EngineError {
         ) {
             return true;
         }
-        matches!(self, Self::OutOfMemory { .. } | Self::Thread(_))
+        matches!(
+            self,
+            Self::OutOfMemory { .. } | Self::Thread(_) | Self::OnCpuOnly { .. }
+        )
     }
 
     /// Whether it says that a GPU went away, which may come back: only then is it worth opening anew.
@@ -224,6 +227,8 @@ mod tests {
         assert!(!EngineError::EmptyPrompt.is_of_device());
         let (context, bytes) = (8, 1 << 40);
         assert!(EngineError::OutOfMemory { context, bytes }.is_of_device());
+        let family = "mor-recursive";
+        assert!(EngineError::OnCpuOnly { family }.is_of_device());
         #[cfg(feature = "gpu")]
         {
             let (reason, message) = (String::new(), String::new());
