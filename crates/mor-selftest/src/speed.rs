@@ -59,6 +59,13 @@ impl Size {
     }
 }
 
+/// Presets of the families that GPUs run.
+pub(crate) const ON_GPUS: [Preset; 3] = [
+    Preset::TechnicalCard,
+    Preset::Technical10m,
+    Preset::Conversational198m,
+];
+
 /// A combination to measure.
 struct Plan {
     variant: Variant,
@@ -117,7 +124,7 @@ pub(crate) fn run(context: &mut Context) -> Outcome {
 fn plans(suited: Variant) -> Vec<Plan> {
     let others = Variant::ALL.into_iter().filter(|v| *v != suited);
     let variants = std::iter::once(suited).chain(others);
-    let mut presets = Preset::ALL;
+    let mut presets = ON_GPUS;
     presets.sort_by_key(|preset| preset.config().parameter_count().total);
     let mut plans = Vec::new();
     for variant in variants {
@@ -198,7 +205,7 @@ mod tests {
         let plans = plans(Variant::Portable);
         assert_eq!(plans.len(), 27);
         assert_eq!(plans[0].variant, Variant::Portable);
-        for preset in Preset::ALL {
+        for preset in ON_GPUS {
             let count = |size: Size| {
                 let config = size.of(preset);
                 config.validate(preset.name().as_ref()).expect("valid");

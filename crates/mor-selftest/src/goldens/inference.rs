@@ -17,6 +17,7 @@ use safetensors::Dtype;
 
 use super::compared;
 use crate::agreement::{distance, of_engine};
+use crate::speed::ON_GPUS;
 use crate::{Check, Context, Outcome};
 
 /// How far a logit may be from an original's, as in the tests of this project.
@@ -51,7 +52,7 @@ pub(super) fn run(context: &mut Context, variant: Variant, gpu: &Arc<Gpu>) {
             });
         }
     }
-    for preset in Preset::ALL {
+    for preset in ON_GPUS {
         for storage in STORAGES {
             let config = one_layer(preset);
             let what = format!("one layer as wide as {}", preset.name());
