@@ -50,8 +50,8 @@ pub(crate) struct Run<'a> {
     pub(crate) key_mask: Option<&'a Tensor<2, Bool>>,
     /// The depths, `[layers][batch]`, or in a recursive model `[1][batch · seq]`, unless routers decide.
     pub(crate) fixed: Option<&'a [Vec<usize>]>,
-    /// What the gates of a recursive model must exceed for a position to go on, and its most loops.
-    pub(crate) gates: (f32, usize),
+    /// What the gates of a recursive model must exceed for a position to go on.
+    pub(crate) gate_threshold: f32,
     /// Whether the routers of a technical model get a gradient.
     pub(crate) straight_through: bool,
     pub(crate) mode: Mode,
@@ -104,10 +104,7 @@ impl Body {
                         Loops::Given(depths.collect())
                     }
                     Some(depths) => Loops::Given(depths.clone()),
-                    None => Loops::Gated {
-                        threshold: run.gates.0,
-                        most: run.gates.1,
-                    },
+                    None => Loops::Gated(run.gate_threshold),
                 };
                 let (x, steps) = body.forward(state.x, key_mask, loops, mode);
                 state.x = x;

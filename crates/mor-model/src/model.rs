@@ -233,12 +233,9 @@ impl Model {
         let run = Run {
             key_mask: key_mask.as_ref(),
             fixed: fixed.as_deref(),
-            gates: (
-                options
-                    .gate_threshold
-                    .unwrap_or_else(|| self.config.gate_threshold(options.depth)),
-                self.config.routing.max_steps,
-            ),
+            gate_threshold: options
+                .gate_threshold
+                .unwrap_or_else(|| self.config.gate_threshold(options.depth)),
             straight_through: options.straight_through,
             mode,
         };

@@ -30,8 +30,8 @@ pub struct Recursive {
 pub(crate) enum Loops {
     /// As often as these say, `[batch · seq]`, row by row.
     Given(Vec<usize>),
-    /// As often as gates let them: while the probability of going on exceeds `threshold`, and at most `most` times.
-    Gated { threshold: f32, most: usize },
+    /// As often as gates let them: while the probability of going on exceeds this. After the last loop there is no gate.
+    Gated(f32),
 }
 
 impl Recursive {
@@ -46,42 +46,9 @@ impl Recursive {
         loops: Loops,
         mode: Mode,
     ) -> (Tensor<3>, Vec<usize>) {
-        let x = self.enter(x, key_mask, mode);
+        let x = once(&self.prelude, x, key_mask, mode);
         let (x, depths) = self.recur(x, key_mask, loops, mode);
-        (self.leave(x, key_mask, mode), depths)
-    }
-
-    /// The prelude.
-    pub(crate) fn enter(
-        &self,
-        x: Tensor<3>,
-        key_mask: Option<&Tensor<2, Bool>>,
-        mode: Mode,
-    ) -> Tensor<3> {
-        let blocks = self.prelude.iter();
-        blocks.fold(x, |x, block| block.forward(x, key_mask, None, mode))
-    }
-
-    /// The coda.
-    pub(crate) fn leave(
-        &self,
-        x: Tensor<3>,
-        key_mask: Option<&Tensor<2, Bool>>,
-        mode: Mode,
-    ) -> Tensor<3> {
-        let blocks = self.coda.iter();
-        blocks.fold(x, |x, block| block.forward(x, key_mask, None, mode))
-    }
-
-    /// The core once, for all positions.
-    pub(crate) fn loop_once(
-        &self,
-        x: Tensor<3>,
-        key_mask: Option<&Tensor<2, Bool>>,
-        mode: Mode,
-    ) -> Tensor<3> {
-        let blocks = self.core.iter();
-        blocks.fold(x, |x, block| block.forward(x, key_mask, None, mode))
+        (once(&self.coda, x, key_mask, mode), depths)
     }
 
     fn recur(
@@ -94,7 +61,7 @@ impl Recursive {
         let [batch, seq, _] = x.dims();
         let (mut depths, gated) = match loops {
             Loops::Given(depths) => (depths, None),
-            Loops::Gated { threshold, most } => (vec![1; batch * seq], Some((threshold, most))),
+            Loops::Gated(threshold) => (vec![1; batch * seq], Some(threshold)),
         };
         // Keys and values of each block of the core at the last loop that a position took, `[batch, seq, dim]`.
         let mut kept: Vec<Option<[Tensor<3>; 2]>> = vec![None; self.core.len()];
@@ -113,10 +80,7 @@ impl Recursive {
                 None => self.step_of_all(x, mask, &mut kept, mode),
                 Some(some) => self.step_of_some(x, some, mask, &mut kept, mode),
             };
-            let Some((threshold, _)) = gated.filter(|(_, most)| step + 1 < *most) else {
-                continue;
-            };
-            let Some(gate) = self.gates.get(step) else {
+            let (Some(threshold), Some(gate)) = (gated, self.gates.get(step)) else {
                 continue;
             };
             let rows = |x: Tensor<3>| match &some {
@@ -204,10 +168,10 @@ impl Model {
             matmul: options.matmul,
         };
         let embedded = self.embeddings.forward(ids, mode);
-        let mut states = vec![body.enter(embedded, key_mask.as_ref(), mode)];
+        let mut states = vec![once(&body.prelude, embedded, key_mask.as_ref(), mode)];
         for _ in 0..self.config().routing.max_steps {
             if let Some(last) = states.last().cloned() {
-                states.push(body.loop_once(last, key_mask.as_ref(), mode));
+                states.push(once(&body.core, last, key_mask.as_ref(), mode));
             }
         }
         Ok(Some(states))
@@ -230,10 +194,21 @@ impl Model {
             matmul: options.matmul,
         };
         Ok(self.final_norm.forward(match &self.body {
-            Body::Recursive(body) => body.leave(state, key_mask.as_ref(), mode),
+            Body::Recursive(body) => once(&body.coda, state, key_mask.as_ref(), mode),
             Body::Technical(_) | Body::Conversational(_) => state,
         }))
     }
+}
+
+/// Blocks that all positions of `x: [batch, seq, dim]` pass once, first to last.
+fn once(
+    blocks: &[Block],
+    x: Tensor<3>,
+    key_mask: Option<&Tensor<2, Bool>>,
+    mode: Mode,
+) -> Tensor<3> {
+    let pass = |x, block: &Block| block.forward(x, key_mask, None, mode);
+    blocks.iter().fold(x, pass)
 }
 
 /// The positions of a batch that take a loop, gathered so that the others cost nothing.
